@@ -1,0 +1,135 @@
+"""One interface to the object store; the local-directory implementation. Keys are POSIX paths such as ``landing/h01/...``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+from estuaire.errors import FileMissing, PathOutsideDelivery
+from estuaire.settings import Settings
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """A stored object: its key and its size in bytes."""
+
+    key: str
+    size: int
+
+
+class ObjectStore(Protocol):
+    """What Estuaire asks of a store. Objects appear whole or not at all; nothing overwrites by accident."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Objects whose key starts with ``prefix``, in key order."""
+        ...
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """The object, or None where there is none."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """A stream of the object's bytes. Raises FileMissing."""
+        ...
+
+    def put_file(self, key: str, source: Path, *, if_none_match: bool = False) -> bool:
+        """Store a local file; False (and nothing done) if ``if_none_match`` and the key exists."""
+        ...
+
+    def put_bytes(self, key: str, data: bytes, *, if_none_match: bool = False) -> bool:
+        """Store bytes; as ``put_file``."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it is there."""
+        ...
+
+    def url(self, key: str) -> str:
+        """The name under which Spark and DuckDB read it."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """A path on this machine where the object can be read or written directly, or None."""
+        ...
+
+
+class DirectoryStore:
+    """A folder as object store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def _path(self, key: str) -> Path:
+        pure = PurePosixPath(key)
+        if pure.is_absolute() or ".." in pure.parts or "\x00" in key:
+            raise PathOutsideDelivery("a key leaves the store", remedy="use keys relative to the store's root")
+        path = self.root / pure
+        # a symbolic link inside landing/ must not lead a reader out of the store
+        if not path.resolve().is_relative_to(self.root):
+            raise PathOutsideDelivery("a link leads out of the store", remedy="deliver plain files, no links")
+        return path
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        base = self._path(prefix if prefix.endswith("/") else str(PurePosixPath(prefix).parent))
+        if not base.is_dir():
+            return
+        for path in sorted(p for p in base.rglob("*") if p.is_file() and not p.name.startswith(".tmp-")):
+            key = path.relative_to(self.root).as_posix()
+            if key.startswith(prefix):
+                yield ObjectInfo(key, path.stat().st_size)
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        path = self._path(key)
+        return ObjectInfo(key, path.stat().st_size) if path.is_file() else None
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise FileMissing("the store has no such object", file=key, remedy="deliver the file again") from error
+
+    def _commit(self, temporary: Path, path: Path, if_none_match: bool) -> bool:
+        try:
+            if not if_none_match:
+                temporary.replace(path)
+                return True
+            try:
+                os.link(temporary, path)  # atomic, fails if the key exists
+            except FileExistsError:
+                return False
+            return True
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def put_file(self, key: str, source: Path, *, if_none_match: bool = False) -> bool:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+        shutil.copyfile(source, temporary)
+        return self._commit(temporary, path, if_none_match)
+
+    def put_bytes(self, key: str, data: bytes, *, if_none_match: bool = False) -> bool:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+        temporary.write_bytes(data)
+        return self._commit(temporary, path, if_none_match)
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def url(self, key: str) -> str:
+        return str(self._path(key))
+
+    def local_path(self, key: str) -> Path | None:
+        return self._path(key)
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """The store that the settings name."""
+    return DirectoryStore(settings.store_path)

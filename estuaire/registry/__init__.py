@@ -1,0 +1,189 @@
+"""The hospital registry: one reviewed YAML file per hospital, beside its code maps. Nothing else knows a hospital by name.
+
+A hospital's file tells how its warehouse writes files (dialects), how it names columns, and which CSV in
+``code_maps/<hospital>/`` turns its local codes into standard ones.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import jsonschema
+import yaml
+
+from estuaire.contracts import Contract, load_contract
+from estuaire.errors import ContractError, UnknownHospital
+
+FOLDER = Path(__file__).parent
+CODE_MAP_HEADER = ["local_code", "standard_code", "reviewer", "reviewed_on"]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a hospital writes a file. Formats are strptime's; the first that reads a value is taken."""
+
+    name: str
+    encoding: str
+    delimiter: str
+    decimal: str
+    date_formats: tuple[str, ...]
+    datetime_formats: tuple[str, ...]
+    compression: str = "none"
+    null_values: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """One hospital: ``study_member`` hospitals enter group totals; a ``shifted`` calendar has no real dates."""
+
+    id: str
+    finess: str
+    name: str
+    study_member: bool
+    calendar: str
+    timezone: str
+    contact: str
+    dialects: dict[str, Dialect]
+    table_dialect: dict[str, str]
+    table_columns: dict[str, dict[str, str]]
+    code_maps: dict[str, Path] = field(default_factory=dict)
+    fictional: bool = False
+    open_data: bool = False
+
+    def columns_of(self, table: str) -> dict[str, str]:
+        """The hospital's own header names for a table -> contract names; a name not listed is the contract's."""
+        return self.table_columns.get(table, {})
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All hospitals, by id."""
+
+    hospitals: dict[str, Hospital]
+
+    def get(self, hospital: str) -> Hospital:
+        """Raises UnknownHospital if the registry does not hold it."""
+        try:
+            return self.hospitals[hospital]
+        except KeyError:
+            raise UnknownHospital(
+                "the registry does not hold this hospital",
+                hospital=hospital,
+                remedy="correct the folder's name, or add the hospital's file to estuaire/registry/hospitals",
+            ) from None
+
+
+def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Hospital:
+    """A hospital from its YAML document.
+
+    Raises:
+        ContractError: wrong form, a table or column that the contract does not have, an unknown dialect or time zone.
+    """
+    schema = json.loads((FOLDER / "hospital.schema.json").read_text(encoding="utf-8"))
+    try:
+        jsonschema.validate(raw, schema)
+    except jsonschema.ValidationError as error:
+        raise ContractError(
+            f"{where} at {error.json_path}: {error.message}",
+            remedy="correct the file; hospital.schema.json says the form",
+        ) from error
+    dialects = {
+        name: Dialect(
+            name=name,
+            encoding=d["encoding"],
+            delimiter=d["delimiter"],
+            decimal=d["decimal"],
+            date_formats=tuple(d["date_formats"]),
+            datetime_formats=tuple(d["datetime_formats"]),
+            compression=d.get("compression", "none"),
+            null_values=tuple(d.get("null_values", [""])),
+        )
+        for name, d in raw["dialects"].items()
+    }
+    for name, t in raw["tables"].items():
+        table = contract.table(name)
+        if t["dialect"] not in dialects:
+            raise ContractError(
+                f"{where}: table {name} names the dialect {t['dialect']}, not defined", remedy="define it"
+            )
+        allowed = {c.name for c in table.columns} | {"op", "source_updated_at"}
+        for target in t.get("columns", {}).values():
+            if target not in allowed:
+                raise ContractError(f"{where}: table {name} has no column {target}", remedy="name a contract column")
+    try:
+        ZoneInfo(raw["timezone"])
+    except (KeyError, ValueError, OSError) as error:
+        raise ContractError(f"{where}: unknown time zone", remedy="name an IANA zone such as Europe/Paris") from error
+    maps = {s: folder / "code_maps" / raw["id"] / f for s, f in raw.get("code_maps", {}).items()}
+    return Hospital(
+        id=raw["id"],
+        finess=raw["finess"],
+        name=raw["name"],
+        study_member=raw["study_member"],
+        calendar=raw["calendar"],
+        timezone=raw["timezone"],
+        contact=raw["contact"],
+        dialects=dialects,
+        table_dialect={n: t["dialect"] for n, t in raw["tables"].items()},
+        table_columns={n: dict(t.get("columns", {})) for n, t in raw["tables"].items()},
+        code_maps=maps,
+        fictional=raw.get("fictional", False),
+        open_data=raw.get("open_data", False),
+    )
+
+
+def read_code_map(path: Path) -> dict[str, str]:
+    """Local code -> standard code, from a reviewed CSV (``local_code,standard_code,reviewer,reviewed_on``).
+
+    Raises:
+        ContractError: missing file, wrong header, an empty or doubled local code, an unreviewed line.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+    except FileNotFoundError as error:
+        raise ContractError(f"the code map {path.name} is missing", remedy=f"add {path}") from error
+    if not rows or rows[0] != CODE_MAP_HEADER:
+        raise ContractError(f"{path.name}: wrong header", remedy="begin with " + ",".join(CODE_MAP_HEADER))
+    result: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != 4 or not all(v.strip() for v in row):
+            raise ContractError(f"{path.name} line {number} is not complete", remedy="fill all four columns")
+        if row[0] in result:
+            raise ContractError(f"{path.name} line {number} repeats a local code", remedy="keep one line per code")
+        result[row[0]] = row[1]
+    return result
+
+
+@lru_cache(maxsize=4)
+def load_registry(folder: Path | None = None) -> Registry:
+    """Every hospital of ``folder`` (default: this package), checked.
+
+    Raises:
+        ContractError: a file is wrong, its name is not its id, or two hospitals share an id or a FINESS number.
+    """
+    folder = folder or FOLDER
+    contract = load_contract()
+    hospitals: dict[str, Hospital] = {}
+    finess: dict[str, str] = {}
+    for file in sorted((folder / "hospitals").glob("*.yml")):
+        hospital = parse_hospital(yaml.safe_load(file.read_text(encoding="utf-8")), file.name, folder, contract)
+        if file.stem != hospital.id:
+            raise ContractError(f"{file.name} describes {hospital.id}", remedy=f"name it {hospital.id}.yml")
+        if hospital.finess in finess:
+            raise ContractError(
+                f"{hospital.id} and {finess[hospital.finess]} share a FINESS number", remedy="correct one"
+            )
+        for path in hospital.code_maps.values():
+            read_code_map(path)
+        finess[hospital.finess] = hospital.id
+        hospitals[hospital.id] = hospital
+    if not hospitals:
+        raise ContractError("the registry is empty", remedy=f"add a hospital's file to {folder}/hospitals")
+    return Registry(hospitals)
