@@ -1,0 +1,49 @@
+"""The `estuaire` command.
+
+Each module of this package has a `register(app)` that adds its commands; it imports what a command needs inside that
+command, so that `estuaire --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+
+import typer
+
+from estuaire.errors import EstuaireError
+
+COMMAND_MODULES = ("stack", "data")  # in the order in which --help shows their commands
+
+app = typer.Typer(
+    name="estuaire",
+    help="Consolidates the extracts of many hospitals into curated, quality-gated marts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def build() -> typer.Typer:
+    """The application with the commands of every module that is there."""
+    for name in COMMAND_MODULES:
+        module = f"{__name__}.{name}"
+        if importlib.util.find_spec(module):
+            importlib.import_module(module).register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point. An EstuaireError is one readable line and exit code 1; ESTUAIRE_DEBUG=1 shows the traceback."""
+    try:
+        build()()
+    except EstuaireError as error:
+        if os.environ.get("ESTUAIRE_DEBUG") == "1":
+            raise
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True, soft_wrap=True).print(Text(error.sentence(), style="red"))
+        sys.exit(1)

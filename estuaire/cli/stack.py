@@ -1,0 +1,139 @@
+"""`estuaire up | down | status | logs`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from estuaire.settings import Settings
+
+_COLOURS = {"running": "green", "starting": "yellow", "stalled": "red", "stopped": "dim"}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(logs)
+
+
+def up() -> None:
+    """Start the embedded PostgreSQL and Airflow, or what is missing of them."""
+    from rich.console import Console
+
+    from estuaire.cli.progress import Progress
+
+    console = Console()
+    with Progress(console, "reading the settings") as progress:
+        from estuaire.settings import settings
+        from estuaire.stack import airflow, lifecycle
+
+        result = lifecycle.up(settings(), progress)
+    if not result.started:
+        console.print("Everything runs already.")
+    else:
+        console.print(f"Started in {result.seconds:.0f} s: {', '.join(result.started)}.", highlight=False)
+    console.print(f"Airflow: {result.url}", highlight=False, soft_wrap=True)
+    secret = settings().secrets_path / airflow.ADMIN_SECRET
+    console.print(f"User '{airflow.ADMIN}', password in {secret}", highlight=False, soft_wrap=True)
+    if result.new_password:
+        console.print(f"Password (shown this once): {result.new_password}", highlight=False)
+
+
+def down() -> None:
+    """Stop everything that `up` started."""
+    from rich.console import Console
+
+    from estuaire.cli.progress import Progress
+
+    console = Console()
+    with Progress(console, "looking for what runs") as progress:
+        from estuaire.settings import settings
+        from estuaire.stack import lifecycle
+
+        stopped = lifecycle.down(settings(), progress)
+    console.print("Everything is stopped." if stopped else "Nothing was running.")
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """State of each server and process. Exit code 3 when a part does not run."""
+    from rich.console import Console
+
+    from estuaire.settings import settings
+
+    parts = stack_status(settings())
+    if as_json:
+        typer.echo(json.dumps(parts, indent=2))
+    else:
+        Console().print(stack_table(parts))
+    if any(part["state"] != "running" for part in parts):
+        raise typer.Exit(3)
+
+
+def logs(
+    name: Annotated[str, typer.Argument(help="postgres, api-server, scheduler, dag-processor or triggerer.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
+) -> None:
+    """Show the log of one part."""
+    import time
+
+    from estuaire.errors import SetupError
+    from estuaire.settings import settings
+    from estuaire.stack import processes
+
+    folder = settings().logs
+    known = sorted(path.stem for path in folder.glob("*.log"))
+    if name not in known:
+        raise SetupError(
+            f"there is no log named '{name}'",
+            remedy=f"choose one of: {', '.join(known)}" if known else "run `estuaire up` first",
+        )
+    path = processes.log_file(settings(), name)
+    with path.open(encoding="utf-8", errors="replace") as file:
+        file.seek(0, 2)
+        for line in processes.tail(path, lines):
+            typer.echo(line)
+        while follow:
+            more = file.read()
+            if more:
+                typer.echo(more, nl=False)
+            else:
+                time.sleep(0.3)
+
+
+def stack_status(settings: Settings) -> list[dict[str, object]]:
+    """State of each part, as `status --json` gives it."""
+    from estuaire.stack import lifecycle
+
+    return [asdict(part) for part in lifecycle.status(settings)]
+
+
+def stack_table(parts: list[dict[str, object]]) -> Table:
+    """``stack_status`` for people."""
+    from rich.table import Table
+
+    table = Table("part", "state", "pid", "up", "memory", "last heartbeat")
+    for part in parts:
+        state = str(part["state"])
+        table.add_row(
+            str(part["name"]),
+            f"[{_COLOURS[state]}]{state}[/]",
+            _text(part["pid"], ""),
+            _text(part["seconds_up"], " s"),
+            _text(part["memory_mib"], " MiB"),
+            _text(part["heartbeat_age"], " s ago"),
+        )
+    return table
+
+
+def _text(value: object, unit: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}{unit}" if isinstance(value, float) else f"{value}{unit}"

@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL and Airflow on one machine, on loopback only, without a container engine."""

@@ -1,0 +1,213 @@
+"""Airflow on the embedded stack: its environment, its database, its four processes, its health.
+
+Everything is on loopback. The API server is the only listener: task logs are read from the shared folder, so the log servers
+(which Airflow binds to every address, with no option for it) are not started.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import json
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx2
+
+from estuaire.errors import SetupError
+from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.stack import processes
+from estuaire.stack.postgres import write_private
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "api-server": ("api-server",),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
+ADMIN, VIEWER = "admin", "viewer"
+ADMIN_SECRET, VIEWER_SECRET = "airflow_admin", "airflow_viewer"
+_CLOSED_PORT = "1"  # nothing listens there: see the module's docstring
+_FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "PG", "PYTHON", "SPARK_", "ESTUAIRE_STACK_")
+
+
+def base_url(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.airflow_port}"
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """``ESTUAIRE_*`` variables from which a child process reads these same settings."""
+    values = settings.model_dump(exclude_none=True)
+    values |= {"home": settings.root}
+    return {f"ESTUAIRE_{name.upper()}": str(value) for name, value in values.items()}
+
+
+def environment(settings: Settings, java_home: Path) -> dict[str, str]:
+    """The whole environment of Airflow's processes. It names the files of secrets; it holds no secret.
+
+    Airflow reads an option ``X`` from the command in ``X_CMD``: here `cat` of a 0600 file.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    bin_folder = str(Path(sys.executable).parent)
+    loopback = "127.0.0.1,localhost"
+    base = {
+        "PATH": os.pathsep.join([bin_folder, str(java_home / "bin"), kept.get("PATH", os.defpath)]),
+        "PYTHONPATH": str(PROJECT_ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "JAVA_HOME": str(java_home),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "NO_PROXY": ",".join(filter(None, [kept.get("NO_PROXY"), loopback])),
+        "no_proxy": ",".join(filter(None, [kept.get("no_proxy"), loopback])),
+        "AIRFLOW_HOME": str(settings.airflow_home),
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(
+            {"conn_type": "spark", "host": settings.spark_master, "extra": {"deploy-mode": "client"}}
+        ),
+    }
+    return {**kept, **base, **settings_environment(settings), **_options(settings)}
+
+
+def prepare(settings: Settings) -> bool:
+    """Write the folders and secrets that Airflow needs; True when the administrator's password is new."""
+    settings.airflow_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = not (settings.secrets_path / ADMIN_SECRET).exists()
+    passwords = {
+        ADMIN: settings.ensure_secret(ADMIN_SECRET, 12),
+        VIEWER: settings.ensure_secret(VIEWER_SECRET, 12),
+    }
+    write_private(_password_file(settings), json.dumps(passwords) + "\n")
+    settings.ensure_secret("airflow_jwt", 32)
+    settings.ensure_secret("airflow_api", 32)
+    fernet = settings.secrets_path / "airflow_fernet"
+    if not fernet.exists():
+        write_private(fernet, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+    return new
+
+
+def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
+    """Bring Airflow's database to this version; False (and quick) when a stamp says that it is.
+
+    Raises:
+        SetupError: ``airflow db migrate`` failed.
+    """
+    version = importlib.metadata.version("apache-airflow")
+    stamp = settings.airflow_home / "migrated"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == version:
+        return False
+    log = processes.log_file(settings, "airflow-migrate")
+    with log.open("ab") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"],
+            env={**env, **processes.marks(settings, "airflow-migrate")},
+            cwd=settings.airflow_home,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise SetupError("Airflow's database could not be migrated", remedy=f"read {log}, then run `estuaire up` again")
+    stamp.write_text(version, encoding="utf-8")
+    return True
+
+
+def start(settings: Settings, name: str, env: Mapping[str, str]) -> None:
+    """Start one of ``COMMANDS``, after ending what a killed predecessor left (workers, tasks, their JVMs)."""
+    processes.kill(processes.belonging(settings, name))
+    command = [sys.executable, "-m", "airflow", *COMMANDS[name]]
+    processes.start(settings, name, command, env, cwd=settings.airflow_home)
+
+
+def heartbeats(settings: Settings, timeout: float = 5.0) -> dict[str, datetime | None] | None:
+    """Last heartbeat of scheduler, dag-processor and triggerer as the API server tells it; None when it does not answer."""
+    try:
+        answer = httpx2.get(f"{base_url(settings)}/api/v2/monitor/health", timeout=timeout, trust_env=False)
+        answer.raise_for_status()
+        return parse_health(answer.json())
+    except (httpx2.HTTPError, ValueError):
+        return None
+
+
+def parse_health(body: Mapping[str, Mapping[str, str | None]]) -> dict[str, datetime | None]:
+    """Heartbeats by process from the body of ``/api/v2/monitor/health``; None: never, or judged unhealthy."""
+    found: dict[str, datetime | None] = {}
+    for name, key in HEALTH_KEYS.items():
+        part = body.get(key) or {}
+        moment = part.get(f"latest_{key}_heartbeat")
+        healthy = part.get("status") == "healthy" and moment
+        found[name] = datetime.fromisoformat(str(moment)) if healthy else None
+    return found
+
+
+def _password_file(settings: Settings) -> Path:
+    return settings.secrets_path / "airflow_passwords.json"
+
+
+def _read(settings: Settings, secret: str) -> str:
+    return f"cat {shlex.quote(str(settings.secrets_path / secret))}"
+
+
+def _database_url(settings: Settings, driver: str) -> str:
+    host = quote(settings.postgres_host or str(settings.socket_dir), safe="/")
+    passfile = quote(str(settings.passfile), safe="/")
+    return f"postgresql+{driver}://airflow@/airflow?host={host}&port={settings.postgres_port}&passfile={passfile}"
+
+
+def _options(settings: Settings) -> dict[str, str]:
+    """Airflow's options. Intervals suit 2 cores: quick to schedule, little work when idle (docs/decisions/0002)."""
+    logs = settings.logs / "airflow"
+    values: dict[tuple[str, str], object] = {
+        ("core", "dags_folder"): PROJECT_ROOT / "dags",
+        ("core", "executor"): "LocalExecutor",
+        ("core", "load_examples"): False,
+        ("core", "parallelism"): 4,
+        ("core", "max_active_tasks_per_dag"): 4,
+        ("core", "dags_are_paused_at_creation"): False,
+        ("core", "default_timezone"): "Europe/Paris",
+        ("core", "mp_start_method"): "fork",
+        ("core", "simple_auth_manager_users"): f"{ADMIN}:admin,{VIEWER}:viewer",
+        ("core", "simple_auth_manager_all_admins"): False,
+        ("core", "simple_auth_manager_passwords_file"): _password_file(settings),
+        ("core", "execution_api_server_url"): f"{base_url(settings)}/execution/",
+        ("core", "hostname_callable"): "estuaire.stack.hostname.loopback",
+        ("core", "min_serialized_dag_update_interval"): 10,
+        ("core", "fernet_key_cmd"): _read(settings, "airflow_fernet"),
+        ("database", "sql_alchemy_conn"): _database_url(settings, "psycopg2"),
+        ("database", "sql_alchemy_conn_async"): _database_url(settings, "asyncpg"),
+        ("database", "sql_alchemy_pool_size"): 4,
+        ("api", "host"): "127.0.0.1",
+        ("api", "port"): settings.airflow_port,
+        ("api", "base_url"): base_url(settings),
+        ("api", "workers"): 1,
+        ("api", "secret_key_cmd"): _read(settings, "airflow_api"),
+        ("api_auth", "jwt_secret_cmd"): _read(settings, "airflow_jwt"),
+        ("scheduler", "scheduler_idle_sleep_time"): 0.5,
+        ("scheduler", "job_heartbeat_sec"): 5,
+        ("scheduler", "enable_health_check"): False,
+        ("scheduler", "orphaned_tasks_check_interval"): 30,
+        ("scheduler", "pool_metrics_interval"): 3600,
+        ("scheduler", "ti_metrics_interval"): 3600,
+        ("scheduler", "dagrun_metrics_interval"): 3600,
+        ("dag_processor", "parsing_processes"): 1,
+        ("dag_processor", "min_file_process_interval"): 45,
+        ("dag_processor", "refresh_interval"): 30,
+        ("dag_processor", "stale_dag_threshold"): 120,
+        ("dag_processor", "print_stats_interval"): 3600,
+        ("logging", "base_log_folder"): logs,
+        ("logging", "dag_processor_child_process_log_directory"): logs / "dag_processor",
+        ("logging", "file_task_handler_new_folder_permissions"): "0o700",
+        ("logging", "file_task_handler_new_file_permissions"): "0o600",
+        ("logging", "colored_console_log"): False,
+        ("logging", "worker_log_server_port"): _CLOSED_PORT,
+        ("logging", "trigger_log_server_port"): _CLOSED_PORT,
+        ("logging", "namespace_levels"): "airflow.utils.log.file_task_handler=CRITICAL",
+    }
+    return {f"AIRFLOW__{section.upper()}__{key.upper()}": str(value) for (section, key), value in values.items()}

@@ -1,0 +1,211 @@
+"""`up`, `down` and `status` of the whole stack: the order of things, and what is mended when a part died."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from estuaire.errors import SetupError
+from estuaire.settings import Settings
+from estuaire.stack import airflow, jdk, postgres, preflight, processes, roles
+
+Report = Callable[[str], None]
+State = Literal["running", "starting", "stalled", "stopped"]
+START_SECONDS = 180.0
+STALLED_SECONDS = 60.0  # heartbeats come every 5 s
+_RESTARTS = 2
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """One server or process. ``heartbeat_age``: seconds since it last did its work, where it tells."""
+
+    name: str
+    state: State
+    pid: int | None
+    seconds_up: float | None
+    memory_mib: float | None
+    heartbeat_age: float | None
+
+
+@dataclass(frozen=True)
+class UpResult:
+    """What `up` did. ``started`` is empty when all was running; ``new_password`` on the very first start only."""
+
+    started: tuple[str, ...]
+    seconds: float
+    url: str
+    new_password: str | None
+
+
+def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
+    """Start what does not run, and wait until all parts do their work.
+
+    Raises:
+        SetupError: the machine or the configuration does not allow it (nothing was started), or a part does not start.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    begin = time.monotonic()
+    with _alone(settings, report):
+        if not _needs_work(settings):
+            return UpResult((), time.monotonic() - begin, airflow.base_url(settings), None)
+        report("checking the machine")
+        preflight.check(settings)
+        java_home = jdk.ensure_jdk(settings, report=report)
+        report("starting PostgreSQL")
+        started = ["postgres"] if postgres.start(settings) else []
+        roles.ensure(settings, postgres.ensure_passwords(settings))
+        if importlib.util.find_spec("estuaire.migrations"):
+            report("bringing the platform's tables to this version")
+            importlib.import_module("estuaire.migrations").upgrade(settings)
+        new_password = airflow.prepare(settings)
+        env = airflow.environment(settings, java_home)
+        report("bringing Airflow's database to this version")
+        airflow.migrate(settings, env)
+        report("starting Airflow")
+        for name in airflow.COMMANDS:
+            if processes.find(settings, name) is None:
+                airflow.start(settings, name, env)
+                started.append(name)
+        _wait_healthy(settings, env, report)
+        return UpResult(
+            started=tuple(started),
+            seconds=time.monotonic() - begin,
+            url=airflow.base_url(settings),
+            new_password=settings.secret(airflow.ADMIN_SECRET) if new_password else None,
+        )
+
+
+def down(settings: Settings, report: Report = lambda _: None) -> bool:
+    """Stop everything in reverse order and leave no process; True when something was running."""
+    with _alone(settings, report):
+        anything = bool(processes.belonging(settings)) or postgres.is_running(settings)
+        for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
+            if processes.find(settings, name) or processes.belonging(settings, name):
+                report(f"stopping {name}")
+            processes.stop(settings, name)
+        processes.kill(processes.belonging(settings, keep={postgres.NAME}))
+        if postgres.is_running(settings):
+            report("stopping PostgreSQL")
+        postgres.stop(settings)
+        processes.kill(processes.belonging(settings))
+        return anything
+
+
+def status(settings: Settings) -> list[PartStatus]:
+    """State of every part by what it does, not only by its being alive."""
+    beats = airflow.heartbeats(settings) if processes.find(settings, "api-server") else None
+    now = datetime.now(UTC)
+    parts = [
+        _part(
+            postgres.NAME,
+            postgres.postmaster(settings),
+            "running" if postgres.is_running(settings) and postgres.answers(settings) else "starting",
+            None,
+        )
+    ]
+    for name in airflow.COMMANDS:
+        process = processes.find(settings, name)
+        if name == "api-server":
+            parts.append(_part(name, process, "running" if beats is not None else "starting", None))
+            continue
+        beat = (beats or {}).get(name)
+        record = processes.read_record(settings, name)
+        age = (now - beat).total_seconds() if beat else None
+        alive = time.time() - record.started if record else 0.0
+        parts.append(_part(name, process, judge(age, alive), age))
+    return parts
+
+
+def judge(heartbeat_age: float | None, seconds_up: float) -> State:
+    """State of a live process from the age of its heartbeat; one older than the process itself is its predecessor's."""
+    own = heartbeat_age is not None and heartbeat_age <= seconds_up
+    if own and heartbeat_age is not None and heartbeat_age < STALLED_SECONDS:
+        return "running"
+    return "starting" if seconds_up < STALLED_SECONDS else "stalled"
+
+
+def _part(name: str, process: object, state_if_alive: State, age: float | None) -> PartStatus:
+    import psutil
+
+    if not isinstance(process, psutil.Process):
+        return PartStatus(name, "stopped", None, None, None, None)
+    with contextlib.suppress(psutil.Error), process.oneshot():
+        return PartStatus(
+            name=name,
+            state=state_if_alive,
+            pid=process.pid,
+            seconds_up=round(time.time() - process.create_time(), 1),
+            memory_mib=round(process.memory_info().rss / 1024**2, 1),
+            heartbeat_age=round(age, 1) if age is not None else None,
+        )
+    return PartStatus(name, "stopped", None, None, None, None)
+
+
+def _needs_work(settings: Settings) -> bool:
+    return any(part.state != "running" for part in status(settings))
+
+
+def _wait_healthy(settings: Settings, env: dict[str, str], report: Report) -> None:
+    """Wait until every part is running; a process that ends or stalls meanwhile is started again, twice at most.
+
+    Raises:
+        SetupError: a part does not come up.
+    """
+    limit = time.monotonic() + START_SECONDS
+    restarts = dict.fromkeys(airflow.COMMANDS, 0)
+    said = ""
+    while True:
+        parts = [part for part in status(settings) if part.state != "running"]
+        if not parts:
+            return
+        waiting = "waiting for " + ", ".join(part.name for part in parts)
+        if waiting != said:
+            report(waiting)
+            said = waiting
+        for part in parts:
+            if part.name in restarts and part.state in {"stopped", "stalled"} and _database_answers(settings):
+                restarts[part.name] += 1
+                if restarts[part.name] > _RESTARTS:
+                    raise _did_not_start(settings, part.name)
+                report(f"{part.name} {'ended' if part.state == 'stopped' else 'does nothing'}: starting it again")
+                processes.stop(settings, part.name)
+                airflow.start(settings, part.name, env)
+        if time.monotonic() > limit:
+            raise _did_not_start(settings, parts[0].name)
+        time.sleep(0.3)
+
+
+def _database_answers(settings: Settings) -> bool:
+    return postgres.answers(settings)
+
+
+def _did_not_start(settings: Settings, name: str) -> SetupError:
+    log = processes.log_file(settings, name)
+    return SetupError(f"{name} does not start", remedy=f"read {log} (`estuaire logs {name}`), then `estuaire up` again")
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings, report: Report) -> Iterator[None]:
+    """One `up` or `down` of this home at a time; a second one waits."""
+    try:
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (settings.run_dir / "lock").open("w")
+    except OSError as error:
+        raise SetupError(
+            f"{settings.root} cannot be written ({error.strerror})", remedy="set ESTUAIRE_HOME to a folder of yours"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another `estuaire up` or `down`")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

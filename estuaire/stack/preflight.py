@@ -1,0 +1,186 @@
+"""What is checked before anything starts. Every problem is named with its remedy, all at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from estuaire.errors import SetupError
+from estuaire.settings import Settings
+from estuaire.stack import processes
+
+_GIB = 1024**3
+_GLIBC = (2, 28)
+_PYTHON = ((3, 11), (3, 14))
+_MIN_SHM_BYTES = 32 * 1024**2
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CGROUP_USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+
+
+@dataclass(frozen=True)
+class Problem:
+    what: str
+    remedy: str
+
+
+def check(settings: Settings) -> None:
+    """Raise one SetupError that lists every problem of this machine; nothing is started or installed here.
+
+    Raises:
+        SetupError: at least one problem.
+    """
+    found = [
+        *platform_problems(sys.platform, platform.machine(), platform.libc_ver(), sys.version_info[:2]),
+        *home_problems(settings.root),
+        *disk_problems(settings),
+        *memory_problems(settings),
+        *shared_memory_problems(),
+        *port_problems(settings),
+    ]
+    if not found:
+        return
+    if len(found) == 1:
+        raise SetupError(found[0].what, remedy=found[0].remedy)
+    raise SetupError(
+        f"{len(found)} problems: " + "; ".join(f"({n}) {p.what}" for n, p in enumerate(found, 1)),
+        remedy="; ".join(f"({n}) {p.remedy}" for n, p in enumerate(found, 1)),
+    )
+
+
+def platform_problems(system: str, machine: str, libc: tuple[str, str], python: tuple[int, ...]) -> list[Problem]:
+    found = []
+    if system != "linux" or machine not in {"x86_64", "AMD64"}:
+        found.append(Problem(f"{system} on {machine} is not supported", "use Linux on x86-64"))
+    elif libc[0] != "glibc" or _version(libc[1]) < _GLIBC:
+        found.append(
+            Problem(
+                f"the C library is {' '.join(libc).strip() or 'not glibc'}",
+                "use a system with glibc 2.28 or later (Debian 10, Ubuntu 20.04, RHEL 8)",
+            )
+        )
+    if not _PYTHON[0] <= python < _PYTHON[1]:
+        found.append(
+            Problem(
+                f"Python {'.'.join(map(str, python))} is not supported", "run `make setup` with Python 3.11 to 3.13"
+            )
+        )
+    return found
+
+
+def home_problems(root: Path) -> list[Problem]:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=root):
+            return []
+    except OSError as error:
+        return [Problem(f"{root} cannot be written ({error.strerror})", "set ESTUAIRE_HOME to a folder of yours")]
+
+
+def disk_problems(settings: Settings) -> list[Problem]:
+    folder = settings.root
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / _GIB
+    if free >= settings.min_free_disk_gib:
+        return []
+    return [
+        Problem(
+            f"only {free:.1f} GiB of disk are free at {folder}, {settings.min_free_disk_gib:g} are needed",
+            "make room, or set ESTUAIRE_HOME to a folder on a larger disk",
+        )
+    ]
+
+
+def memory_problems(settings: Settings) -> list[Problem]:
+    """Not asked for while a part of ours runs: it holds the memory itself."""
+    if processes.belonging(settings):
+        return []
+    available = min(psutil.virtual_memory().available, _cgroup_room()) / _GIB
+    if available >= settings.min_memory_gib:
+        return []
+    return [
+        Problem(
+            f"only {available:.1f} GiB of memory are available, {settings.min_memory_gib:g} are needed",
+            "end other programs, or take a larger machine",
+        )
+    ]
+
+
+def shared_memory_problems(folder: Path = Path("/dev/shm")) -> list[Problem]:  # noqa: S108
+    """The folder holds the semaphores of Python's multiprocessing, which Airflow's executor needs."""
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).total >= _MIN_SHM_BYTES:
+        return []
+    return [
+        Problem(
+            f"{folder} is missing, not writable or smaller than {_MIN_SHM_BYTES // 1024**2} MiB",
+            "mount it (`mount -t tmpfs tmpfs /dev/shm`), or start the container with --shm-size=256m",
+        )
+    ]
+
+
+def port_problems(settings: Settings) -> list[Problem]:
+    """Ports that another program holds. A port of a part of ours that runs is not a problem."""
+    wanted = {
+        "postgres": (settings.postgres_port, "ESTUAIRE_POSTGRES_PORT"),
+        "api-server": (settings.airflow_port, "ESTUAIRE_AIRFLOW_PORT"),
+    }
+    found = []
+    if settings.postgres_port == settings.airflow_port:
+        found.append(
+            Problem(
+                f"port {settings.postgres_port} is asked for twice, by PostgreSQL and by Airflow",
+                "set ESTUAIRE_POSTGRES_PORT or ESTUAIRE_AIRFLOW_PORT to another port",
+            )
+        )
+    for name, (port, variable) in wanted.items():
+        if _free(port) or processes.belonging(settings, name):
+            continue
+        found.append(
+            Problem(
+                f"port {port} ({name}) is taken by {holder(port)}",
+                f"stop that program, or set {variable} to a free port",
+            )
+        )
+    return found
+
+
+def holder(port: int) -> str:
+    """Who listens on ``port``, as far as this account may know: name and pid."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+                if connection.pid is None:
+                    break
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return "another program"
+
+
+def _free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closing connection is no holder
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def _cgroup_room() -> float:
+    """Bytes left under a container's memory limit; infinite without one."""
+    for limit, used in zip(_CGROUP_LIMITS, _CGROUP_USED, strict=True):
+        with contextlib.suppress(OSError, ValueError):
+            return float(Path(limit).read_text()) - float(Path(used).read_text())
+    return float("inf")
