@@ -1,0 +1,445 @@
+"""Lands one delivered file: frame, parse, pseudonymise, type, check, write. Streaming, memory bounded by a few blocks.
+
+Used inside Spark tasks by the landing job, and as it is by a hospital that checks a delivery before sending it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from estuaire.contracts import Table
+from estuaire.errors import AccountingImbalance, ColumnRetyped, EstuaireError, RowCountMismatch
+from estuaire.manifest import Manifest, ManifestFile
+from estuaire.registry import Dialect, Hospital
+from estuaire.rules import Rule
+from spark_jobs.kernel import clock
+from spark_jobs.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
+from spark_jobs.kernel.identity import Pseudonymiser, hash_sum, row_uids
+from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
+from spark_jobs.kernel.typing_sql import BlockQuery, block_query
+
+_RETYPED_SHARE = 0.5  # more unreadable values than this in a required column: it is another type, not bad luck
+_RETYPED_MINIMUM = 20
+
+REJECT_SCHEMA = pa.schema(
+    [
+        ("record_number", pa.int64()),
+        ("line_number", pa.int64()),
+        ("byte_offset", pa.int64()),
+        ("byte_length", pa.int64()),
+        ("row_uid_hi", pa.int64()),
+        ("row_uid_lo", pa.int64()),
+        ("disposition", pa.string()),
+        ("rule_ids", pa.string()),
+        ("columns", pa.string()),
+        ("business_key", pa.string()),
+        ("source_updated_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+@dataclass
+class FileOutcome:
+    """What landing one file gave: counts of records, exact hash sums, rule counts, or the typed error that stopped it.
+
+    ``checks`` is rule id -> [records checked, records that broke it, of which accepted].
+    """
+
+    hospital: str
+    delivery: str
+    table: str
+    file: str
+    rows_in: int = 0
+    hash_in: int = 0
+    rows_unparseable: int = 0
+    hash_unparseable: int = 0
+    rows_quarantined: int = 0
+    hash_quarantined: int = 0
+    rows_out: int = 0
+    checks: dict[str, list[int]] = field(default_factory=dict)
+    extra_columns: list[str] = field(default_factory=list)
+    output: str | None = None
+    rejects: str | None = None
+    error: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _parse_slowly(frame: Frame, header: Header, dialect: Dialect) -> pa.Table:
+    """As ``_parse``, with Python's csv reader: for what the fast reader refuses.
+
+    Raises:
+        AccountingImbalance: here too the number of records is not the one that framing counted.
+    """
+    text = io.StringIO(frame.clean.decode("utf-8"), newline="")
+    rows = list(csv.reader(text, delimiter=dialect.delimiter))
+    if len(rows) != len(frame.record_number) or any(len(r) != len(header.names) for r in rows):
+        raise AccountingImbalance(
+            f"framing counted {len(frame.record_number)} records in a block where the reader finds {len(rows)}",
+            remedy="report this as a defect of the platform, with the delivery's id",
+        )
+    nothing = set(dialect.null_values)
+    columns = {n: [None if r[i] in nothing else r[i] for r in rows] for i, n in enumerate(header.names) if n}
+    return pa.table({n: pa.array(v, pa.string()) for n, v in columns.items()})
+
+
+def _parse(frame: Frame, header: Header, dialect: Dialect) -> pa.Table:
+    """The sound records of a frame as text columns named by the contract; quoted or not, a null text is null."""
+    names = [n or f"_extra_{i}" for i, n in enumerate(header.names)]
+    wanted = [n for n in header.names if n]
+    try:
+        table = _read_fast(frame, names, wanted, dialect)
+    except pa.ArrowInvalid:
+        return _parse_slowly(frame, header, dialect)
+    return table if table.num_rows == len(frame.record_number) else _parse_slowly(frame, header, dialect)
+
+
+def _read_fast(frame: Frame, names: list[str], wanted: list[str], dialect: Dialect) -> pa.Table:
+    return pacsv.read_csv(
+        pa.BufferReader(frame.clean),
+        read_options=pacsv.ReadOptions(
+            column_names=names, use_threads=False, block_size=max(1 << 16, len(frame.clean))
+        ),
+        parse_options=pacsv.ParseOptions(
+            delimiter=dialect.delimiter, newlines_in_values=True if frame.embedded_newlines else b"\r" in frame.clean
+        ),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            include_columns=wanted,
+            strings_can_be_null=True,
+            null_values=list(dialect.null_values),
+            check_utf8=False,
+        ),
+    )
+
+
+def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> pa.Table:
+    """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong)."""
+    for column in table.columns:
+        if column.pseudonym is None or column.name not in raw.column_names:
+            continue
+        trimmed = pc.utf8_trim_whitespace(raw[column.name].combine_chunks())
+        values = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+        extras = [
+            raw[name].combine_chunks() if name in raw.column_names else pa.nulls(raw.num_rows, pa.string())
+            for name in column.pseudonym.with_columns
+        ]
+        replaced = pseudonymiser.array(column, values, extras)
+        bad = pc.and_(pc.is_valid(values), pc.is_null(replaced))
+        raw = raw.set_column(raw.column_names.index(column.name), column.name, replaced)
+        raw = raw.append_column(f"{column.name}__bad", bad)
+    return raw
+
+
+def _joined(
+    masks: list[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]], rows: np.ndarray[Any, Any]
+) -> list[str | None]:
+    """Per row of ``rows`` the comma-separated names of the masks that are set, or None."""
+    texts: list[str | None] = []
+    for row in rows:
+        hit = [name for name, mask in masks if mask[row]]
+        texts.append(",".join(hit) if hit else None)
+    return texts
+
+
+class _Lander:
+    """State of one file while it lands."""
+
+    def __init__(
+        self, outcome: FileOutcome, table: Table, header: Header, query: BlockQuery, output: Path, rejects: Path
+    ) -> None:
+        self.outcome = outcome
+        self.header = header
+        self.table = table
+        self.query = query
+        self.output = output
+        self.rejects_path = rejects
+        self.writer: pq.ParquetWriter | None = None
+        self.rejects: list[pa.Table] = []
+        outcome.checks = {c.id: [0, 0, 0] for c in query.checks}
+
+    def damaged(self, frame: Frame, uids: tuple[Any, Any]) -> None:
+        count = len(frame.damaged.record_number)
+        if not count:
+            return
+        hi, lo = uids
+        self.outcome.rows_unparseable += count
+        self.outcome.hash_unparseable += hash_sum(hi, lo)
+        nothing = pa.nulls(count, pa.string())
+        self.rejects.append(
+            pa.table(
+                [
+                    frame.damaged.record_number,
+                    frame.damaged.line_number,
+                    frame.damaged.offset,
+                    frame.damaged.length,
+                    hi,
+                    lo,
+                    pa.array(["unparseable"] * count),
+                    pa.array([f"{self.table.name}.record.{REASONS[r]}" for r in frame.damaged.reason]),
+                    pa.array([""] * count),
+                    nothing,
+                    pa.nulls(count, pa.timestamp("us", tz="UTC")),
+                ],
+                schema=REJECT_SCHEMA,
+            )
+        )
+
+    def block(self, frame: Frame, typed: pa.Table) -> None:
+        """Count the checks of a typed block, write what is accepted, keep where the rest stands."""
+        rows = typed.num_rows
+        broken = [
+            typed[f"check_{i}"].combine_chunks().to_numpy(zero_copy_only=False) for i in range(len(self.query.checks))
+        ]
+        rejected = np.zeros(rows, bool)
+        for check, mask in zip(self.query.checks, broken, strict=True):
+            if check.action == "quarantine":
+                rejected |= mask
+        for check, mask in zip(self.query.checks, broken, strict=True):
+            count = self.outcome.checks[check.id]
+            count[0] += rows
+            failed = int(mask.sum())
+            if failed:
+                count[1] += failed
+                count[2] += int((mask & ~rejected).sum())
+        data = typed.select(list(self.query.columns))
+        noted = [
+            (c.id, m) for c, m in zip(self.query.checks, broken, strict=True) if c.action != "quarantine" and m.any()
+        ]
+        flags: pa.Array = pa.nulls(rows, pa.string())
+        if noted:
+            flagged = np.flatnonzero(np.logical_or.reduce([m for _, m in noted]))
+            texts: list[str | None] = [None] * rows
+            for row, text in zip(flagged, _joined(noted, flagged), strict=True):
+                texts[row] = text
+            flags = pa.array(texts, pa.string())
+        data = data.append_column("flags", flags)
+        if rejected.any():
+            self._reject(frame, data, broken, rejected)
+            data = data.filter(pa.array(~rejected))
+        if self.writer is None:
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            self.writer = pq.ParquetWriter(
+                self.output, data.schema, compression="zstd", compression_level=1, store_decimal_as_integer=True
+            )
+        self.writer.write_table(data)
+        self.outcome.rows_out += data.num_rows
+
+    def _reject(self, frame: Frame, data: pa.Table, broken: list[Any], rejected: np.ndarray[Any, Any]) -> None:
+        rows = np.flatnonzero(rejected)
+        rules = [
+            (c.id, m) for c, m in zip(self.query.checks, broken, strict=True) if c.action == "quarantine" and m.any()
+        ]
+        columns = [
+            (",".join(c.columns), m)
+            for c, m in zip(self.query.checks, broken, strict=True)
+            if c.action == "quarantine" and m.any()
+        ]
+        part = data.take(pa.array(rows))
+        keys = [part[k].cast(pa.string()) for k in self.table.key]
+        hi, lo = part["row_uid_hi"].to_numpy(), part["row_uid_lo"].to_numpy()
+        self.outcome.rows_quarantined += len(rows)
+        self.outcome.hash_quarantined += hash_sum(hi, lo)
+        self.rejects.append(
+            pa.table(
+                [
+                    part["record_number"],
+                    part["line_number"],
+                    frame.offset[rows],
+                    frame.length[rows],
+                    part["row_uid_hi"],
+                    part["row_uid_lo"],
+                    pa.array(["quarantined"] * len(rows)),
+                    pa.array(_joined(rules, rows), pa.string()),
+                    pa.array(_joined(columns, rows), pa.string()),
+                    pc.binary_join_element_wise(*keys, "|") if len(keys) > 1 else keys[0],
+                    part["source_updated_at"].cast(pa.timestamp("us", tz="UTC")),
+                ],
+                schema=REJECT_SCHEMA,
+            )
+        )
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.outcome.output = str(self.output)
+        if self.rejects:
+            self.rejects_path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.concat_tables(self.rejects), self.rejects_path)
+            self.outcome.rejects = str(self.rejects_path)
+
+    def abandon(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        self.output.unlink(missing_ok=True)
+        self.rejects_path.unlink(missing_ok=True)
+
+
+def _check_retyped(outcome: FileOutcome, table: Table, place: Place) -> None:
+    for column in table.columns:
+        if not column.required:
+            continue
+        checked, failed, _ = outcome.checks.get(f"{table.name}.{column.name}.type", [0, 0, 0])
+        if checked >= _RETYPED_MINIMUM and failed > checked * _RETYPED_SHARE:
+            raise ColumnRetyped(
+                f"column {column.name}: {failed} of {checked} values are no {column.type}",
+                remedy="deliver the column in the contract's type, or correct the dialect's formats in the registry",
+                hospital=place.hospital,
+                delivery=place.delivery,
+                file=place.file,
+            )
+
+
+def _land(
+    delivered: DeliveredFile,
+    lander_for: Callable[[Header], _Lander],
+    *,
+    file: ManifestFile,
+    table: Table,
+    hospital: Hospital,
+    dialect: Dialect,
+    place: Place,
+    key: bytes,
+    outcome: FileOutcome,
+    block_bytes: int,
+) -> _Lander:
+    pseudonymiser = Pseudonymiser(key, hospital.id)
+    connection = duckdb.connect(config={"threads": 1})
+    clock.install(connection, hospital.timezone)
+    line = delivered.header_line()
+    lander = lander_for(read_header(line, table=table, hospital=hospital, dialect=dialect, place=place))
+    header = lander.header
+    try:
+        for frame in frames(
+            delivered.stream,
+            delimiter=dialect.delimiter,
+            fields=len(header.names),
+            encoding=dialect.encoding,
+            first_offset=len(line),
+            block_bytes=block_bytes,
+        ):
+            hurt = row_uids(
+                place.hospital, place.delivery, place.file, frame.damaged.record_number, frame.damaged.line_number
+            )
+            sound = row_uids(place.hospital, place.delivery, place.file, frame.record_number, frame.line_number)
+            outcome.rows_in += len(frame.record_number) + len(frame.damaged.record_number)
+            outcome.hash_in += hash_sum(*sound) + hash_sum(*hurt)
+            lander.damaged(frame, hurt)
+            if not len(frame.record_number):
+                continue
+            raw = _pseudonymise(_parse(frame, header, dialect), table, pseudonymiser)
+            for name, values in (
+                ("record_number", frame.record_number),
+                ("line_number", frame.line_number),
+                ("row_uid_hi", sound[0]),
+                ("row_uid_lo", sound[1]),
+            ):
+                raw = raw.append_column(name, pa.array(values))
+            connection.register("raw", raw)
+            typed = connection.execute(lander.query.sql).to_arrow_table()
+            connection.unregister("raw")
+            lander.block(frame, typed)
+    except BaseException:
+        lander.abandon()
+        raise
+    finally:
+        connection.close()
+    return lander
+
+
+def land_file(
+    open_raw: Callable[[], BinaryIO],
+    *,
+    manifest: Manifest,
+    file: ManifestFile,
+    table: Table,
+    hospital: Hospital,
+    rules: tuple[Rule, ...],
+    key: bytes,
+    output: Path,
+    rejects: Path,
+    block_bytes: int = BLOCK_BYTES,
+) -> FileOutcome:
+    """Land one file of a delivery; a permanent error is returned in the outcome, so that other deliveries go on.
+
+    Args:
+        open_raw: opens the raw bytes in landing/.
+        key: the secret of the pseudonyms.
+        output: Parquet file to write (accepted records, ``estuaire.layers.landed_columns``).
+        rejects: Parquet file for where each rejected record stands (REJECT_SCHEMA; no values).
+    """
+    started = time.monotonic()
+    outcome = FileOutcome(manifest.hospital, manifest.delivery_id, table.name, file.path)
+    place = Place(manifest.hospital, manifest.delivery_id, file.path)
+    dialect = hospital.dialects[file.dialect]
+    lander: _Lander | None = None
+
+    def lander_for(header: Header) -> _Lander:
+        outcome.extra_columns = list(header.extra)
+        origin = {
+            "hospital_id": f"'{manifest.hospital}'",
+            "delivery_id": f"'{manifest.delivery_id}'",
+            "sequence": f"{manifest.sequence}::bigint",
+            "source_file": "'" + file.path.replace("'", "''") + "'",
+        }
+        present = frozenset(n for n in header.names if n)
+        query = block_query(table, present, dialect, rules, origin)
+        return _Lander(outcome, table, header, query, output, rejects)
+
+    try:
+        with open_raw() as raw:
+            delivered = DeliveredFile(raw, dialect, place)
+            try:
+                lander = _land(
+                    delivered,
+                    lander_for,
+                    file=file,
+                    table=table,
+                    hospital=hospital,
+                    dialect=dialect,
+                    place=place,
+                    key=key,
+                    outcome=outcome,
+                    block_bytes=block_bytes,
+                )
+            except TRUNCATION_ERRORS:
+                delivered.check(sha256=file.sha256, size=file.bytes)
+                raise delivered.truncated() from None
+            except EstuaireError:
+                delivered.check(sha256=file.sha256, size=file.bytes)
+                raise
+            delivered.check(sha256=file.sha256, size=file.bytes)
+        _check_retyped(outcome, table, place)
+        if outcome.rows_in != file.rows and not outcome.rows_unparseable:
+            raise RowCountMismatch(
+                f"the file holds {outcome.rows_in} records, the manifest declares {file.rows}",
+                remedy="export the table again and write a new manifest with `estuaire deliver`",
+                hospital=place.hospital,
+                delivery=place.delivery,
+                file=place.file,
+            )
+        lander.close()
+    except EstuaireError as error:
+        if error.retryable:
+            raise
+        if lander is not None:
+            lander.abandon()
+        outcome.output = outcome.rejects = None
+        outcome.error = {"code": error.code, "what": error.what, "remedy": error.remedy, "file": file.path}
+    outcome.seconds = time.monotonic() - started
+    return outcome
