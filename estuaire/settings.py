@@ -29,21 +29,21 @@ class Settings(BaseSettings):
         home: folder of the embedded stack: database, store, logs, secrets. Removed by ``make clean``, but for landing.
         postgres_host: an external server; empty means the embedded one, reached by its Unix socket.
         postgres_port: TCP port on loopback (embedded) or of the external server.
-        airflow_port: the API server (web page and REST); ``worker_log_port`` and ``triggerer_log_port`` serve task logs.
+        airflow_port: the API server (web page and REST), which reads task logs from the shared folder.
         store: ``directory`` now; a folder given by ``store_root``.
         spark_master: ``local[N]`` for the embedded stack, or a cluster's URL.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ESTUAIRE_", env_file=".env", env_file_encoding="utf-8", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ESTUAIRE_", env_file=".env", env_file_encoding="utf-8", extra="ignore"
+    )
 
     home: Path = PROJECT_ROOT / ".estuaire"
     postgres_host: str = ""
     postgres_port: int = Field(default=54329, ge=1024, le=65535)
     postgres_database: str = "estuaire"
     airflow_port: int = Field(default=8974, ge=1024, le=65535)
-    worker_log_port: int = Field(default=8793, ge=1024, le=65535)
-    triggerer_log_port: int = Field(default=8794, ge=1024, le=65535)
     store: Literal["directory"] = "directory"
     store_root: Path | None = None
     spark_master: str = "local[2]"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from estuaire.settings import Settings
 
-_COLOURS = {"running": "green", "starting": "yellow", "stalled": "red", "stopped": "dim"}
+_COLOURS = {"running": "green", "starting": "yellow", "stalled": "red", "unknown": "yellow", "stopped": "dim"}
 
 
 def register(app: typer.Typer) -> None:

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 ADMIN, VIEWER = "admin", "viewer"
 ADMIN_SECRET, VIEWER_SECRET = "airflow_admin", "airflow_viewer"
+DAGS_FOLDER = PROJECT_ROOT / "dags"
 _CLOSED_PORT = "1"  # nothing listens there: see the module's docstring
 _FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "PG", "PYTHON", "SPARK_", "ESTUAIRE_STACK_")
 
@@ -165,7 +166,7 @@ def _options(settings: Settings) -> dict[str, str]:
     """Airflow's options. Intervals suit 2 cores: quick to schedule, little work when idle (docs/decisions/0002)."""
     logs = settings.logs / "airflow"
     values: dict[tuple[str, str], object] = {
-        ("core", "dags_folder"): PROJECT_ROOT / "dags",
+        ("core", "dags_folder"): DAGS_FOLDER,
         ("core", "executor"): "LocalExecutor",
         ("core", "load_examples"): False,
         ("core", "parallelism"): 4,
@@ -201,6 +202,7 @@ def _options(settings: Settings) -> dict[str, str]:
         ("dag_processor", "refresh_interval"): 30,
         ("dag_processor", "stale_dag_threshold"): 120,
         ("dag_processor", "print_stats_interval"): 3600,
+        ("triggerer", "blocked_main_thread_warning_threshold"): 5,
         ("logging", "base_log_folder"): logs,
         ("logging", "dag_processor_child_process_log_directory"): logs / "dag_processor",
         ("logging", "file_task_handler_new_folder_permissions"): "0o700",

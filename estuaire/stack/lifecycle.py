@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+import psutil
+
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
 from estuaire.stack import airflow, jdk, postgres, preflight, processes, roles
 
 Report = Callable[[str], None]
-State = Literal["running", "starting", "stalled", "stopped"]
+State = Literal["running", "starting", "stalled", "unknown", "stopped"]
 START_SECONDS = 180.0
 STALLED_SECONDS = 60.0  # heartbeats come every 5 s
+_STALLED_WATCH_SECONDS = 15.0  # a machine that wakes up has old heartbeats for a moment
 _RESTARTS = 2
 
 
@@ -101,51 +104,46 @@ def down(settings: Settings, report: Report = lambda _: None) -> bool:
 
 def status(settings: Settings) -> list[PartStatus]:
     """State of every part by what it does, not only by its being alive."""
+    server = postgres.postmaster(settings)
+    answering = server is not None and postgres.answers(settings)
+    parts = [_part(postgres.NAME, server, "running" if answering else "starting", None)]
     beats = airflow.heartbeats(settings) if processes.find(settings, "api-server") else None
     now = datetime.now(UTC)
-    parts = [
-        _part(
-            postgres.NAME,
-            postgres.postmaster(settings),
-            "running" if postgres.is_running(settings) and postgres.answers(settings) else "starting",
-            None,
-        )
-    ]
     for name in airflow.COMMANDS:
-        process = processes.find(settings, name)
-        if name == "api-server":
-            parts.append(_part(name, process, "running" if beats is not None else "starting", None))
-            continue
         beat = (beats or {}).get(name)
-        record = processes.read_record(settings, name)
         age = (now - beat).total_seconds() if beat else None
-        alive = time.time() - record.started if record else 0.0
-        parts.append(_part(name, process, judge(age, alive), age))
+        record = processes.read_record(settings, name)
+        seconds_up = time.time() - record.started if record else 0.0
+        if name == "api-server":
+            state: State = "running" if beats is not None else _late(seconds_up)
+        else:
+            state = judge(age, seconds_up) if beats is not None else "unknown"
+        parts.append(_part(name, processes.find(settings, name), state, age))
     return parts
 
 
 def judge(heartbeat_age: float | None, seconds_up: float) -> State:
     """State of a live process from the age of its heartbeat; one older than the process itself is its predecessor's."""
-    own = heartbeat_age is not None and heartbeat_age <= seconds_up
-    if own and heartbeat_age is not None and heartbeat_age < STALLED_SECONDS:
+    if heartbeat_age is not None and heartbeat_age < min(seconds_up, STALLED_SECONDS):
         return "running"
+    return _late(seconds_up)
+
+
+def _late(seconds_up: float) -> State:
     return "starting" if seconds_up < STALLED_SECONDS else "stalled"
 
 
-def _part(name: str, process: object, state_if_alive: State, age: float | None) -> PartStatus:
-    import psutil
-
-    if not isinstance(process, psutil.Process):
-        return PartStatus(name, "stopped", None, None, None, None)
-    with contextlib.suppress(psutil.Error), process.oneshot():
-        return PartStatus(
-            name=name,
-            state=state_if_alive,
-            pid=process.pid,
-            seconds_up=round(time.time() - process.create_time(), 1),
-            memory_mib=round(process.memory_info().rss / 1024**2, 1),
-            heartbeat_age=round(age, 1) if age is not None else None,
-        )
+def _part(name: str, process: psutil.Process | None, state_if_alive: State, age: float | None) -> PartStatus:
+    if process is not None:
+        with contextlib.suppress(psutil.Error), process.oneshot():
+            return PartStatus(
+                name=name,
+                state=state_if_alive,
+                pid=process.pid,
+                seconds_up=round(time.time() - process.create_time(), 1),
+                memory_mib=round(process.memory_info().rss / 1024**2, 1),
+                heartbeat_age=round(age, 1) if age is not None else None,
+            )
     return PartStatus(name, "stopped", None, None, None, None)
 
 
@@ -161,6 +159,7 @@ def _wait_healthy(settings: Settings, env: dict[str, str], report: Report) -> No
     """
     limit = time.monotonic() + START_SECONDS
     restarts = dict.fromkeys(airflow.COMMANDS, 0)
+    stalled_since: dict[str, float] = {}
     said = ""
     while True:
         parts = [part for part in status(settings) if part.state != "running"]
@@ -170,21 +169,24 @@ def _wait_healthy(settings: Settings, env: dict[str, str], report: Report) -> No
         if waiting != said:
             report(waiting)
             said = waiting
+        now = time.monotonic()
+        stalled_since = {p.name: stalled_since.get(p.name, now) for p in parts if p.state == "stalled"}
         for part in parts:
-            if part.name in restarts and part.state in {"stopped", "stalled"} and _database_answers(settings):
-                restarts[part.name] += 1
-                if restarts[part.name] > _RESTARTS:
-                    raise _did_not_start(settings, part.name)
-                report(f"{part.name} {'ended' if part.state == 'stopped' else 'does nothing'}: starting it again")
-                processes.stop(settings, part.name)
-                airflow.start(settings, part.name, env)
-        if time.monotonic() > limit:
+            if part.name not in restarts:
+                continue
+            stuck = now - stalled_since.get(part.name, now) > _STALLED_WATCH_SECONDS
+            if part.state != "stopped" and not stuck:
+                continue
+            restarts[part.name] += 1
+            if restarts[part.name] > _RESTARTS:
+                raise _did_not_start(settings, part.name)
+            report(f"{part.name} {'does nothing' if stuck else 'ended'}: starting it again")
+            processes.stop(settings, part.name)
+            airflow.start(settings, part.name, env)
+            stalled_since.pop(part.name, None)
+        if now > limit:
             raise _did_not_start(settings, parts[0].name)
         time.sleep(0.3)
-
-
-def _database_answers(settings: Settings) -> bool:
-    return postgres.answers(settings)
 
 
 def _did_not_start(settings: Settings, name: str) -> SetupError:

@@ -40,6 +40,7 @@ def check(settings: Settings) -> None:
     """
     found = [
         *platform_problems(sys.platform, platform.machine(), platform.libc_ver(), sys.version_info[:2]),
+        *server_problems(settings),
         *home_problems(settings.root),
         *disk_problems(settings),
         *memory_problems(settings),
@@ -74,6 +75,17 @@ def platform_problems(system: str, machine: str, libc: tuple[str, str], python: 
             )
         )
     return found
+
+
+def server_problems(settings: Settings) -> list[Problem]:
+    if not settings.postgres_host:
+        return []
+    return [
+        Problem(
+            f"the settings name a PostgreSQL of your own ({settings.postgres_host}); `estuaire up` starts the embedded one",
+            "unset ESTUAIRE_POSTGRES_HOST",
+        )
+    ]
 
 
 def home_problems(root: Path) -> list[Problem]:
