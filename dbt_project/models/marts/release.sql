@@ -1,0 +1,3 @@
+select
+    {{ release_columns() }},
+    '{{ var("code_version") }}' as code_version

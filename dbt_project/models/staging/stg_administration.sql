@@ -1,0 +1,10 @@
+select
+    hospital_id,
+    administration_id,
+    patient_id,
+    stay_id,
+    drug_code as atc,
+    status,
+    given_at,
+    given_at_local
+from {{ source('staging', 'administration') }}

@@ -1,0 +1,8 @@
+select
+    hospital_id,
+    finess,
+    name,
+    study_member,
+    calendar,
+    timezone
+from {{ source('staging', 'hospital') }}

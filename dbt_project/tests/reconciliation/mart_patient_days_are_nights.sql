@@ -1,0 +1,23 @@
+-- Rows of the mart whose patient-days are not the nights counted, or that publish a measure without coverage.
+select
+    mart.hospital_id,
+    mart.month,
+    mart.scope
+from {{ ref('antibiotic_days_of_therapy') }} as mart
+left join (
+    select
+        hospital_id,
+        date_trunc('month', night)::date as month,
+        count(*) as patient_days
+    from {{ ref('patient_day') }}
+    group by hospital_id, date_trunc('month', night)
+) as nights
+    on
+        mart.hospital_id = nights.hospital_id
+        and mart.month = nights.month
+where
+    mart.hospital_id <> 'group'
+    and (
+        (mart.covered and mart.patient_days is distinct from coalesce(nights.patient_days, 0))
+        or (not mart.covered and coalesce(mart.patient_days, mart.days_of_therapy) is not null)
+    )

@@ -1,0 +1,113 @@
+"""dbt's sources file, written from the contract: ``python -m estuaire.dbt_sources`` after a change of the contract.
+
+A test compares the file with what this module renders, so that a column is described in one place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from estuaire.contracts import load_contract
+from estuaire.layers import staging_columns
+from estuaire.settings import PROJECT_ROOT
+
+SOURCES_FILE = PROJECT_ROOT / "dbt_project" / "models" / "staging" / "_sources.yml"
+CONTRACT_TABLES = ("patient", "stay", "administration")
+
+# Tables of staging that no hospital delivers: name -> (grain, columns as (name, type, description)).
+DERIVED_TABLES: dict[str, tuple[str, tuple[tuple[str, str, str], ...]]] = {
+    "patient_map": (
+        "one row per hospital and local patient pseudonym",
+        (
+            ("hospital_id", "text", "Hospital"),
+            ("patient_id", "text", "Local patient pseudonym"),
+            ("patient_key", "text", "The person, across hospitals"),
+            ("link_method", "text", "How the local patient was linked to the person"),
+        ),
+    ),
+    "hospital": (
+        "one row per hospital of the registry",
+        (
+            ("hospital_id", "text", "Hospital"),
+            ("finess", "text", "FINESS number"),
+            ("name", "text", "Name"),
+            ("study_member", "boolean", "Enters group totals"),
+            ("calendar", "text", "real, or shifted when the dates are not the true ones"),
+            ("timezone", "text", "IANA time zone of local times"),
+        ),
+    ),
+}
+
+_ORIGIN = {
+    "hospital_id": "Hospital that delivered the record",
+    "delivery_id": "Delivery that the record came in",
+    "record_number": "Number of the record in its file",
+    "flags": "What the kernel noted about the record",
+    "stale_correction": "A newer version is quarantined: this is the last valid one",
+}
+
+
+def render() -> str:
+    """The YAML text of ``models/staging/_sources.yml``."""
+    document = {
+        "version": 2,
+        "sources": [
+            {
+                "name": "staging",
+                "schema": "staging",
+                "description": "Consolidated rows, filled by the load stage; one partition per hospital",
+                "tables": [*_contract_tables(), *_derived_tables()],
+            }
+        ],
+    }
+    body = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    return (
+        "# Written by `python -m estuaire.dbt_sources` from the contract: change the contract, not this file.\n" + body
+    )
+
+
+def _contract_tables() -> list[dict[str, Any]]:
+    contract = load_contract()
+    tables = []
+    for name in CONTRACT_TABLES:
+        table = contract.table(name)
+        columns = []
+        for column in staging_columns(table):
+            if column.source:
+                text = table.column(column.source).label_en
+                if column.name.endswith("_source"):
+                    text += ": the hospital's own code"
+                elif column.name.endswith("_local"):
+                    text += ", local time"
+            else:
+                text = _ORIGIN[column.name]
+            columns.append(_column(column.name, column.postgres, text))
+        tables.append(_table(name, table.grain_en, columns))
+    return tables
+
+
+def _derived_tables() -> list[dict[str, Any]]:
+    return [
+        _table(name, grain, [_column(*column) for column in columns])
+        for name, (grain, columns) in DERIVED_TABLES.items()
+    ]
+
+
+def _table(name: str, grain: str, columns: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": name, "description": f"Grain: {grain}.", "columns": columns}
+
+
+def _column(name: str, data_type: str, description: str) -> dict[str, Any]:
+    return {"name": name, "data_type": data_type, "description": description}
+
+
+def write(path: Path = SOURCES_FILE) -> None:
+    """(Re)write the file."""
+    path.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,321 @@
+"""Releases of the marts: swap a candidate in, list, roll back. Grain of a release: one swap, one row of control.release.
+
+The served release is the schemas ``marts`` and ``conformed``; a replaced one stays as ``marts_r<id>`` and
+``conformed_r<id>`` (the last ``KEPT_ARCHIVES``); a candidate is ``marts_next`` and ``conformed_next``.
+
+Property: a reader never sees two releases mixed. Renaming a schema waits for nobody, and a statement that finds one table
+before the rename and one after it would mix. So the swap first takes ACCESS EXCLUSIVE on every relation of ``marts``: a
+transaction that has read one of them keeps the swap out until it ends; one that comes later waits and then finds the new
+names. Waiting is bounded below PostgreSQL's deadlock_timeout (1 s), so that the swap gives way and no reader is ever
+cancelled; then it tries again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+from psycopg2 import errors, sql
+
+from estuaire.errors import DatabaseUnavailable, PublishFailed
+from estuaire.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psycopg2.extensions import connection, cursor
+
+SCHEMAS = ("marts", "conformed")
+CANDIDATES = ("marts_next", "conformed_next", "staging_next")
+COMMENTS = {
+    "marts": "The published release: what analysts query",
+    "conformed": "Patients, stays and facts that the marts were built from; same release as marts",
+}
+READER = "analyst"
+KEPT_ARCHIVES = 3
+LOCK_SECONDS = 0.7  # less than deadlock_timeout: see above
+SWAP_PATIENCE_SECONDS = 120.0
+_PUBLISH_LOCK = 0x6573_7475_7075_626C  # "estupubl"
+_COLUMNS = "release_id, run_id, snapshot_id, code_version, built_at, published_at, state, input_hash, archive_schema"
+
+
+class MartsBusy(PublishFailed):
+    """Readers hold the marts for longer than the swap may wait, or another publish runs."""
+
+    code = "E_MARTS_BUSY"
+    retryable = True
+
+
+@dataclass(frozen=True)
+class Release:
+    """One row of control.release. ``state``: published, replaced or rolled_back."""
+
+    release_id: int
+    run_id: str
+    snapshot_id: int
+    code_version: str
+    built_at: datetime
+    published_at: datetime
+    state: str
+    input_hash: str
+    archive_schema: str | None
+
+    @property
+    def kept(self) -> bool:
+        """Whether its tables are still there."""
+        return self.state == "published" or self.archive_schema is not None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release that was built and passed, and is not served yet."""
+
+    release_id: int
+    run_id: str
+    snapshot_id: int
+    code_version: str
+    built_at: datetime
+    input_hash: str
+
+
+@contextlib.contextmanager
+def connect(settings: Settings) -> Iterator[connection]:
+    """A session as owner of the warehouse; rolled back and closed at the end.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    try:
+        session = psycopg2.connect(settings.dsn("estuaire"))
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`") from error
+    try:
+        yield session
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise DatabaseUnavailable(
+            "PostgreSQL ended the work that was under way", remedy="see `estuaire logs postgres`, then try again"
+        ) from error
+    finally:
+        session.close()
+
+
+@contextlib.contextmanager
+def only_publisher(settings: Settings) -> Iterator[None]:
+    """At most one publish or rollback at a time; the lock ends with this process whatever happens to it.
+
+    Raises:
+        MartsBusy: another one runs.
+    """
+    with connect(settings) as session:
+        session.autocommit = True
+        with session.cursor() as cur:
+            cur.execute("select pg_try_advisory_lock(%s)", (_PUBLISH_LOCK,))
+            if not one(cur)[0]:
+                raise MartsBusy("another publish or rollback is running", remedy="wait until it has ended")
+        yield
+
+
+def list_releases(settings: Settings) -> list[Release]:
+    """Every release, newest first."""
+    with connect(settings) as session, session.cursor() as cur:
+        return _releases(cur)
+
+
+def published(cur: cursor) -> Release | None:
+    """The release that is served, if there is one."""
+    return next((r for r in _releases(cur) if r.state == "published"), None)
+
+
+def reserve_id(session: connection) -> int:
+    """The next release number; one that is not used in the end leaves a gap."""
+    with session.cursor() as cur:
+        cur.execute("select nextval(pg_get_serial_sequence('control.release', 'release_id'))")
+        number = int(one(cur)[0])
+    session.commit()
+    return number
+
+
+def drop_candidate(session: connection) -> None:
+    """Remove whatever an earlier build left in the candidate schemas."""
+    with session.cursor() as cur:
+        for schema in CANDIDATES:
+            cur.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+    session.commit()
+
+
+def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[cursor], bool]) -> Release:
+    """Serve the candidate and archive what was served, in one transaction with the release row.
+
+    Args:
+        still_current: asked inside the transaction; false when the input changed while the candidate was built.
+
+    Raises:
+        MartsBusy: readers did not let go of the marts in time.
+        PublishFailed: the input changed, or the schemas are not what the ledger says.
+    """
+
+    def swap(cur: cursor) -> None:
+        if not still_current(cur):
+            raise PublishFailed("staging changed while the marts were built", remedy="publish again")
+        served = published(cur)
+        _lock_marts(cur)
+        if served is None:
+            _drop_unreleased(cur)
+        else:
+            _archive(cur, served, "replaced")
+        _serve(cur, "next")
+        cur.execute(
+            f"insert into control.release ({_COLUMNS}) overriding system value "
+            "values (%s, %s, %s, %s, %s, default, 'published', %s, null)",
+            (
+                candidate.release_id,
+                candidate.run_id,
+                candidate.snapshot_id,
+                candidate.code_version,
+                candidate.built_at,
+                candidate.input_hash,
+            ),
+        )
+
+    return _in_one_transaction(settings, swap)
+
+
+def rollback(settings: Settings, to: int | None = None) -> Release:
+    """Serve an archived release again; the one that was served becomes ``rolled_back`` and stays archived.
+
+    Args:
+        to: release to go back to; by default the newest kept one before the one that is served.
+
+    Returns:
+        The release that is served now.
+
+    Raises:
+        PublishFailed: there is no such archive.
+        MartsBusy: readers did not let go of the marts in time, or a publish is running.
+    """
+
+    def swap(cur: cursor) -> None:
+        releases = _releases(cur)
+        served = next((r for r in releases if r.state == "published"), None)
+        if served is None:
+            raise PublishFailed("nothing is published", remedy="run `estuaire run` to publish a first release")
+        kept = [r for r in releases if r.archive_schema is not None]
+        wanted = next((r for r in kept if (r.release_id == to if to else r.release_id < served.release_id)), None)
+        if wanted is None:
+            known = ", ".join(str(r.release_id) for r in kept) or "none"
+            name = f"release {to}" if to else f"a release before {served.release_id}"
+            raise PublishFailed(f"{name} is not kept", remedy=f"choose one that is: {known}")
+        _lock_marts(cur)
+        _archive(cur, served, "rolled_back")
+        _serve(cur, f"r{wanted.release_id}")
+        cur.execute(
+            "update control.release set state = 'published', archive_schema = null where release_id = %s",
+            (wanted.release_id,),
+        )
+
+    with only_publisher(settings):
+        return _in_one_transaction(settings, swap)
+
+
+def prune(settings: Settings, keep: int = KEPT_ARCHIVES) -> list[int]:
+    """Drop the archives beyond the newest ``keep``; returns the releases that were dropped."""
+    with connect(settings) as session, session.cursor() as cur:
+        old = [r.release_id for r in _releases(cur) if r.archive_schema is not None][keep:]
+        for number in old:
+            for schema in SCHEMAS:
+                name = sql.Identifier(f"{schema}_r{number}")
+                cur.execute(sql.SQL("drop schema if exists {} cascade").format(name))
+            cur.execute("update control.release set archive_schema = null where release_id = %s", (number,))
+        session.commit()
+        return old
+
+
+# ---------------------------------------------------------------- inside the transaction
+def _in_one_transaction(settings: Settings, swap: Callable[[cursor], None]) -> Release:
+    limit = time.monotonic() + SWAP_PATIENCE_SECONDS
+    pause = 0.1
+    with connect(settings) as session:
+        while True:
+            try:
+                with session.cursor() as cur:
+                    swap(cur)
+                    served = published(cur)
+                session.commit()
+            except errors.LockNotAvailable:
+                session.rollback()
+                if time.monotonic() > limit:
+                    raise MartsBusy(
+                        f"readers have held the marts for {SWAP_PATIENCE_SECONDS:.0f} s; the served release stays",
+                        remedy="end the long queries and open transactions on marts, then try again",
+                    ) from None
+                time.sleep(pause)  # lets the readers that queued behind us through
+                pause = min(pause * 2, 2.0)
+            else:
+                if served is None:
+                    raise PublishFailed("the ledger shows no release after the swap", remedy="report this as a bug")
+                return served
+
+
+def _lock_marts(cur: cursor) -> None:
+    """ACCESS EXCLUSIVE on every relation that analysts may read, within LOCK_SECONDS in all."""
+    cur.execute(
+        "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+        "where n.nspname = 'marts' and c.relkind in ('r', 'p', 'v', 'm') order by c.relname"
+    )
+    names = [row[0] for row in cur.fetchall()]
+    start = time.monotonic()
+    for name in names:
+        left = max(1, int(1000 * (LOCK_SECONDS - (time.monotonic() - start))))
+        cur.execute("select set_config('lock_timeout', %s, true)", (f"{left}ms",))
+        cur.execute(sql.SQL("lock table {} in access exclusive mode").format(sql.Identifier("marts", name)))
+
+
+def _drop_unreleased(cur: cursor) -> None:
+    """Before the first release ``marts`` is the empty schema of the migrations."""
+    for schema in SCHEMAS:
+        try:
+            cur.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))
+        except errors.DependentObjectsStillExist:
+            raise PublishFailed(
+                f"schema {schema} holds objects that no release owns", remedy="move them to a schema of their own"
+            ) from None
+
+
+def _archive(cur: cursor, served: Release, state: str) -> None:
+    for schema in SCHEMAS:
+        archive = sql.Identifier(f"{schema}_r{served.release_id}")
+        cur.execute(sql.SQL("alter schema {} rename to {}").format(sql.Identifier(schema), archive))
+        cur.execute(sql.SQL("revoke all on schema {} from {}").format(archive, sql.Identifier(READER)))
+    cur.execute(
+        "update control.release set state = %s, archive_schema = %s where release_id = %s",
+        (state, f"marts_r{served.release_id}", served.release_id),
+    )
+
+
+def _serve(cur: cursor, suffix: str) -> None:
+    reader = sql.Identifier(READER)
+    for schema in SCHEMAS:
+        cur.execute(
+            sql.SQL("alter schema {} rename to {}").format(sql.Identifier(f"{schema}_{suffix}"), sql.Identifier(schema))
+        )
+        cur.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(COMMENTS[schema])))
+    cur.execute(sql.SQL("grant usage on schema marts to {}").format(reader))
+    cur.execute(sql.SQL("grant select on all tables in schema marts to {}").format(reader))
+
+
+def _releases(cur: cursor) -> list[Release]:
+    cur.execute(f"select {_COLUMNS} from control.release order by release_id desc")
+    return [Release(*row) for row in cur.fetchall()]
+
+
+def one(cur: cursor) -> tuple[Any, ...]:
+    """The row that a statement must return."""
+    row = cur.fetchone()
+    if row is None:
+        raise PublishFailed("the database returned no row", remedy="report this as a bug")
+    return row

@@ -1,0 +1,194 @@
+"""Staging as the load stage leaves it, built from the contract, and a small hand-written world to fill it with."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg2.extensions import cursor
+from psycopg2.extras import execute_values
+
+from estuaire.contracts import load_contract
+from estuaire.dbt_sources import CONTRACT_TABLES, DERIVED_TABLES
+from estuaire.layers import staging_columns
+
+PARIS = ZoneInfo("Europe/Paris")
+UTC = ZoneInfo("UTC")
+
+
+def reset(cur: cursor) -> None:
+    """Empty staging tables (one partition per hospital appears as rows are added) and no release."""
+    cur.execute("select nspname from pg_namespace where nspname ~ '^(marts|conformed|staging)'")
+    for (schema,) in cur.fetchall():
+        cur.execute(f"drop schema {schema} cascade")
+    cur.execute("truncate control.release, control.load")
+    cur.execute("create schema marts; create schema staging; grant usage on schema marts to analyst")
+    for name in CONTRACT_TABLES:
+        columns = ", ".join(f"{c.name} {c.postgres}" for c in staging_columns(load_contract().table(name)))
+        cur.execute(f"create table staging.{name} ({columns}) partition by list (hospital_id)")
+    for name, (_, columns_of) in DERIVED_TABLES.items():
+        cur.execute(f"create table staging.{name} ({', '.join(f'{c} {t}' for c, t, _ in columns_of)})")
+
+
+def insert(cur: cursor, table: str, rows: list[dict[str, Any]]) -> None:
+    """Rows given by column name; what is left out is null."""
+    for hospital in sorted({r["hospital_id"] for r in rows}):
+        if table in CONTRACT_TABLES:
+            cur.execute(
+                f"create table if not exists staging.{table}_{hospital} partition of staging.{table} "
+                f"for values in ('{hospital}')"
+            )
+    for row in rows:
+        names = list(row)
+        execute_values(
+            cur, f"insert into staging.{table} ({', '.join(names)}) values %s", [tuple(row[n] for n in names)]
+        )
+
+
+def moment(name: str, text: str | None) -> dict[str, Any]:
+    """The two columns of a datetime, from Paris local time such as ``2024-01-01 22:00``."""
+    if text is None:
+        return {name: None, f"{name}_local": None}
+    local = datetime.fromisoformat(text)
+    return {name: local.replace(tzinfo=PARIS).astimezone(UTC), f"{name}_local": local}
+
+
+def hospital(hospital_id: str, *, member: bool = True) -> dict[str, Any]:
+    return {
+        "hospital_id": hospital_id,
+        "finess": f"7500000{hospital_id[-2:]}",
+        "name": f"Hôpital {hospital_id}",
+        "study_member": member,
+        "calendar": "real",
+        "timezone": "Europe/Paris",
+    }
+
+
+def patient(hospital_id: str, patient_id: str, born: str = "1950-06-01", **other: Any) -> dict[str, Any]:
+    return {
+        "hospital_id": hospital_id,
+        "patient_id": patient_id,
+        "birth_date": date.fromisoformat(born),
+        "sex": "female",
+        "stale_correction": False,
+        **other,
+    }
+
+
+def link(hospital_id: str, patient_id: str, patient_key: str) -> dict[str, Any]:
+    return {
+        "hospital_id": hospital_id,
+        "patient_id": patient_id,
+        "patient_key": patient_key,
+        "link_method": "national_id",
+    }
+
+
+def stay(
+    hospital_id: str, stay_id: str, patient_id: str, admitted: str, discharged: str | None, stay_type: str | None = "full"
+) -> dict[str, Any]:
+    return {
+        "hospital_id": hospital_id,
+        "stay_id": stay_id,
+        "patient_id": patient_id,
+        "stay_type": stay_type,
+        "stale_correction": False,
+        **moment("admitted_at", admitted),
+        **moment("discharged_at", discharged),
+    }
+
+
+def dose(
+    hospital_id: str,
+    administration_id: str,
+    patient_id: str,
+    stay_id: str | None,
+    atc: str | None,
+    given: str,
+    status: str = "given",
+) -> dict[str, Any]:
+    return {
+        "hospital_id": hospital_id,
+        "administration_id": administration_id,
+        "patient_id": patient_id,
+        "stay_id": stay_id,
+        "drug_code": atc,
+        "drug_code_source": "x",
+        "status": status,
+        "stale_correction": False,
+        **moment("given_at", given),
+    }
+
+
+def days(first: str, count: int, clock: str = "08:00") -> list[str]:
+    """``count`` local times, one a day."""
+    start = date.fromisoformat(first)
+    return [f"{start + timedelta(days=n)} {clock}" for n in range(count)]
+
+
+def small() -> dict[str, list[dict[str, Any]]]:
+    """Two study hospitals and one outside the study; every rule of the mart is met once.
+
+    h01 delivers administrations, h02 stays only (not covered), h03 is no study member.
+    """
+    course = [
+        dose("h01", f"cro{n}", "a", "s1", "J01DD04", t) for n, t in enumerate(days("2024-01-01", 7, "23:30"))
+    ] + [
+        dose("h01", f"mtr{n}{c[:2]}", "a", "s1", "J01XD01", t)
+        for c in ("06:00", "14:00", "22:00")
+        for n, t in enumerate(days("2024-01-01", 5, c))
+    ]
+    return {
+        "hospital": [hospital("h01"), hospital("h02"), hospital("h03", member=False)],
+        "patient": [
+            patient("h01", "a"),
+            patient("h01", "b", death_date=date(2024, 3, 2)),
+            patient("h02", "a2", death_date=date(2024, 3, 1)),
+            patient("h03", "c", sex="male"),
+        ],
+        "patient_map": [
+            link("h01", "a", "person-1"),
+            link("h01", "b", "person-2"),
+            link("h02", "a2", "person-2"),
+            link("h03", "c", "person-3"),
+        ],
+        "stay": [
+            stay("h01", "s1", "a", "2024-01-01 22:00", "2024-01-20 09:00"),
+            stay("h01", "s1bis", "a", "2024-01-10 10:00", "2024-01-22 10:00"),  # overlaps: its nights count once
+            stay("h01", "s2", "b", "2024-01-30 22:00", "2024-02-02 09:00"),  # 3 nights over two months
+            stay("h01", "s3", "b", "2024-02-10 08:00", "2024-02-10 18:00"),  # same day: no night
+            stay("h01", "s4", "b", "2024-02-12 08:00", "2024-02-14 18:00", "day"),
+            stay("h01", "s5", "ghost", "2024-03-01 08:00", "2024-03-03 18:00"),  # a patient never delivered
+            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: to the last moment seen, the 31st
+            stay("h01", "s7", "b", "2024-05-02 08:00", "2024-05-05 08:00"),  # no dose recorded in May: not covered
+            stay("h02", "s1", "a2", "2024-01-05 10:00", "2024-01-09 10:00"),
+            stay("h03", "s1", "c", "2024-01-02 10:00", "2024-01-06 10:00"),
+        ],
+        "administration": [
+            *course,
+            dose("h01", "ng", "a", "s1", "J01DD04", "2024-01-12 08:00", "not_given"),
+            dose("h01", "ca", "a", "s1", "J01DD04", "2024-01-13 08:00", "cancelled"),
+            dose("h01", "un", "a", "s1", None, "2024-01-14 08:00"),  # unmapped drug
+            dose("h01", "va", "b", "s2", "A07AA09", "2024-01-31 08:00"),  # oral vancomycin: scope all only
+            dose("h01", "ri", "b", None, "J04AB02", "2024-02-01 08:00"),  # by time, spares and all
+            dose("h01", "fx", "b", "nowhere", "A07AA12", "2024-02-10 12:00"),  # unresolved, by time
+            dose("h01", "dy", "b", "s4", "J01CR02", "2024-02-13 08:00"),  # day stay: out
+            dose("h01", "ot", "b", "s1", "J01CR02", "2024-02-20 08:00"),  # another's stay, and outside one's own: out
+            dose("h01", "gh", "ghost", "s5", "J01CR02", "2024-03-02 08:00"),
+            dose("h01", "dst", "b", "s6", "P01AB01", "2024-03-31 12:00"),  # day of the spring clock change
+            dose("h03", "c1", "c", "s1", "J01MA02", "2024-01-03 08:00"),
+        ],
+    }
+
+
+def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v1") -> None:
+    """Fill staging and say so in control.load."""
+    for name, rows in tables.items():
+        insert(cur, name, rows)
+    for row in tables["hospital"]:
+        cur.execute(
+            "insert into control.load (hospital_id, content_hash, run_id) values (%s, %s, 'test') "
+            "on conflict (hospital_id) do update set content_hash = excluded.content_hash",
+            (row["hospital_id"], content),
+        )
