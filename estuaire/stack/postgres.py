@@ -92,10 +92,7 @@ def start(settings: Settings) -> bool:
         DatabaseUnavailable: the server did not answer in time.
     """
     ensure_passwords(settings)
-    if is_running(settings) and answers(settings):
-        return False
-    if is_running(settings):  # starting, recovering, or stuck: its own log says which
-        _wait_ready(settings)
+    if is_running(settings) and _wait_ready(settings):  # or starting, recovering; one that was just killed ends here
         return False
     user = account.server_user()
     data = settings.postgres_data
@@ -111,7 +108,8 @@ def start(settings: Settings) -> bool:
     environment = {**_environment(), "HOME": str(data)}
     command = [str(bin_dir() / "postgres"), "-D", str(data)]
     processes.start(settings, NAME, command, environment, cwd=data, user=user)
-    _wait_ready(settings)
+    if not _wait_ready(settings):
+        raise SetupError(f"PostgreSQL ended at start{_last_words(settings)}", remedy=_log_remedy(settings))
     return True
 
 
@@ -137,13 +135,18 @@ def answers(settings: Settings) -> bool:
     return True
 
 
-def _wait_ready(settings: Settings) -> None:
+def _wait_ready(settings: Settings) -> bool:
+    """Wait until the server answers; False when it ends instead.
+
+    Raises:
+        DatabaseUnavailable: it did neither in time.
+    """
     limit = time.monotonic() + _READY_SECONDS
     while time.monotonic() < limit:
         if answers(settings):
-            return
+            return True
         if not is_running(settings):
-            raise SetupError(f"PostgreSQL ended at start{_last_words(settings)}", remedy=_log_remedy(settings))
+            return False
         time.sleep(0.1)
     raise DatabaseUnavailable(
         f"PostgreSQL runs but does not answer after {_READY_SECONDS:.0f} s{_last_words(settings)}",

@@ -1,0 +1,84 @@
+"""Fixtures shared by all tests. The servers are real ones, in a folder of their own, on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from estuaire.settings import Settings
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def temporary_settings() -> Iterator[Settings]:
+    """Settings of a new home on free ports. Not below pytest's folder: pytest closes it to other accounts again and again."""
+    parent = Path(tempfile.mkdtemp(prefix="estuaire-test-"))  # mode 0700: the server's account must find its way in
+    try:
+        yield Settings(
+            _env_file=None,
+            home=parent / "home",
+            postgres_port=_free_port(),
+            airflow_port=_free_port(),
+            min_free_disk_gib=1.0,
+            min_memory_gib=1.0,
+        )
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def started_stack() -> Iterator[Settings]:
+    """A whole stack, stopped at the end whatever happened."""
+    from estuaire.stack import lifecycle
+
+    with temporary_settings() as settings:
+        try:
+            lifecycle.up(settings)
+            yield settings
+        finally:
+            lifecycle.down(settings)
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port that nobody listens on."""
+    return _free_port
+
+
+@pytest.fixture(scope="session")
+def start_stack() -> Callable[[], contextlib.AbstractContextManager[Settings]]:
+    """Starts a whole stack of its own, for a test that breaks it: ``with start_stack() as settings``."""
+    return started_stack
+
+
+@pytest.fixture(scope="session")
+def running_stack() -> Iterator[Settings]:
+    """PostgreSQL and Airflow with the project's DAGs, for tests marked ``stack``."""
+    with started_stack() as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Settings]:
+    """The embedded PostgreSQL alone, with its roles and empty databases (4 s)."""
+    from estuaire.stack import postgres as server
+    from estuaire.stack import roles
+
+    with temporary_settings() as settings:
+        try:
+            server.start(settings)
+            roles.ensure(settings, server.ensure_passwords(settings))
+            yield settings
+        finally:
+            server.stop(settings)
