@@ -16,10 +16,11 @@ from estuaire.settings import Settings
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """A stored object: its key and its size in bytes."""
+    """A stored object: its key, its size in bytes, and a version that changes when its bytes do (mtime or ETag)."""
 
     key: str
     size: int
+    version: str
 
 
 class ObjectStore(Protocol):
@@ -81,11 +82,16 @@ class DirectoryStore:
         for path in sorted(p for p in base.rglob("*") if p.is_file() and not p.name.startswith(".tmp-")):
             key = path.relative_to(self.root).as_posix()
             if key.startswith(prefix):
-                yield ObjectInfo(key, path.stat().st_size)
+                yield self._info(key, path)
+
+    @staticmethod
+    def _info(key: str, path: Path) -> ObjectInfo:
+        stat = path.stat()
+        return ObjectInfo(key, stat.st_size, str(stat.st_mtime_ns))
 
     def stat(self, key: str) -> ObjectInfo | None:
         path = self._path(key)
-        return ObjectInfo(key, path.stat().st_size) if path.is_file() else None
+        return self._info(key, path) if path.is_file() else None
 
     def open(self, key: str) -> BinaryIO:
         try:

@@ -30,6 +30,8 @@ create table control.delivery (
     period_to date,
     extracted_at timestamptz,
     content_hash text,
+    fingerprint text,
+    manifest jsonb,
     state text not null check (state in ('received', 'landed', 'blocked')),
     error_code text,
     error text,
@@ -67,10 +69,13 @@ create table control.stage_run (
     peak_memory_bytes bigint,
     rows bigint,
     snapshot_id bigint,
+    intent jsonb,
     message text,
     primary key (run_id, stage, token)
 );
 comment on table control.stage_run is 'One row per attempt of a stage; the highest token alone may commit';
+comment on column control.stage_run.intent is
+    'What the lake commit changes, written before it: a crash in between is resolved by reading the snapshot back';
 
 create table control.fence (
     stage text primary key,
@@ -202,7 +207,10 @@ create table quality.result (
     threshold double precision,
     primary key (run_id, stage, hospital_id, delivery_id, table_name, rule_id)
 );
-comment on table quality.result is 'One row per rule, delivery and table of a stage run: counts, never values';
+comment on table quality.result is
+    'One row per rule, delivery and table of a stage run: counts, never values; hospital and delivery * are the totals';
+comment on column quality.result.rows_failed_gx is
+    'On totals: written rows that break the rule as Great Expectations counts them; must equal the native count';
 
 create table quality.verdict (
     run_id text not null,

@@ -1,0 +1,280 @@
+"""The lake's catalog (DuckLake 1.0 on the platform's PostgreSQL): the ONE module that writes it (tests/unit/test_lake_lint.py).
+
+Layers: ``landed.<table>`` (accepted records of each delivery) and ``consolidated.<table>`` (current records of each hospital).
+Spark writes Parquet files, never overwritten; ``commit`` then registers the new files of every table and retires those that they
+replace in one short transaction, under an advisory lock taken before it begins, with run id and fencing token in the snapshot's
+message. Readers take their files from ``list_files``, never from a directory listing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import psycopg2
+
+from estuaire.contracts import load_contract
+from estuaire.errors import DatabaseUnavailable, LakeInlined
+from estuaire.layers import LayerColumn, consolidated_columns, landed_columns
+from estuaire.objectstore import ObjectStore, open_store
+from estuaire.settings import Settings
+
+LAYERS = ("landed", "consolidated")
+LOCK = 0x45535455  # "ESTU": key of the advisory lock that every writer of the catalog takes first
+_NAME = "lake"
+
+PATIENT_MAP = (
+    LayerColumn("hospital_id", "VARCHAR", "text", ""),
+    LayerColumn("patient_id", "VARCHAR", "text", ""),
+    LayerColumn("patient_key", "VARCHAR", "text", ""),
+    LayerColumn("link_method", "VARCHAR", "text", ""),
+)
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A Parquet file to register in ``<layer>.<table>``; ``key`` is its name in the store."""
+
+    layer: str
+    table: str
+    hospital: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit does.
+
+    Attributes:
+        add: files to register.
+        retire: (layer, table, hospital) whose present files are no longer part of the lake's newest snapshot; an empty hospital
+            means the whole table.
+        message: run, stage and token, to be read back after a lost acknowledgement.
+    """
+
+    run_id: str
+    stage: str
+    token: int
+    add: list[NewFile] = field(default_factory=list)
+    retire: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def message(self) -> str:
+        return json.dumps({"run_id": self.run_id, "stage": self.stage, "token": self.token}, sort_keys=True)
+
+
+def tables() -> dict[tuple[str, str], list[LayerColumn]]:
+    """Every table of the lake: (layer, table) -> columns."""
+    found: dict[tuple[str, str], list[LayerColumn]] = {}
+    for table in load_contract().tables:
+        found["landed", table.name] = landed_columns(table)
+        found["consolidated", table.name] = consolidated_columns(table)
+    found["consolidated", "patient_map"] = list(PATIENT_MAP)
+    return found
+
+
+def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load a DuckDB extension from its wheel (signed by DuckDB, checked at LOAD)."""
+    module = __import__(f"duckdb_extension_{name}")
+    path = next(Path(module.__file__ or "").parent.rglob("*.duckdb_extension"))
+    connection.execute(f"load '{path}'")
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+class Lake:
+    """The catalog, opened for reading or writing."""
+
+    def __init__(self, settings: Settings, store: ObjectStore | None = None, *, role: str = "estuaire") -> None:
+        self._settings = settings
+        self._role = role
+        self.store = store or open_store(settings)
+
+    @contextmanager
+    def connection(self, *, read_only: bool = True, version: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection with the lake attached as ``lake`` (optionally as of a snapshot)."""
+        connection = duckdb.connect(config={"threads": 2})
+        try:
+            for name in ("ducklake", "postgres_scanner"):
+                load_extension(connection, name)
+            data = self.store.url("lake")
+            if not read_only and (local := self.store.local_path("lake")):
+                local.mkdir(parents=True, exist_ok=True)
+            options = [f"data_path {_quoted(data + '/')}", "metadata_schema 'lake'"]
+            if read_only:
+                options.append("read_only")
+            if version is not None:
+                options.append(f"snapshot_version {int(version)}")
+            target = f"ducklake:postgres:{self._settings.dsn(self._role)}"
+            try:
+                connection.execute(f"attach {_quoted(target)} as {_NAME} ({', '.join(options)})")
+            except duckdb.IOException as error:
+                raise DatabaseUnavailable(
+                    "the lake's catalog does not answer", remedy="start PostgreSQL (`estuaire up`) and try again"
+                ) from error
+            connection.execute("set timezone = 'UTC'")
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """As ``connection``, alone: every other writer waits for the advisory lock, taken before the transaction begins."""
+        guard = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            guard.autocommit = True
+            with guard.cursor() as cursor:
+                cursor.execute("select pg_advisory_lock(%s)", (LOCK,))
+            with self.connection(read_only=False) as connection:
+                yield connection
+        finally:
+            guard.close()  # ends the session, and with it the lock
+
+    def ensure(self) -> None:
+        """Create the catalog and the tables that are missing, and columns that the contract has gained."""
+        with self._writing() as connection:
+            # inlined deletes of small files would let ducklake_list_files return retired files
+            connection.execute(f"call {_NAME}.set_option('data_inlining_row_limit', 0)")
+            for layer in LAYERS:
+                connection.execute(f"create schema if not exists {_NAME}.{layer}")
+            known = {
+                (row[0], row[1])
+                for row in connection.execute(
+                    "select schema_name, table_name from duckdb_tables() where database_name = ?", [_NAME]
+                ).fetchall()
+            }
+            for (layer, table), columns in tables().items():
+                if (layer, table) not in known:
+                    listed = ", ".join(f"{c.name} {c.duckdb}" for c in columns)
+                    connection.execute(f"create table {_NAME}.{layer}.{table} ({listed})")
+                    continue
+                own = {
+                    row[0]
+                    for row in connection.execute(
+                        "select column_name from duckdb_columns() "
+                        "where database_name = ? and schema_name = ? and table_name = ?",
+                        [_NAME, layer, table],
+                    ).fetchall()
+                }
+                for column in columns:
+                    if column.name not in own:
+                        connection.execute(
+                            f"alter table {_NAME}.{layer}.{table} add column {column.name} {column.duckdb}"
+                        )
+
+    def list_files(self, layer: str, table: str) -> list[str]:
+        """Paths of the files of a table's newest snapshot."""
+        with self.connection() as connection:
+            return self._files(connection, layer, table)
+
+    @staticmethod
+    def _files(connection: duckdb.DuckDBPyConnection, layer: str, table: str) -> list[str]:
+        rows = connection.execute(
+            f"select data_file, delete_file from ducklake_list_files('{_NAME}', '{table}', schema => '{layer}')"
+        ).fetchall()
+        if any(row[1] for row in rows):
+            raise LakeInlined(
+                "a file of the lake carries row deletes",
+                remedy="rebuild the table's partition; only whole files are retired",
+            )
+        return sorted(row[0] for row in rows)
+
+    def snapshot(self) -> int:
+        """Id of the newest snapshot."""
+        with self.connection() as connection:
+            return self._snapshot(connection)
+
+    @staticmethod
+    def _snapshot(connection: duckdb.DuckDBPyConnection) -> int:
+        row = connection.execute(f"select max(snapshot_id) from {_NAME}.snapshots()").fetchone()
+        return int(row[0]) if row and row[0] is not None else 0
+
+    def find_commit(self, change: Change) -> int | None:
+        """The snapshot that carries this change's message, or None: a failed acknowledgement is no proof of failure."""
+        with self.connection() as connection:
+            return self._find(connection, change)
+
+    @staticmethod
+    def _find(connection: duckdb.DuckDBPyConnection, change: Change) -> int | None:
+        row = connection.execute(
+            f"select max(snapshot_id) from {_NAME}.snapshots() where commit_message = ?", [change.message]
+        ).fetchone()
+        return int(row[0]) if row and row[0] is not None else None
+
+    def commit(self, change: Change, *, may_commit: object = None, attempts: int = 3) -> int:
+        """Apply a change in one snapshot; returns its id. Committing the same change twice is a no-op.
+
+        Args:
+            may_commit: called under the lock, before anything is written; raises Fenced where a newer attempt holds the token.
+
+        Raises:
+            LakeInlined: the catalog holds inlined rows; nothing was committed.
+        """
+        for attempt in range(1, attempts + 1):
+            with self._writing() as connection:
+                done = self._find(connection, change)
+                if done is not None:
+                    return done
+                if callable(may_commit):
+                    may_commit()
+                try:
+                    return self._apply(connection, change)
+                except (duckdb.TransactionException, duckdb.IOException):
+                    if attempt == attempts:
+                        done = self.find_commit(change)
+                        if done is None:
+                            raise
+                        return done
+            time.sleep(0.2 * attempt)
+        raise AssertionError("unreachable")
+
+    def _apply(self, connection: duckdb.DuckDBPyConnection, change: Change) -> int:
+        connection.execute("begin")
+        try:
+            for layer, table, hospital in change.retire:
+                if not re.fullmatch(r"[a-z0-9]*", hospital):
+                    raise ValueError("hospital ids are letters and digits")
+                where = f" where hospital_id = '{hospital}'" if hospital else ""
+                connection.execute(f"delete from {_NAME}.{layer}.{table}{where}")
+            for file in change.add:
+                connection.execute(
+                    f"call ducklake_add_data_files('{_NAME}', '{file.table}', {_quoted(self.store.url(file.key))}, "
+                    f"schema => '{file.layer}')"
+                )
+            connection.execute(
+                f"call {_NAME}.set_commit_message('estuaire', {_quoted(change.message)}, "
+                f"extra_info => {_quoted(json.dumps({'pid': os.getpid()}))})"
+            )
+            self._refuse_inlined(connection)
+            connection.execute("commit")
+        except BaseException:
+            with suppress(duckdb.Error):  # it may have ended already: the caller reads the catalog back
+                connection.execute("rollback")
+            raise
+        done = self._find(connection, change)
+        if done is None:
+            # the change was empty: DuckLake makes no snapshot for it
+            return self._snapshot(connection)
+        return done
+
+    def _refuse_inlined(self, connection: duckdb.DuckDBPyConnection) -> None:
+        names = connection.execute(
+            "select table_name from duckdb_tables() where database_name like '__ducklake_metadata_%' "
+            "and table_name like 'ducklake_inlined_data_%' and table_name <> 'ducklake_inlined_data_tables'"
+        ).fetchall()
+        for (name,) in names:
+            row = connection.execute(f"select count(*) from __ducklake_metadata_{_NAME}.lake.{name}").fetchone()
+            if row and row[0]:
+                raise LakeInlined(
+                    "the catalog holds inlined rows",
+                    remedy="set data_inlining_row_limit to 0 and rebuild the partition",
+                )

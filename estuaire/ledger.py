@@ -1,0 +1,203 @@
+"""The ledger (schema ``control``): deliveries, runs, stage runs with their accounting. Every write is one short transaction.
+
+Commit order of a stage: accounting balanced (CHECK) -> lake commit -> ledger rows. What a lake commit changes is written as the stage
+run's *intent* before it, so that a crash in between is resolved by reading the snapshot's message back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from estuaire.errors import AccountingImbalance, DatabaseUnavailable, EstuaireError, Fenced
+from estuaire.metering import Cost
+from estuaire.settings import Settings
+
+
+@contextmanager
+def connect(settings: Settings, role: str = "estuaire") -> Iterator[Connection]:
+    """A connection in one transaction: committed at the end of the block, rolled back on an exception.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    try:
+        connection = psycopg2.connect(settings.dsn(role))
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`, then try again") from error
+    try:
+        with connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+def fetch(settings: Settings, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+    """Rows of a query as dictionaries."""
+    with connect(settings) as connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+        cursor.execute(sql, parameters)
+        return [dict(row) for row in cursor.fetchall()]
+
+
+# ------------------------------------------------------------------------------------------------ runs and stages
+
+
+def start_run(settings: Settings, run_id: str, dag_id: str, parent: str | None = None) -> None:
+    """Note that a run began; a run that is started again (a retry) goes back to running."""
+    with connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into control.run (run_id, dag_id, state, parent_run_id) values (%s, %s, 'running', %s) "
+            "on conflict (run_id) do update set state = 'running', ended_at = null, message = null",
+            (run_id, dag_id, parent),
+        )
+
+
+def end_run(settings: Settings, run_id: str, state: str, message: str | None = None) -> None:
+    """Note how a run ended: success, nothing_new or failed."""
+    with connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "update control.run set state = %s, ended_at = clock_timestamp(), message = %s where run_id = %s",
+            (state, message, run_id),
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One attempt of a stage, holding its fencing token."""
+
+    settings: Settings
+    run_id: str
+    name: str
+    token: int
+
+    def check_fence(self, cursor: Cursor | None = None) -> None:
+        """Raises Fenced where a newer attempt of the stage has begun."""
+        if cursor is None:
+            with connect(self.settings) as connection, connection.cursor() as own:
+                self.check_fence(own)
+            return
+        cursor.execute("select token from control.fence where stage = %s for share", (self.name,))
+        row = cursor.fetchone()
+        if row is None or row[0] != self.token:
+            raise Fenced(
+                f"a newer attempt of stage {self.name} has begun; this one may not commit",
+                remedy="nothing to do: the newer attempt goes on",
+            )
+
+    def intend(self, intent: dict[str, Any]) -> None:
+        """Write what the lake commit will change, before it."""
+        with connect(self.settings) as connection, connection.cursor() as cursor:
+            self.check_fence(cursor)
+            cursor.execute(
+                "update control.stage_run set intent = %s where run_id = %s and stage = %s and token = %s",
+                (json.dumps(intent), self.run_id, self.name, self.token),
+            )
+
+    def end(self, cursor: Cursor, state: str, cost: Cost, rows: int, snapshot: int | None, message: str = "") -> None:
+        """Note the attempt's end and what it cost, in the caller's transaction."""
+        cursor.execute(
+            "update control.stage_run set state = %s, ended_at = clock_timestamp(), seconds = %s, cpu_seconds = %s, "
+            "peak_memory_bytes = %s, rows = %s, snapshot_id = %s, message = %s "
+            "where run_id = %s and stage = %s and token = %s",
+            (
+                state, cost.seconds, cost.cpu_seconds, cost.peak_memory_bytes, rows, snapshot, message,
+                self.run_id, self.name, self.token,
+            ),
+        )  # fmt: skip
+
+    def fail(self, cost: Cost, error: BaseException) -> None:
+        """Note that the attempt failed; only a typed error's own sentence is kept (an unknown one may hold values)."""
+        fenced = isinstance(error, Fenced)
+        text = error.sentence() if isinstance(error, EstuaireError) else type(error).__name__
+        with connect(self.settings) as connection, connection.cursor() as cursor:
+            self.end(cursor, "fenced" if fenced else "failed", cost, 0, None, text)
+
+
+def begin_stage(settings: Settings, run_id: str, stage: str) -> Stage:
+    """Begin an attempt of a stage: draws the next fencing token, which fences every earlier attempt."""
+    with connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into control.fence (stage, token) values (%s, 1) "
+            "on conflict (stage) do update set token = control.fence.token + 1 returning token",
+            (stage,),
+        )
+        row = cursor.fetchone()
+        assert row is not None  # noqa: S101 - "returning" gives the row
+        token = int(row[0])
+        cursor.execute(
+            "insert into control.stage_run (run_id, stage, token, state) values (%s, %s, %s, 'running')",
+            (run_id, stage, token),
+        )
+    return Stage(settings, run_id, stage, token)
+
+
+def unfinished(settings: Settings, stage: str) -> list[dict[str, Any]]:
+    """Earlier attempts that wrote an intent and no end: the lake may or may not hold their commit."""
+    return fetch(
+        settings,
+        "select run_id, stage, token, intent from control.stage_run "
+        "where stage = %s and intent is not null and state in ('running', 'failed') order by token",
+        (stage,),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ accounting
+
+
+@dataclass
+class Account:
+    """The accounting of one (delivery, table) at one stage. Hash sums are exact sums of both halves of ``row_uid``."""
+
+    hospital_id: str
+    delivery_id: str
+    table_name: str
+    rows_in: int = 0
+    rows_out: int = 0
+    rows_quarantined: int = 0
+    rows_superseded: int = 0
+    rows_unparseable: int = 0
+    hash_in: int = 0
+    hash_out: int = 0
+    hash_quarantined: int = 0
+    hash_superseded: int = 0
+    hash_unparseable: int = 0
+
+
+_ACCOUNT_FIELDS = tuple(Account.__dataclass_fields__)
+
+
+def write_accounts(cursor: Cursor, stage: Stage, accounts: Iterable[Account]) -> None:
+    """Insert accounting rows in the caller's transaction; the table's CHECKs are the judge.
+
+    Raises:
+        AccountingImbalance: a row does not balance; the transaction must be rolled back.
+    """
+    columns = ", ".join(_ACCOUNT_FIELDS)
+    marks = ", ".join(["%s"] * (3 + len(_ACCOUNT_FIELDS)))
+    for account in accounts:
+        values = [getattr(account, f) for f in _ACCOUNT_FIELDS]
+        try:
+            cursor.execute(
+                f"insert into control.accounting (run_id, stage, token, {columns}) values ({marks}) "
+                "on conflict (run_id, stage, hospital_id, delivery_id, table_name) do update set "
+                + ", ".join(f"{c} = excluded.{c}" for c in ("token", *_ACCOUNT_FIELDS[3:])),
+                (stage.run_id, stage.name, stage.token, *values),
+            )
+        except psycopg2.errors.CheckViolation as error:
+            raise AccountingImbalance(
+                f"stage {stage.name}: {account.rows_in} records came in, {account.rows_out} out, "
+                f"{account.rows_quarantined} quarantined, {account.rows_superseded} superseded and "
+                f"{account.rows_unparseable} unparseable, or their hash sums differ: nothing is committed",
+                remedy="run the stage again; if it fails again, report it as a defect with the run's id",
+                hospital=account.hospital_id,
+                delivery=account.delivery_id,
+                table=account.table_name,
+            ) from error

@@ -1,0 +1,76 @@
+"""What a stage costs: wall seconds, CPU seconds and peak memory of its whole process tree, sampled while it runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+import psutil
+
+_INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``peak_memory_bytes`` is the largest resident size of any one process of the tree."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+
+class Meter:
+    """Measures the tree of processes below ``root`` (default: this process) between ``with`` and its end.
+
+    Inside Spark the root is the JVM that started this driver, so that executors and Python workers count too.
+    """
+
+    def __init__(self, root: int | None = None) -> None:
+        self._root = psutil.Process(root)
+        self._stop = threading.Event()
+        self._cpu: dict[tuple[int, float], float] = {}
+        self._peak = 0
+        self._thread = threading.Thread(target=self._run, daemon=True, name="meter")
+        self._started = 0.0
+
+    def _sample(self, into: dict[tuple[int, float], float]) -> None:
+        try:
+            tree = [self._root, *self._root.children(recursive=True)]
+        except psutil.Error:
+            return
+        for process in tree:
+            try:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    into[process.pid, process.create_time()] = times.user + times.system
+                    self._peak = max(self._peak, process.memory_info().rss)
+            except psutil.Error:
+                continue
+
+    def _run(self) -> None:
+        while not self._stop.wait(_INTERVAL):
+            self._sample(self._cpu)
+
+    def __enter__(self) -> Meter:
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+        self._sample(self._cpu)
+
+    def cost(self) -> Cost:
+        """So far, or in all once the ``with`` has ended. CPU counts the tree from its processes' start."""
+        self._sample(self._cpu)
+        return Cost(time.monotonic() - self._started, sum(self._cpu.values()), self._peak)
+
+
+def spark_root() -> int | None:
+    """Pid of the spark-submit JVM above this Python driver, or None outside spark-submit."""
+    for parent in psutil.Process().parents():
+        if parent.name().startswith("java"):
+            return parent.pid
+    return None

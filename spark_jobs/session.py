@@ -1,0 +1,53 @@
+"""The Spark session and the way work is spread over its tasks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def session(name: str) -> Any:
+    """The session of a job; its settings come from spark-submit."""
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.appName(name).getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def bins(items: Sequence[tuple[int, T]], count: int) -> list[list[T]]:
+    """Spread (weight, item) over at most ``count`` bins, largest first into the lightest (LPT). No bin is empty."""
+    loads = [0] * count
+    filled: list[list[T]] = [[] for _ in range(count)]
+    for weight, item in sorted(items, key=lambda x: (-x[0], repr(x[1]))):
+        lightest = loads.index(min(loads))
+        loads[lightest] += weight
+        filled[lightest].append(item)
+    return [b for b in filled if b]
+
+
+def spread(spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *, per_core: int = 4) -> list[R]:
+    """Run ``work`` on every item inside Spark tasks, packed by weight; results in no particular order."""
+    if not items:
+        return []
+    context = spark.sparkContext
+    packed = bins(items, max(1, context.defaultParallelism * per_core))
+
+    def run(part: Iterator[list[T]]) -> Iterator[R]:
+        for packet in part:
+            for item in packet:
+                yield work(item)
+
+    results: list[R] = context.parallelize(packed, len(packed)).mapPartitions(run).collect()
+    return results
+
+
+def run_id_argument() -> str:
+    """The run's id, the job's only argument."""
+    if len(sys.argv) != 2 or not sys.argv[1]:
+        raise SystemExit("usage: <job> RUN_ID")
+    return sys.argv[1]
