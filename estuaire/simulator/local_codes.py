@@ -1,0 +1,40 @@
+"""Standard codes back to a hospital's own: the registry's code maps, inverted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from estuaire.registry import Hospital, read_code_map
+
+ALTERNATIVE_SHARE = 0.15
+
+
+def inverted_maps(hospital: Hospital) -> dict[str, dict[str, list[str]]]:
+    """Code system -> standard code -> local codes, in the map's order. A system that is not there is delivered as standard."""
+    result: dict[str, dict[str, list[str]]] = {}
+    for system, path in hospital.code_maps.items():
+        by_standard: dict[str, list[str]] = {}
+        for local, standard in read_code_map(path).items():
+            by_standard.setdefault(standard, []).append(local)
+        result[system] = by_standard
+    return result
+
+
+def to_local(codes: pl.Series, inverted: Mapping[str, list[str]] | None, rng: np.random.Generator) -> pl.Series:
+    """Local codes of standard ones; where a standard code has several, some records take the second.
+
+    Raises:
+        polars.exceptions.InvalidOperationError: a standard code that the hospital cannot express.
+    """
+    if inverted is None:
+        return codes
+    usual = codes.replace_strict({k: v[0] for k, v in inverted.items()}, return_dtype=pl.String)
+    several = {k: v[1] for k, v in inverted.items() if len(v) > 1}
+    if not several:
+        return usual
+    other = codes.replace_strict(several, default=None, return_dtype=pl.String)
+    take = pl.Series(rng.random(len(codes)) < ALTERNATIVE_SHARE) & other.is_not_null()
+    return other.zip_with(take, usual)

@@ -1,0 +1,159 @@
+"""Runs a simulation over its hospitals, in this process or in several, and writes the truth file."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from estuaire.errors import SetupError
+from estuaire.objectstore import DirectoryStore, ObjectStore, open_store
+from estuaire.registry import load_registry
+from estuaire.settings import Settings
+from estuaire.simulator.delivery import HospitalOutcome, write_hospital
+from estuaire.simulator.plan import SimulationPlan
+from estuaire.simulator.population import hospital_weights
+from estuaire.simulator.truth import DeliveryTruth, as_document, linked_people
+
+TRUTH_VERSION = 1
+Listener = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class SimulationSummary:
+    """What was simulated: deliveries in order of hospital and sequence, where the truth stands, seconds taken."""
+
+    deliveries: tuple[DeliveryTruth, ...]
+    truth_path: Path
+    seconds: float
+
+    @property
+    def rows(self) -> int:
+        """Records of all deliveries, written now or there before."""
+        return sum(d.rows for d in self.deliveries)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "hospitals": len({d.hospital for d in self.deliveries}),
+            "deliveries": [
+                {"hospital": d.hospital, "delivery": d.delivery, "rows": d.rows, "bytes": d.bytes, "state": d.state}
+                for d in self.deliveries
+            ],
+            "rows": self.rows,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def simulate(
+    settings: Settings,
+    plan: SimulationPlan,
+    *,
+    workers: int = 1,
+    target: Path | None = None,
+    listener: Listener | None = None,
+) -> SimulationSummary:
+    """Write the plan's deliveries into landing, and the truth beside the store.
+
+    Args:
+        workers: processes; the bytes do not depend on it.
+        target: a folder that takes ``landing/`` and ``simulation/`` instead of the settings' store and home.
+        listener: called with each hospital done and its rows.
+
+    Raises:
+        UnknownHospital: a hospital that the registry does not hold.
+        DeliveryChanged: landing holds a delivery id with other bytes.
+        SetupError: a faulty delivery is asked for that the plan does not have.
+    """
+    began = time.monotonic()
+    registry = load_registry(settings.registry_dir)
+    for hospital in plan.hospitals:
+        registry.get(hospital)
+    known = {(h, w.delivery_id) for h in plan.hospitals for w in plan.windows}
+    if not set(plan.bad_checksum) <= known:
+        raise SetupError(
+            "a faulty delivery is asked for that is not simulated", remedy="name a hospital and delivery id of the plan"
+        )
+    outcomes: dict[str, HospitalOutcome] = {}
+    for outcome in _outcomes(settings, plan, workers, target):
+        outcomes[outcome.hospital] = outcome
+        if listener:
+            listener(outcome.hospital, sum(d.rows for d in outcome.deliveries))
+    ordered = [outcomes[h] for h in plan.hospitals]
+    path = (target or settings.root) / "simulation" / "truth.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(truth_document(plan, ordered), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    deliveries = tuple(d for o in ordered for d in o.deliveries)
+    return SimulationSummary(deliveries, path, time.monotonic() - began)
+
+
+def truth_document(plan: SimulationPlan, outcomes: list[HospitalOutcome]) -> dict[str, Any]:
+    """The truth of all hospitals; see ``truth`` for its parts."""
+    return {
+        "version": TRUTH_VERSION,
+        "plan": {
+            "seed": plan.seed,
+            "hospitals": list(plan.hospitals),
+            "patients": plan.patients,
+            "start": plan.start.isoformat(),
+            "end": plan.end.isoformat(),
+            "deliveries": [w.delivery_id for w in plan.written_windows],
+        },
+        "hospitals": {o.hospital: {d.delivery: as_document(d) for d in o.deliveries} for o in outcomes},
+        "people_after": {
+            str(w.sequence): linked_people([o.people_after[i] for o in outcomes])
+            for i, w in enumerate(plan.written_windows)
+        },
+    }
+
+
+def _store(settings: Settings, target: Path | None) -> ObjectStore:
+    return DirectoryStore(target) if target else open_store(settings)
+
+
+def _one(settings: Settings, plan: SimulationPlan, hospital: str, target: Path | None) -> HospitalOutcome:
+    return write_hospital(plan, load_registry(settings.registry_dir).get(hospital), _store(settings, target))
+
+
+def _outcomes(settings: Settings, plan: SimulationPlan, workers: int, target: Path | None) -> Iterator[HospitalOutcome]:
+    """Each hospital as it is done; the largest first, so that the last worker is not left alone with it."""
+    weights = hospital_weights(plan)
+    largest_first = sorted(range(len(plan.hospitals)), key=lambda i: (-weights[i], i))
+    hospitals = [plan.hospitals[i] for i in largest_first]
+    if workers <= 1:
+        for hospital in hospitals:
+            yield _one(settings, plan, hospital, target)
+        return
+    # spawn, not fork: polars holds threads; one polars thread each, since the processes share the cores
+    with (
+        _environment("POLARS_MAX_THREADS", "1"),
+        ProcessPoolExecutor(min(workers, len(hospitals)), mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
+        waiting = {pool.submit(_one, settings, plan, hospital, target) for hospital in hospitals}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
