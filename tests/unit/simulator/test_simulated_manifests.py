@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from delivered_files import records
+from simulated_world import World, write
+
 from estuaire.manifest import parse_manifest
 from estuaire.registry import load_registry
-from tests.unit.simulator.conftest import World, write
-from tests.unit.simulator.reading import records
 
 
 def test_manifests_parse_and_match_the_files(world: World) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from simulated_world import World, write
 
 from estuaire.errors import DeliveryChanged, SetupError, UnknownHospital
-from tests.unit.simulator.conftest import World, write
 
 
 def test_two_workers_write_the_bytes_of_one(world: World, tmp_path: Path) -> None:

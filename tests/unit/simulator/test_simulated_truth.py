@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from delivered_files import Record, every, nir_holds, parse_datetime, planted, problems, records
+from simulated_world import World
 
 from estuaire.contracts import load_contract
 from estuaire.registry import load_registry, read_code_map
 from estuaire.simulator.trap_catalogue import CATALOGUE
-from tests.unit.simulator.conftest import World
-from tests.unit.simulator.reading import Record, every, nir_holds, parse_datetime, planted, problems, records
 
 
 def test_every_trap_is_planted_somewhere(world: World) -> None:

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from delivered_files import PARIS, every, manifest, parse_datetime, problems, records
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_world import World
 
 from estuaire.contracts import load_contract
 from estuaire.registry import Dialect, load_registry, read_code_map
 from estuaire.simulator.text import datetime_text, decimal_text, file_bytes
 from estuaire.simulator.world import hospital_tables
-from tests.unit.simulator.conftest import World
-from tests.unit.simulator.reading import PARIS, every, manifest, parse_datetime, problems, records
 
 FORMATS = ["%d/%m/%Y %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%d%b%Y:%H:%M:%S", "%Y%m%d%H%M%S", "%Y-%m-%d %H:%M"]
 
