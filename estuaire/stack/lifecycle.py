@@ -109,11 +109,12 @@ def status(settings: Settings) -> list[PartStatus]:
     parts = [_part(postgres.NAME, server, "running" if answering else "starting", None)]
     beats = airflow.heartbeats(settings) if processes.find(settings, "api-server") else None
     now = datetime.now(UTC)
+    database_up = _seconds_up(server) if answering else 0.0
     for name in airflow.COMMANDS:
         beat = (beats or {}).get(name)
         age = (now - beat).total_seconds() if beat else None
         record = processes.read_record(settings, name)
-        seconds_up = time.time() - record.started if record else 0.0
+        seconds_up = min(time.time() - record.started, database_up) if record else 0.0
         if name == "api-server":
             state: State = "running" if beats is not None else _late(seconds_up)
         else:
@@ -123,10 +124,21 @@ def status(settings: Settings) -> list[PartStatus]:
 
 
 def judge(heartbeat_age: float | None, seconds_up: float) -> State:
-    """State of a live process from the age of its heartbeat; one older than the process itself is its predecessor's."""
+    """State of a live process from the age of its heartbeat.
+
+    Args:
+        seconds_up: of the process or of the database, whichever is less. An older heartbeat is no evidence: it is that of a
+            killed predecessor, or of a process that is ending because the database went away under it.
+    """
     if heartbeat_age is not None and heartbeat_age < min(seconds_up, STALLED_SECONDS):
         return "running"
     return _late(seconds_up)
+
+
+def _seconds_up(process: psutil.Process | None) -> float:
+    with contextlib.suppress(psutil.Error):
+        return time.time() - process.create_time() if process else 0.0
+    return 0.0
 
 
 def _late(seconds_up: float) -> State:
