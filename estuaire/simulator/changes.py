@@ -56,13 +56,22 @@ class TableState:
 
 @dataclass(frozen=True)
 class Changes:
-    """How a table changes. ``late`` columns are empty until the row's ``_late`` delivery."""
+    """How a table changes: one more entry of CHANGES for each table of the contract.
+
+    Attributes:
+        late: columns that are empty until the row's ``_late`` delivery.
+        correct: draws the corrected columns of the given rows.
+        correction_rate, deletion_rate: share of the rows that may change, in each delta.
+        deletable: rows whose deletion leaves no orphan.
+        recent_only: only rows that were complete before the period, and ended in the ``LOOK_BACK`` before it, change.
+    """
 
     late: tuple[str, ...]
     correct: Callable[[TableState, Rows, Window, np.random.Generator], dict[str, pl.Series]]
     correction_rate: float
     deletion_rate: float
     deletable: Callable[[pl.DataFrame], Mask]
+    recent_only: bool
 
 
 def _correct_administration(
@@ -113,9 +122,9 @@ def _entered_in_error(frame: pl.DataFrame) -> Mask:
 
 
 CHANGES: dict[str, Changes] = {
-    "patient": Changes(("death_date", "death_source"), _correct_patient, 0.005, 0.0, _none),
-    "stay": Changes(("discharged_at", "exit_mode"), _correct_stay, 0.01, 0.02, _entered_in_error),
-    "administration": Changes((), _correct_administration, 0.004, 0.001, _any),
+    "patient": Changes(("death_date", "death_source"), _correct_patient, 0.005, 0.0, _none, False),
+    "stay": Changes(("discharged_at", "exit_mode"), _correct_stay, 0.01, 0.02, _entered_in_error, True),
+    "administration": Changes((), _correct_administration, 0.004, 0.001, _any, True),
 }
 
 
@@ -138,12 +147,10 @@ def delivery_rows(state: TableState, table: Table, window: Window, rng: np.rando
     parts = [_records(state, changes, window, new, NEW)]
     if window.kind == "delta":
         update_mask = state.sent & (late == window.sequence) & (first < window.sequence)
-        known = state.sent & state.clean & (late < window.sequence if changes.late else True) & ~update_mask
-        event = state.frame["_late_event" if table.name == "stay" else "_event"].to_numpy()
-        if table.name == "patient":
-            known = state.sent & state.clean & ~update_mask
-        else:
-            known &= event >= seconds(window.start) - LOOK_BACK
+        known = state.sent & state.clean & ~update_mask
+        if changes.recent_only:
+            known &= late < window.sequence
+            known &= state.frame["_late_event"].to_numpy() >= seconds(window.start) - LOOK_BACK
         corrected = _sample(rng, known, changes.correction_rate)
         deletable = known & changes.deletable(state.frame)
         deletable[corrected] = False

@@ -6,7 +6,6 @@ A delivery id that is already there: the same bytes are a no-op, other bytes are
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -41,13 +40,8 @@ class HospitalOutcome:
     people_after: list[list[str | None]] = field(default_factory=list)
 
 
-def write_hospital(
-    plan: SimulationPlan, hospital: Hospital, store: ObjectStore, tell: Callable[[str, int], None] | None = None
-) -> HospitalOutcome:
+def write_hospital(plan: SimulationPlan, hospital: Hospital, store: ObjectStore) -> HospitalOutcome:
     """Simulate a hospital and write its deliveries.
-
-    Args:
-        tell: called after each file with a delivery id and the file's rows.
 
     Raises:
         DeliveryChanged: landing holds one of the delivery ids with other bytes.
@@ -58,7 +52,7 @@ def write_hospital(
     outcome = HospitalOutcome(hospital.id)
     for window in plan.written_windows:
         blocked = (hospital.id, window.delivery_id) in plan.bad_checksum
-        writer = DeliveryWriter(plan, hospital, store, window, blocked, tell)
+        writer = DeliveryWriter(plan, hospital, store, window, blocked)
         truth = DeliveryTruth(hospital.id, window.delivery_id, window.sequence, window.kind, blocked)
         for table in tables:
             truth.tables[table.name] = writer.write_table(table, states[table.name])
@@ -77,11 +71,9 @@ class DeliveryWriter:
     """One delivery while it is written. Where its manifest is already there nothing is written, only compared."""
 
     def __init__(
-        self, plan: SimulationPlan, hospital: Hospital, store: ObjectStore, window: Window, blocked: bool,
-        tell: Callable[[str, int], None] | None,
-    ) -> None:  # fmt: skip
+        self, plan: SimulationPlan, hospital: Hospital, store: ObjectStore, window: Window, blocked: bool
+    ) -> None:
         self.plan, self.hospital, self.store, self.window, self.blocked = plan, hospital, store, window, blocked
-        self.tell = tell
         self.files: list[ManifestFile] = []
         self._inverted = inverted_maps(hospital)
         self._prefix = f"{LANDING}/{hospital.id}/{window.delivery_id}"
@@ -120,8 +112,6 @@ class DeliveryWriter:
             if self.blocked and not self.files:
                 digest = hashlib.sha256(digest.encode()).hexdigest()
             self.files.append(ManifestFile(table, path, digest, len(data), len(part), dialect_name))
-            if self.tell:
-                self.tell(self.window.delivery_id, len(part))
 
     def commit(self, contract_version: str) -> str:
         """Write the manifest; ``written``, or ``unchanged`` where the same delivery is already there.

@@ -104,13 +104,13 @@ def linked_people(per_hospital: list[list[str | None]]) -> dict[str, int]:
     }
 
 
-def as_document(value: Any) -> dict[str, Any]:
+def as_document(delivery: DeliveryTruth) -> dict[str, Any]:
     """A delivery's truth as JSON."""
     return {
-        "sequence": value.sequence,
-        "kind": value.kind,
-        "blocked": value.blocked,
-        "rows": value.rows,
-        "tables": {name: vars(table) for name, table in value.tables.items()},
-        "orphans_after": value.orphans_after,
+        "sequence": delivery.sequence,
+        "kind": delivery.kind,
+        "blocked": delivery.blocked,
+        "rows": delivery.rows,
+        "tables": {name: vars(table) for name, table in delivery.tables.items()},
+        "orphans_after": delivery.orphans_after,
     }
