@@ -104,16 +104,21 @@ def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
     if stamp.exists() and stamp.read_text(encoding="utf-8") == version:
         return False
     log = processes.log_file(settings, "airflow-migrate")
-    with log.open("ab") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", "airflow", "db", "migrate"],
-            env={**env, **processes.marks(settings, "airflow-migrate")},
-            cwd=settings.airflow_home,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=False,
-        )
+    try:
+        with log.open("ab") as output:
+            done = subprocess.run(
+                [sys.executable, "-m", "airflow", "db", "migrate"],
+                env={**env, **processes.marks(settings, "airflow-migrate")},
+                cwd=settings.airflow_home,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+    except OSError as error:  # an interpreter that this account may not execute
+        raise SetupError(
+            f"Airflow cannot be run: {error.strerror} ({sys.executable})", remedy="run `make setup` as this user"
+        ) from error
     if done.returncode != 0:
         raise SetupError("Airflow's database could not be migrated", remedy=f"read {log}, then run `estuaire up` again")
     stamp.write_text(version, encoding="utf-8")
