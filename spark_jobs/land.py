@@ -20,15 +20,16 @@ from estuaire.deliveries import PREFIX, note_error, read_manifest
 from estuaire.errors import EstuaireError, GateBlocked
 from estuaire.gates import landed as gate
 from estuaire.lake import Change, Lake, NewFile
-from estuaire.ledger import Account, Stage, begin_stage, connect, fetch, unfinished, write_accounts
+from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.manifest import Manifest, ManifestFile
-from estuaire.metering import Meter, spark_root
+from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.registry import load_registry
 from estuaire.rules import load_rules
 from estuaire.settings import Settings
 from spark_jobs.kernel.land_file import FileOutcome, land_file
-from spark_jobs.session import run_id_argument, session, spread
+from spark_jobs.session import spread
+from spark_jobs.stage import attempt, recover
 
 STAGE = "land"
 
@@ -213,26 +214,6 @@ def change_of(run_id: str, token: int, intent: dict[str, Any]) -> Change:
     )
 
 
-def recover(settings: Settings, lake: Lake) -> int:
-    """Finish the ledger of an earlier attempt whose lake commit went through; returns how many there were."""
-    finished = 0
-    for row in unfinished(settings, STAGE):
-        snapshot = lake.find_commit(change_of(row["run_id"], row["token"], row["intent"]))
-        with connect(settings) as connection, connection.cursor() as cursor:
-            if snapshot is not None:
-                publish(cursor, row["intent"], row["run_id"], snapshot)
-                finished += 1
-            cursor.execute(
-                "update control.stage_run set state = %s, snapshot_id = %s, intent = case when %s then intent end "
-                "where run_id = %s and stage = %s and token = %s",
-                (
-                    "committed" if snapshot is not None else "failed", snapshot, snapshot is not None,
-                    row["run_id"], STAGE, row["token"],
-                ),
-            )  # fmt: skip
-    return finished
-
-
 def _landings(settings: Settings, places: list[tuple[str, str]], outcomes: list[FileOutcome]) -> list[Landing]:
     store, registry = open_store(settings), load_registry(settings.registry_dir)
     landings = []
@@ -269,16 +250,11 @@ def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) 
     """
     lake = Lake(settings)
     lake.ensure()
-    recover(settings, lake)
+    recover(settings, lake, STAGE, change_of, publish)
     settings.ensure_secret("pseudonym_key", 32)
-    stage = begin_stage(settings, run_id, STAGE)
-    meter = Meter(spark_root())
-    try:
-        with meter:
-            return _run(settings, stage, spark, lake, meter, before_commit)
-    except BaseException as error:
-        stage.fail(meter.cost(), error)
-        raise
+    return attempt(
+        settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit)
+    )
 
 
 def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any) -> dict[str, int]:
@@ -365,12 +341,7 @@ def _missing(key: str) -> Any:
     raise FileNotFoundError(Path(key).name)
 
 
-def main() -> None:
-    """Entry point of spark-submit."""
-    settings = Settings()
-    result = run(settings, run_id_argument(), session("estuaire-land"))
-    print(f"landed {result['landed']} deliveries, blocked {result['blocked']}, {result['rows']} records", flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+def main(settings: Settings, run_id: str, spark: Any) -> str:
+    """Land, and say in one line what was done."""
+    result = run(settings, run_id, spark)
+    return f"landed {result['landed']} deliveries, blocked {result['blocked']}, {result['rows']} records"

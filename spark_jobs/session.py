@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -44,10 +43,3 @@ def spread(spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *
 
     results: list[R] = context.parallelize(packed, len(packed)).mapPartitions(run).collect()
     return results
-
-
-def run_id_argument() -> str:
-    """The run's id, the job's only argument."""
-    if len(sys.argv) != 2 or not sys.argv[1]:
-        raise SystemExit("usage: <job> RUN_ID")
-    return sys.argv[1]

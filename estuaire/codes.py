@@ -1,0 +1,69 @@
+"""Code systems: what a standard code is, and each hospital's map from its own codes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import yaml
+
+from estuaire.contracts import FOLDER
+from estuaire.errors import ContractError
+from estuaire.registry import Hospital, read_code_map
+
+
+@dataclass(frozen=True)
+class CodeSystem:
+    """The standard codes of a system: a list, or a pattern."""
+
+    name: str
+    values: tuple[str, ...]
+    pattern: str
+    zeros: bool
+
+    def normal(self, code: str) -> str:
+        """The form in which two spellings of a code are compared: upper case, outer space and idle zeros dropped."""
+        text = code.strip().upper()
+        return text.lstrip("0") or text if self.zeros else text
+
+    def normal_sql(self, column: str) -> str:
+        """``normal`` as DuckDB SQL."""
+        text = f"upper(trim({column}))"
+        return f"coalesce(nullif(ltrim({text}, '0'), ''), {text})" if self.zeros else text
+
+    def is_standard(self, code: str) -> bool:
+        return bool(re.fullmatch(self.pattern, code)) if self.pattern else code in self.values
+
+
+@lru_cache(maxsize=1)
+def code_systems() -> dict[str, CodeSystem]:
+    """All code systems, by name."""
+    raw = yaml.safe_load((FOLDER / "code_systems.yml").read_text(encoding="utf-8"))
+    return {
+        name: CodeSystem(name, tuple(d.get("values", ())), d.get("pattern", ""), d.get("zeros", False))
+        for name, d in raw.items()
+    }
+
+
+def hospital_map(hospital: Hospital, system: str) -> dict[str, str]:
+    """Normal form of a hospital's code -> standard code, its map's lines before the standard codes themselves.
+
+    Raises:
+        ContractError: the map names a standard code that the system does not have, or two spellings of one code disagree.
+    """
+    codes = code_systems()[system]
+    found = {codes.normal(v): v for v in codes.values}
+    own: dict[str, str] = {}
+    path = hospital.code_maps.get(system)
+    for local, standard in (read_code_map(path) if path else {}).items():
+        if not codes.is_standard(standard):
+            raise ContractError(
+                f"{hospital.id}: {path.name if path else system} maps to a code that is not standard in {system}",
+                remedy="map to a code of contracts/code_systems.yml",
+            )
+        if own.setdefault(codes.normal(local), standard) != standard:
+            raise ContractError(
+                f"{hospital.id}: two spellings of one code disagree in the map of {system}", remedy="keep one of them"
+            )
+    return found | own

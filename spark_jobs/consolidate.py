@@ -1,0 +1,294 @@
+"""Consolidate: hospitals with something new through the kernel, then the patient map over all; one lake commit.
+
+Only hospitals whose landed files, rejects or code maps changed are rebuilt; the others' files stay referenced as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import duckdb
+from psycopg2.extras import execute_values
+
+from estuaire.contracts import load_contract
+from estuaire.lake import Change, Lake, NewFile
+from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
+from estuaire.metering import Meter
+from estuaire.objectstore import open_store
+from estuaire.registry import load_registry
+from estuaire.settings import Settings
+from spark_jobs.kernel import consolidate as kernel
+from spark_jobs.patient_map import patient_map
+from spark_jobs.session import spread
+from spark_jobs.stage import attempt, recover
+
+STAGE = "consolidate"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One hospital to consolidate."""
+
+    hospital: str
+    run_id: str
+    token: int
+    files: tuple[tuple[str, str], ...]  # (table, store key)
+    fulls: tuple[kernel.Full, ...]
+    rejected: tuple[kernel.Rejected, ...]
+
+
+def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Per hospital what its consolidation reads, and the hash of it all."""
+    registry = load_registry(settings.registry_dir)
+    found: dict[str, dict[str, Any]] = {}
+    for row in fetch(
+        settings,
+        "select hospital_id, table_name, key, rows from control.landed_file order by hospital_id, table_name, key",
+    ):
+        entry = found.setdefault(row["hospital_id"], {"files": [], "rows": 0, "fulls": [], "rejected": []})
+        entry["files"].append((row["table_name"], row["key"]))
+        entry["rows"] += row["rows"]
+    for row in fetch(
+        settings,
+        "select hospital_id, sequence, period_from, period_to, manifest from control.delivery "
+        "where state = 'landed' and kind = 'full' order by hospital_id, sequence",
+    ):
+        tables = tuple(sorted({f["table"] for f in row["manifest"]["files"]}))
+        full = kernel.Full(row["sequence"], row["period_from"], row["period_to"], tables)
+        found.setdefault(row["hospital_id"], {"files": [], "rows": 0, "fulls": [], "rejected": []})["fulls"].append(
+            full
+        )
+    for row in fetch(
+        settings,
+        "select r.hospital_id, r.table_name, r.business_key, r.sequence, r.source_updated_at "
+        "from control.rejected_record r join control.delivery d using (hospital_id, delivery_id) "
+        "where d.state = 'landed' and r.state in ('open', 'sent_to_hospital') and r.business_key is not null "
+        "order by r.hospital_id, r.table_name, r.business_key, r.sequence",
+    ):
+        updated = row["source_updated_at"]
+        if row["hospital_id"] in found:
+            found[row["hospital_id"]]["rejected"].append(
+                kernel.Rejected(
+                    row["table_name"], row["business_key"], row["sequence"], updated.isoformat() if updated else None
+                )
+            )
+    for hospital, entry in found.items():
+        maps = {s: p.read_text(encoding="utf-8") for s, p in sorted(registry.get(hospital).code_maps.items())}
+        text = repr((kernel.VERSION, entry["files"], entry["fulls"], entry["rejected"], maps))
+        entry["input_hash"] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def changed(settings: Settings) -> list[str]:
+    """Hospitals whose input is not the one that their consolidated files were built from."""
+    built = {r["hospital_id"]: r["input_hash"] for r in fetch(settings, "select * from control.consolidation")}
+    return sorted(h for h, entry in inputs(settings).items() if built.get(h) != entry["input_hash"])
+
+
+def output_key(work: Work, table: str) -> str:
+    """Key of a consolidated file, unique per attempt."""
+    return f"lake/consolidated/{table}/hospital={work.hospital}/{work.run_id}-{work.token}.parquet"
+
+
+def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str, Any]]]:
+    """Consolidate one hospital, inside a Spark task; what each table gave."""
+    store = open_store(settings)
+    files: dict[str, list[str]] = {}
+    for table, key in work.files:
+        files.setdefault(table, []).append(store.url(key))
+    given = kernel.HospitalInput(
+        load_registry(settings.registry_dir).get(work.hospital), files, list(work.fulls), list(work.rejected)
+    )
+    outcomes = kernel.consolidate_hospital(
+        given, load_contract(), lambda table: store.local_path(output_key(work, table))
+    )
+    results = [asdict(o) | {"output": output_key(work, o.table)} for o in outcomes]
+    return work.hospital, results
+
+
+def read_back(settings: Settings, keys: list[str]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Per (key, delivery) rows and hash sum of written files, read from the files themselves."""
+    store = open_store(settings)
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    with duckdb.connect(config={"threads": 2}) as connection:
+        for key in keys:
+            for delivery, rows, total in connection.execute(
+                "select delivery_id, count(*), sum(row_uid_hi::hugeint) + sum(row_uid_lo::hugeint) "
+                "from read_parquet(?) group by delivery_id",
+                [store.url(key)],
+            ).fetchall():
+                found[key, delivery] = (int(rows), int(total))
+    return found
+
+
+def came_in(settings: Settings, hospitals: list[str]) -> dict[tuple[str, str, str], tuple[int, int]]:
+    """Per (hospital, delivery, table) what landing's own accounting put into the lake."""
+    rows = fetch(
+        settings,
+        "select a.hospital_id, a.delivery_id, a.table_name, a.rows_out, a.hash_out from control.accounting a "
+        "join control.delivery d on d.hospital_id = a.hospital_id and d.delivery_id = a.delivery_id "
+        "and d.run_id = a.run_id where a.stage = 'land' and d.state = 'landed' and a.hospital_id = any(%s)",
+        (hospitals,),
+    )
+    return {
+        (r["hospital_id"], r["delivery_id"], r["table_name"]): (int(r["rows_out"]), int(r["hash_out"])) for r in rows
+    }
+
+
+def accounts(
+    settings: Settings, results: dict[str, list[dict[str, Any]]], before: dict[tuple[str, str, str], tuple[int, int]]
+) -> list[Account]:
+    """The accounting of the rebuilt hospitals: in by landing's ledger, out by reading back, superseded by the kernel's count."""
+    keys = [o["output"] for outcomes in results.values() for o in outcomes]
+    written = read_back(settings, keys)
+    found = {place: Account(*place, rows_in=rows, hash_in=total) for place, (rows, total) in before.items() if rows > 0}
+    for hospital, outcomes in results.items():
+        for outcome in outcomes:
+            for (key, delivery), (rows, total) in written.items():
+                if key == outcome["output"]:
+                    place = (hospital, delivery, outcome["table"])
+                    account = found.setdefault(place, Account(*place))
+                    account.rows_out, account.hash_out = rows, total
+            for delivery, (rows, total) in outcome["superseded"].items():
+                place = (hospital, delivery, outcome["table"])
+                account = found.setdefault(place, Account(*place))
+                account.rows_superseded, account.hash_superseded = rows, total
+    return list(found.values())
+
+
+def change_of(run_id: str, token: int, intent: dict[str, Any]) -> Change:
+    """The lake commit that an intent describes: the rebuilt hospitals' files replace their old ones, the patient map all of its own."""
+    add = [
+        NewFile("consolidated", f["table"], item["hospital_id"], f["key"])
+        for item in intent["hospitals"]
+        for f in item["files"]
+    ]
+    add += [NewFile("consolidated", "patient_map", "", key) for key in intent["patient_map"]]
+    retire = [
+        ("consolidated", table, item["hospital_id"]) for item in intent["hospitals"] for table in load_contract().names
+    ]
+    return Change(run_id, STAGE, token, add=add, retire=[*retire, ("consolidated", "patient_map", "")])
+
+
+def publish(cursor: Any, intent: dict[str, Any], run_id: str, snapshot: int) -> None:
+    """The ledger rows of a lake commit."""
+    for item in intent["hospitals"]:
+        cursor.execute(
+            "insert into control.consolidation (hospital_id, input_hash, content_hash, run_id, snapshot_id) "
+            "values (%s, %s, %s, %s, %s) on conflict (hospital_id) do update set input_hash = excluded.input_hash, "
+            "content_hash = excluded.content_hash, run_id = excluded.run_id, snapshot_id = excluded.snapshot_id, "
+            "updated_at = now()",
+            (item["hospital_id"], item["input_hash"], item["content_hash"], run_id, snapshot),
+        )
+        cursor.execute("delete from control.unmapped_code where hospital_id = %s", (item["hospital_id"],))
+        execute_values(
+            cursor,
+            "insert into control.unmapped_code (hospital_id, code_system, local_code, records) values %s",
+            [
+                (item["hospital_id"], system, code, count)
+                for system, codes in item["unmapped"].items()
+                for code, count in codes.items()
+            ],
+        )
+
+
+def _patient_map(
+    settings: Settings, spark: Any, lake: Lake, stage: Stage, results: dict[str, list[dict[str, Any]]]
+) -> list[str]:
+    """Write the patient map over all hospitals (rebuilt ones from their new files); keys of its files."""
+    store = open_store(settings)
+    new = [store.url(o["output"]) for outcomes in results.values() for o in outcomes if o["table"] == "patient"]
+    old = [p for p in lake.list_files("consolidated", "patient") if not any(f"hospital={h}/" in p for h in results)]
+    if not new and not old:
+        return []
+    spark.conf.set("spark.sql.shuffle.partitions", "2")
+    prefix = f"lake/consolidated/patient_map/{stage.run_id}-{stage.token}"
+    table = patient_map(spark.read.parquet(*new, *old))
+    table.orderBy("hospital_id", "patient_id").coalesce(1).write.mode("error").parquet(store.url(prefix))
+    return [o.key for o in store.list(prefix + "/") if o.key.endswith(".parquet")]
+
+
+def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) -> dict[str, Any]:
+    """Consolidate the hospitals that changed; returns them and the rows written.
+
+    Raises:
+        AccountingImbalance: rows were lost or gained on the way; nothing was committed.
+    """
+    lake = Lake(settings)
+    lake.ensure()
+    recover(settings, lake, STAGE, change_of, publish)
+    return attempt(
+        settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit)
+    )
+
+
+def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any) -> dict[str, Any]:
+    hospitals = changed(settings)
+    if not hospitals:
+        with connect(settings) as connection, connection.cursor() as cursor:
+            stage.end(cursor, "committed", meter.cost(), 0, None, "nothing new")
+        return {"hospitals": [], "rows": 0}
+    given = inputs(settings)
+    work = [
+        (
+            given[h]["rows"],
+            Work(
+                h,
+                stage.run_id,
+                stage.token,
+                tuple(given[h]["files"]),
+                tuple(given[h]["fulls"]),
+                tuple(given[h]["rejected"]),
+            ),
+        )
+        for h in hospitals
+    ]
+    results = dict(spread(spark, work, partial(consolidate_one, settings)))
+    mapped = _patient_map(settings, spark, lake, stage, results)
+    if before_commit is not None:
+        before_commit(results)
+    intent = {
+        "hospitals": [
+            {
+                "hospital_id": h,
+                "input_hash": given[h]["input_hash"],
+                "content_hash": hashlib.sha256(
+                    json.dumps([(o["table"], o["content_hash"]) for o in results[h]]).encode()
+                ).hexdigest(),
+                "files": [{"table": o["table"], "key": o["output"]} for o in results[h]],
+                "unmapped": _merged([o["unmapped"] for o in results[h]]),
+            }
+            for h in hospitals
+        ],
+        "patient_map": mapped,
+    }
+    with connect(settings) as connection, connection.cursor() as cursor:
+        stage.check_fence(cursor)
+        write_accounts(cursor, stage, accounts(settings, results, came_in(settings, hospitals)))
+    stage.intend(intent)
+    snapshot = lake.commit(change_of(stage.run_id, stage.token, intent), may_commit=stage.check_fence)
+    rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
+    with connect(settings) as connection, connection.cursor() as cursor:
+        publish(cursor, intent, stage.run_id, snapshot)
+        stage.end(cursor, "committed", meter.cost(), rows, snapshot)
+    return {"hospitals": hospitals, "rows": rows}
+
+
+def _merged(parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
+    merged: dict[str, dict[str, int]] = {}
+    for part in parts:
+        for system, codes in part.items():
+            for code, count in codes.items():
+                own = merged.setdefault(system, {})
+                own[code] = own.get(code, 0) + count
+    return merged
+
+
+def main(settings: Settings, run_id: str, spark: Any) -> str:
+    """Consolidate, and say in one line what was done."""
+    result = run(settings, run_id, spark)
+    return f"consolidated hospitals: {', '.join(result['hospitals']) or 'none'}; {result['rows']} current records"

@@ -1,0 +1,239 @@
+"""Load: the consolidated rows that the models need into PostgreSQL's staging, hospital by hospital, by binary COPY.
+
+Only hospitals whose consolidated content changed are loaded. Each gets new partition tables, filled in Spark tasks, then all are
+swapped in, with the patient map and the registry, in one transaction: a reader of staging sees all of the old or all of the new.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import duckdb
+from psycopg2 import sql
+from psycopg2.extras import execute_values
+
+from estuaire.contracts import load_contract
+from estuaire.errors import AccountingImbalance
+from estuaire.lake import PATIENT_MAP, Lake, load_extension
+from estuaire.layers import staging_columns
+from estuaire.ledger import Stage, connect, fetch
+from estuaire.metering import Meter
+from estuaire.registry import load_registry
+from estuaire.settings import PROJECT_ROOT, Settings
+from spark_jobs.session import spread
+from spark_jobs.stage import attempt
+
+STAGE = "load"
+ANTIMICROBIALS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "antimicrobial.csv"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One (hospital, table) to load from its consolidated files."""
+
+    hospital: str
+    table: str
+    token: int
+    files: tuple[str, ...]
+
+    @property
+    def partition(self) -> str:
+        return f"{self.table}_{self.hospital}_{self.token}"
+
+
+@lru_cache(maxsize=1)
+def antibacterial_codes() -> tuple[str, ...]:
+    """ATC codes of the antibacterials that the models know: of the drugs, the warehouse holds only these."""
+    with ANTIMICROBIALS.open(encoding="utf-8", newline="") as file:
+        return tuple(sorted(row["atc"] for row in csv.DictReader(file)))
+
+
+def _wanted(table: str) -> str:
+    """SQL condition on the consolidated rows that the warehouse holds."""
+    if table != "administration":
+        return "true"
+    codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
+    return f"drug_code in ({codes})"
+
+
+def load_one(settings: Settings, work: Work) -> tuple[Work, int]:
+    """Fill one partition table, inside a Spark task; returns its rows.
+
+    Raises:
+        AccountingImbalance: PostgreSQL holds another number of rows than the files.
+    """
+    columns = staging_columns(load_contract().table(work.table))
+    with connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
+    names = ", ".join(c.name for c in columns)
+    typed = ", ".join(f"{c.name} {c.duckdb}" for c in columns)
+    with duckdb.connect(config={"threads": 1}) as duck:
+        load_extension(duck, "postgres_scanner")
+        duck.execute("set timezone = 'UTC'")
+        duck.execute(f"attach '{settings.dsn()}' as warehouse (type postgres)")
+        files = ", ".join(f"'{f}'" for f in work.files)
+        source = f"read_parquet([{files}]) where {_wanted(work.table)}"
+        # created and filled in one transaction: with wal_level minimal PostgreSQL writes no WAL for it
+        duck.execute("begin")
+        duck.execute(f"create table warehouse.staging.{work.partition} ({typed})")
+        duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {source}")
+        duck.execute("commit")
+        row = duck.execute(f"select count(*) from {source}").fetchone()
+    with connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("select count(*) from staging.{}").format(sql.Identifier(work.partition)))
+        loaded = cursor.fetchone()
+    if row is None or loaded is None or row[0] != loaded[0]:
+        raise AccountingImbalance(
+            "PostgreSQL holds another number of rows than the lake's files: nothing was swapped in",
+            remedy="run the stage again",
+            hospital=work.hospital,
+            table=work.table,
+        )
+    return work, int(loaded[0])
+
+
+def ensure_staging(cursor: Any) -> bool:
+    """Create the partitioned tables that are missing, and renew those whose columns are no longer the contract's.
+
+    Returns whether any was renewed: every hospital must then be loaded again.
+    """
+    renewed = False
+    for table in load_contract().tables:
+        columns = staging_columns(table)
+        cursor.execute(
+            "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_attribute a "
+            "where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped order by a.attnum",
+            (f"staging.{table.name}",),
+        )
+        present = [r[0] for r in cursor.fetchall()]
+        if present == [c.name for c in columns]:
+            continue
+        renewed = renewed or bool(present)
+        typed = ", ".join(f"{c.name} {c.postgres}" for c in columns)
+        # cascade: the models' views over staging are built anew by the next publication
+        cursor.execute(f"drop table if exists staging.{table.name} cascade")
+        cursor.execute(f"create table staging.{table.name} ({typed}) partition by list (hospital_id)")
+    listed = ", ".join(f"{c.name} {c.postgres} not null" for c in PATIENT_MAP)
+    cursor.execute(f"create table if not exists staging.patient_map ({listed}, primary key (hospital_id, patient_id))")
+    cursor.execute(
+        "create table if not exists staging.hospital (hospital_id text primary key, finess text not null, name text not null, "
+        "study_member boolean not null, calendar text not null, timezone text not null)"
+    )
+    return renewed
+
+
+def pending(settings: Settings) -> dict[str, str]:
+    """Hospitals whose consolidated content is not what staging holds -> that content's hash."""
+    rows = fetch(
+        settings,
+        "select c.hospital_id, c.content_hash from control.consolidation c left join control.load l using (hospital_id) "
+        "where l.content_hash is distinct from c.content_hash order by 1",
+    )
+    return {r["hospital_id"]: r["content_hash"] for r in rows}
+
+
+def _swap(cursor: Any, work: Work) -> None:
+    cursor.execute(
+        "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid "
+        "where i.inhparent = to_regclass(%s) and pg_get_expr(c.relpartbound, c.oid) = %s",
+        (f"staging.{work.table}", f"FOR VALUES IN ('{work.hospital}')"),
+    )
+    for (old,) in cursor.fetchall():
+        cursor.execute(sql.SQL("drop table staging.{}").format(sql.Identifier(old)))
+    partition = sql.Identifier(work.partition)
+    # the check lets PostgreSQL attach without reading the rows again
+    cursor.execute(
+        sql.SQL(
+            "alter table staging.{} add constraint own_hospital check (hospital_id is not null and hospital_id = {})"
+        ).format(partition, sql.Literal(work.hospital))
+    )
+    cursor.execute(
+        sql.SQL("alter table staging.{} attach partition staging.{} for values in ({})").format(
+            sql.Identifier(work.table), partition, sql.Literal(work.hospital)
+        )
+    )
+    cursor.execute(sql.SQL("alter table staging.{} drop constraint own_hospital").format(partition))
+
+
+def _reload_patient_map(cursor: Any, files: list[str]) -> int:
+    cursor.execute("delete from staging.patient_map")
+    if not files:
+        return 0
+    names = ", ".join(c.name for c in PATIENT_MAP)
+    with duckdb.connect() as duck:
+        rows = duck.execute(f"select {names} from read_parquet(?)", [files]).fetchall()
+    execute_values(cursor, f"insert into staging.patient_map ({names}) values %s", rows, page_size=10_000)
+    return len(rows)
+
+
+def _reload_hospitals(cursor: Any, settings: Settings) -> None:
+    cursor.execute("delete from staging.hospital")
+    execute_values(
+        cursor,
+        "insert into staging.hospital (hospital_id, finess, name, study_member, calendar, timezone) values %s",
+        [
+            (h.id, h.finess, h.name, h.study_member, h.calendar, h.timezone)
+            for h in load_registry(settings.registry_dir).hospitals.values()
+        ],
+    )
+
+
+def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
+    """Load the hospitals whose consolidated content changed; returns them and the rows loaded."""
+    return attempt(settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, meter))
+
+
+def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str, Any]:
+    with connect(settings) as connection, connection.cursor() as cursor:
+        if ensure_staging(cursor):
+            cursor.execute("delete from control.load")
+    hospitals = pending(settings)
+    lake = Lake(settings)
+    work: list[tuple[int, Work]] = []
+    if hospitals:
+        for table in load_contract().tables:
+            by_hospital: dict[str, list[str]] = {}
+            for path in lake.list_files("consolidated", table.name):
+                by_hospital.setdefault(path.split("/hospital=")[1].split("/")[0], []).append(path)
+            for hospital in hospitals:
+                files = tuple(by_hospital.get(hospital, ()))
+                if files:
+                    work.append((sum(_size(f) for f in files), Work(hospital, table.name, stage.token, files)))
+    loaded = spread(spark, work, partial(load_one, settings))
+    snapshot = lake.snapshot()
+    with connect(settings) as connection, connection.cursor() as cursor:
+        stage.check_fence(cursor)
+        rows = 0
+        if hospitals:
+            for item, count in sorted(loaded, key=lambda x: (x[0].table, x[0].hospital)):
+                _swap(cursor, item)
+                rows += count
+            rows += _reload_patient_map(cursor, lake.list_files("consolidated", "patient_map"))
+            _reload_hospitals(cursor, settings)
+            execute_values(
+                cursor,
+                "insert into control.load (hospital_id, content_hash, run_id) values %s on conflict (hospital_id) "
+                "do update set content_hash = excluded.content_hash, run_id = excluded.run_id, updated_at = now()",
+                [(h, content, stage.run_id) for h, content in hospitals.items()],
+            )
+        stage.end(cursor, "committed", meter.cost(), rows, snapshot, "" if hospitals else "nothing new")
+    if work:
+        with connect(settings) as connection, connection.cursor() as cursor:
+            for name in sorted({w.table for _, w in work}):
+                cursor.execute(sql.SQL("analyze staging.{}").format(sql.Identifier(name)))
+    return {"hospitals": sorted(hospitals), "rows": rows}
+
+
+def _size(path: str) -> int:
+    with duckdb.connect() as duck:
+        row = duck.execute("select sum(total_compressed_size) from parquet_metadata(?)", [path]).fetchone()
+    return int(row[0] or 0) if row else 0
+
+
+def main(settings: Settings, run_id: str, spark: Any) -> str:
+    """Load, and say in one line what was done."""
+    result = run(settings, run_id, spark)
+    return f"loaded hospitals: {', '.join(result['hospitals']) or 'none'}; {result['rows']} rows"

@@ -1,0 +1,26 @@
+"""Entry point of spark-submit: ``submit.py STAGE RUN_ID``.
+
+The stages are imported, never run as ``__main__``: Spark then ships their functions to its tasks by name.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from estuaire.settings import Settings
+
+
+def main() -> None:
+    """Run one stage and print what it did, for the task's log."""
+    if len(sys.argv) != 3 or sys.argv[1] not in ("land", "consolidate", "load"):
+        raise SystemExit("usage: submit.py land|consolidate|load RUN_ID")
+    _, stage, run_id = sys.argv
+    from spark_jobs import consolidate, land, load
+    from spark_jobs.session import session
+
+    module = {"land": land, "consolidate": consolidate, "load": load}[stage]
+    print(module.main(Settings(), run_id, session(f"estuaire-{stage}")), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
