@@ -69,7 +69,7 @@ def load_one(settings: Settings, work: Work) -> tuple[Work, int]:
     with connect(settings) as connection, connection.cursor() as cursor:
         cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
     names = ", ".join(c.name for c in columns)
-    typed = ", ".join(f"{c.name} {c.duckdb}" for c in columns)
+    typed = ", ".join(f"{c.name} {c.postgres}" for c in columns)
     with duckdb.connect(config={"threads": 1}) as duck:
         load_extension(duck, "postgres_scanner")
         duck.execute("set timezone = 'UTC'")
@@ -78,7 +78,8 @@ def load_one(settings: Settings, work: Work) -> tuple[Work, int]:
         source = f"read_parquet([{files}]) where {_wanted(work.table)}"
         # created and filled in one transaction: with wal_level minimal PostgreSQL writes no WAL for it
         duck.execute("begin")
-        duck.execute(f"create table warehouse.staging.{work.partition} ({typed})")
+        duck.execute(f"call postgres_execute('warehouse', 'create table staging.{work.partition} ({typed})')")
+        duck.execute("call pg_clear_cache()")
         duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {source}")
         duck.execute("commit")
         row = duck.execute(f"select count(*) from {source}").fetchone()
