@@ -7,15 +7,15 @@ command, so that `estuaire --help` stays quick.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
+import pkgutil
 import sys
 
 import typer
 
 from estuaire.errors import EstuaireError
 
-COMMAND_MODULES = ("stack", "data")  # in the order in which --help shows their commands
+FIRST = "stack"  # its commands come first in --help; then the other modules by name
 
 app = typer.Typer(
     name="estuaire",
@@ -27,11 +27,12 @@ app = typer.Typer(
 
 
 def build() -> typer.Typer:
-    """The application with the commands of every module that is there."""
-    for name in COMMAND_MODULES:
-        module = f"{__name__}.{name}"
-        if importlib.util.find_spec(module):
-            importlib.import_module(module).register(app)
+    """The application with the commands of every module of this package that has a `register`."""
+    names = sorted((found.name for found in pkgutil.iter_modules(__path__)), key=lambda name: (name != FIRST, name))
+    for name in names:
+        register = getattr(importlib.import_module(f"{__name__}.{name}"), "register", None)
+        if register is not None:
+            register(app)
     return app
 
 
