@@ -69,13 +69,14 @@ def run(
     command: Sequence[str],
     *,
     log: Path,
-    variables: Mapping[str, str | int] | None = None,
+    release: Mapping[str, str] | None = None,
     project: Path = PROJECT,
     timeout: float = 3600.0,
 ) -> list[Node]:
     """Run one dbt command (``["build", ...]``) and return its nodes, all of which passed or warned.
 
     Args:
+        release: environment variables that the models' lineage columns read (``ESTUAIRE_RELEASE_ID``...).
         log: where dbt's output goes, mode 0600 (a database's own words may quote a value).
 
     Raises:
@@ -97,12 +98,15 @@ def run(
         f"--log-path={work}",
         "--log-level-file=none",
         "--no-use-colors",
-        f"--vars={json.dumps(dict(variables or {}))}",
     ]
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(handle, "wb") as output:
         process = subprocess.Popen(
-            arguments, env=environment(settings), cwd=PROJECT_ROOT, stdout=output, stderr=subprocess.STDOUT
+            arguments,
+            env={**environment(settings), **(release or {})},
+            cwd=PROJECT_ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             code = process.wait(timeout)
@@ -139,8 +143,9 @@ def _nodes(results: Path) -> list[Node]:
 
 
 def _name(unique_id: str) -> str:
-    # test.estuaire.unique_patient_patient_key.<hash>: the hash says nothing to a reader
-    return unique_id.split(".")[2]
+    # test.estuaire.unique_patient_patient_key.<hash>, but unit_test.estuaire.<model>.<name>
+    kind, _, *rest = unique_id.split(".")
+    return ".".join(rest) if kind == "unit_test" else rest[0]
 
 
 def _what(broken: Sequence[Node], code: int) -> str:

@@ -142,11 +142,11 @@ def _build(settings: Settings, candidate: releases.Candidate, project: Path) -> 
         # Unit tests prove the code, not the data: they run in the test suite.
         ["build", "--exclude-resource-type=unit_test"],
         log=settings.logs / "publish" / f"release_{candidate.release_id}.log",
-        variables={
-            "release_id": candidate.release_id,
-            "lake_snapshot": candidate.snapshot_id,
-            "built_at": candidate.built_at.isoformat(),
-            "code_version": candidate.code_version,
+        release={
+            "ESTUAIRE_RELEASE_ID": str(candidate.release_id),
+            "ESTUAIRE_LAKE_SNAPSHOT": str(candidate.snapshot_id),
+            "ESTUAIRE_BUILT_AT": candidate.built_at.isoformat(),
+            "ESTUAIRE_CODE_VERSION": candidate.code_version,
         },
         project=project,
     )

@@ -6,8 +6,9 @@ The served release is the schemas ``marts`` and ``conformed``; a replaced one st
 Property: a reader never sees two releases mixed. Renaming a schema waits for nobody, and a statement that finds one table
 before the rename and one after it would mix. So the swap first takes ACCESS EXCLUSIVE on every relation of ``marts``: a
 transaction that has read one of them keeps the swap out until it ends; one that comes later waits and then finds the new
-names. Waiting is bounded below PostgreSQL's deadlock_timeout (1 s), so that the swap gives way and no reader is ever
-cancelled; then it tries again.
+names. The locks are asked for at one moment, each by a session of its own: a reader that comes later then waits at the first
+table it touches, holding none, in whatever order it reads. No session of ours waits while it holds a lock, so PostgreSQL
+never sees a deadlock and never cancels a reader; after a bounded wait the swap gives way and tries again.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2
 from psycopg2 import errors, sql
@@ -38,9 +40,10 @@ COMMENTS = {
 }
 READER = "analyst"
 KEPT_ARCHIVES = 3
-LOCK_SECONDS = 0.7  # less than deadlock_timeout: see above
+LOCK_SECONDS = (0.5, 1.0, 2.0)  # how long each try may hold readers up; the last one is repeated
 SWAP_PATIENCE_SECONDS = 120.0
 _PUBLISH_LOCK = 0x6573_7475_7075_626C  # "estupubl"
+_Plan = TypeVar("_Plan")
 _COLUMNS = "release_id, run_id, snapshot_id, code_version, built_at, published_at, state, input_hash, archive_schema"
 
 
@@ -159,13 +162,18 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
         PublishFailed: the input changed, or the schemas are not what the ledger says.
     """
 
-    def swap(cur: cursor) -> None:
+    def plan(cur: cursor) -> Release | None:
         if not still_current(cur):
             raise PublishFailed("staging changed while the marts were built", remedy="publish again")
         served = published(cur)
-        _lock_marts(cur)
         if served is None:
-            _drop_unreleased(cur)
+            _refuse_unreleased(cur)
+        return served
+
+    def swap(cur: cursor, served: Release | None) -> None:
+        if served is None:
+            for schema in SCHEMAS:
+                cur.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))
         else:
             _archive(cur, served, "replaced")
         _serve(cur, "next")
@@ -182,7 +190,7 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
             ),
         )
 
-    return _in_one_transaction(settings, swap)
+    return _in_one_transaction(settings, plan, swap)
 
 
 def rollback(settings: Settings, to: int | None = None) -> Release:
@@ -199,18 +207,21 @@ def rollback(settings: Settings, to: int | None = None) -> Release:
         MartsBusy: readers did not let go of the marts in time, or a publish is running.
     """
 
-    def swap(cur: cursor) -> None:
+    def plan(cur: cursor) -> tuple[Release, Release]:
         releases = _releases(cur)
         served = next((r for r in releases if r.state == "published"), None)
         if served is None:
-            raise PublishFailed("nothing is published", remedy="run `estuaire run` to publish a first release")
+            raise PublishFailed("nothing is published", remedy="publish a first release")
         kept = [r for r in releases if r.archive_schema is not None]
         wanted = next((r for r in kept if (r.release_id == to if to else r.release_id < served.release_id)), None)
         if wanted is None:
             known = ", ".join(str(r.release_id) for r in kept) or "none"
             name = f"release {to}" if to else f"a release before {served.release_id}"
             raise PublishFailed(f"{name} is not kept", remedy=f"choose one that is: {known}")
-        _lock_marts(cur)
+        return served, wanted
+
+    def swap(cur: cursor, chosen: tuple[Release, Release]) -> None:
+        served, wanted = chosen
         _archive(cur, served, "rolled_back")
         _serve(cur, f"r{wanted.release_id}")
         cur.execute(
@@ -219,7 +230,7 @@ def rollback(settings: Settings, to: int | None = None) -> Release:
         )
 
     with only_publisher(settings):
-        return _in_one_transaction(settings, swap)
+        return _in_one_transaction(settings, plan, swap)
 
 
 def prune(settings: Settings, keep: int = KEPT_ARCHIVES) -> list[int]:
@@ -236,54 +247,72 @@ def prune(settings: Settings, keep: int = KEPT_ARCHIVES) -> list[int]:
 
 
 # ---------------------------------------------------------------- inside the transaction
-def _in_one_transaction(settings: Settings, swap: Callable[[cursor], None]) -> Release:
+def _in_one_transaction(
+    settings: Settings, plan: Callable[[cursor], _Plan], swap: Callable[[cursor, _Plan], None]
+) -> Release:
+    """``plan`` reads and decides; ``swap`` changes, while no reader holds the marts; then commit."""
     limit = time.monotonic() + SWAP_PATIENCE_SECONDS
-    pause = 0.1
+    tries = 0
     with connect(settings) as session:
         while True:
-            try:
-                with session.cursor() as cur:
-                    swap(cur)
-                    served = published(cur)
-                session.commit()
-            except errors.LockNotAvailable:
-                session.rollback()
-                if time.monotonic() > limit:
-                    raise MartsBusy(
-                        f"readers have held the marts for {SWAP_PATIENCE_SECONDS:.0f} s; the served release stays",
-                        remedy="end the long queries and open transactions on marts, then try again",
-                    ) from None
-                time.sleep(pause)  # lets the readers that queued behind us through
-                pause = min(pause * 2, 2.0)
-            else:
-                if served is None:
-                    raise PublishFailed("the ledger shows no release after the swap", remedy="report this as a bug")
-                return served
+            with session.cursor() as cur, contextlib.suppress(errors.LockNotAvailable):
+                decided = plan(cur)
+                cur.execute("set local lock_timeout = '5s'")  # never wait without end, for ourselves least of all
+                with _marts_to_ourselves(settings, LOCK_SECONDS[min(tries, len(LOCK_SECONDS) - 1)]) as ours:
+                    if ours:
+                        swap(cur, decided)
+                        served = published(cur)
+                        session.commit()
+                        break
+            session.rollback()
+            if time.monotonic() > limit:
+                raise MartsBusy(
+                    f"readers have held the marts for {SWAP_PATIENCE_SECONDS:.0f} s; the served release stays",
+                    remedy="end the long queries and open transactions on marts, then try again",
+                )
+            tries += 1
+            time.sleep(LOCK_SECONDS[0])  # lets the readers that queued behind us through
+    if served is None:
+        raise PublishFailed("the ledger shows no release after the swap", remedy="report this as a bug")
+    return served
 
 
-def _lock_marts(cur: cursor) -> None:
-    """ACCESS EXCLUSIVE on every relation that analysts may read, within LOCK_SECONDS in all."""
-    cur.execute(
-        "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
-        "where n.nspname = 'marts' and c.relkind in ('r', 'p', 'v', 'm') order by c.relname"
-    )
-    names = [row[0] for row in cur.fetchall()]
-    start = time.monotonic()
-    for name in names:
-        left = max(1, int(1000 * (LOCK_SECONDS - (time.monotonic() - start))))
-        cur.execute("select set_config('lock_timeout', %s, true)", (f"{left}ms",))
-        cur.execute(sql.SQL("lock table {} in access exclusive mode").format(sql.Identifier("marts", name)))
+@contextlib.contextmanager
+def _marts_to_ourselves(settings: Settings, seconds: float) -> Iterator[bool]:
+    """Hold ACCESS EXCLUSIVE on every relation that analysts may read; false when that was not granted in time."""
+    with connect(settings) as session, session.cursor() as cur:
+        cur.execute(
+            "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+            "where n.nspname = 'marts' and c.relkind in ('r', 'p', 'v', 'm') order by c.relname"
+        )
+        names = [row[0] for row in cur.fetchall()]
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(connect(settings)) for _ in names]
+        with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+            granted = list(pool.map(_lock, sessions, names, [seconds] * len(names)))
+        yield all(granted)
 
 
-def _drop_unreleased(cur: cursor) -> None:
-    """Before the first release ``marts`` is the empty schema of the migrations."""
-    for schema in SCHEMAS:
+def _lock(session: connection, name: str, seconds: float) -> bool:
+    with session.cursor() as cur:
+        cur.execute("select set_config('lock_timeout', %s, true)", (f"{int(seconds * 1000)}ms",))
         try:
-            cur.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))
-        except errors.DependentObjectsStillExist:
-            raise PublishFailed(
-                f"schema {schema} holds objects that no release owns", remedy="move them to a schema of their own"
-            ) from None
+            cur.execute(sql.SQL("lock table {} in access exclusive mode").format(sql.Identifier("marts", name)))
+        except errors.LockNotAvailable:
+            return False
+    return True
+
+
+def _refuse_unreleased(cur: cursor) -> None:
+    """Before the first release ``marts`` is the empty schema of the migrations; anything else is somebody's."""
+    cur.execute(
+        "select distinct n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = any(%s)",
+        (list(SCHEMAS),),
+    )
+    for (schema,) in cur.fetchall():
+        raise PublishFailed(
+            f"schema {schema} holds tables that no release owns", remedy="move them to a schema of their own"
+        )
 
 
 def _archive(cur: cursor, served: Release, state: str) -> None:

@@ -1,4 +1,4 @@
-"""A database of its own on the shared PostgreSQL, and a staging area that a test fills with a small world."""
+"""A database of its own on the shared PostgreSQL, and a staging area that a test file fills with a small world."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def warehouse_settings(postgres: Settings) -> Settings:
     return settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def warehouse(warehouse_settings: Settings) -> Iterator[connection]:
-    """The owner's session (autocommit) on a warehouse with empty staging tables, no release, no marts."""
+    """The owner's session (autocommit) on a warehouse with empty staging tables, no release, no marts: one per test file."""
     session = psycopg2.connect(warehouse_settings.dsn("estuaire"))
     session.autocommit = True
     with session.cursor() as cur:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -86,7 +87,12 @@ def link(hospital_id: str, patient_id: str, patient_key: str) -> dict[str, Any]:
 
 
 def stay(
-    hospital_id: str, stay_id: str, patient_id: str, admitted: str, discharged: str | None, stay_type: str | None = "full"
+    hospital_id: str,
+    stay_id: str,
+    patient_id: str,
+    admitted: str,
+    discharged: str | None,
+    stay_type: str | None = "full",
 ) -> dict[str, Any]:
     return {
         "hospital_id": hospital_id,
@@ -106,7 +112,7 @@ def dose(
     stay_id: str | None,
     atc: str | None,
     given: str,
-    status: str = "given",
+    status: str | None = "given",
 ) -> dict[str, Any]:
     return {
         "hospital_id": hospital_id,
@@ -132,9 +138,7 @@ def small() -> dict[str, list[dict[str, Any]]]:
 
     h01 delivers administrations, h02 stays only (not covered), h03 is no study member.
     """
-    course = [
-        dose("h01", f"cro{n}", "a", "s1", "J01DD04", t) for n, t in enumerate(days("2024-01-01", 7, "23:30"))
-    ] + [
+    course = [dose("h01", f"cro{n}", "a", "s1", "J01DD04", t) for n, t in enumerate(days("2024-01-01", 7, "23:30"))] + [
         dose("h01", f"mtr{n}{c[:2]}", "a", "s1", "J01XD01", t)
         for c in ("06:00", "14:00", "22:00")
         for n, t in enumerate(days("2024-01-01", 5, c))
@@ -160,7 +164,7 @@ def small() -> dict[str, list[dict[str, Any]]]:
             stay("h01", "s3", "b", "2024-02-10 08:00", "2024-02-10 18:00"),  # same day: no night
             stay("h01", "s4", "b", "2024-02-12 08:00", "2024-02-14 18:00", "day"),
             stay("h01", "s5", "ghost", "2024-03-01 08:00", "2024-03-03 18:00"),  # a patient never delivered
-            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: to the last moment seen, the 31st
+            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: counted to the last moment seen, in May
             stay("h01", "s7", "b", "2024-05-02 08:00", "2024-05-05 08:00"),  # no dose recorded in May: not covered
             stay("h02", "s1", "a2", "2024-01-05 10:00", "2024-01-09 10:00"),
             stay("h03", "s1", "c", "2024-01-02 10:00", "2024-01-06 10:00"),
@@ -180,6 +184,39 @@ def small() -> dict[str, list[dict[str, Any]]]:
             dose("h03", "c1", "c", "s1", "J01MA02", "2024-01-03 08:00"),
         ],
     }
+
+
+def random_world(seed: int, hospitals: tuple[str, ...] = ("h04", "h05", "h06")) -> dict[str, list[dict[str, Any]]]:
+    """Stays and doses drawn at random: overlaps, open stays, unknown stays and patients, all types and statuses."""
+    draw = random.Random(seed)  # noqa: S311 - test data
+    start = datetime(2023, 9, 1)
+    tables: dict[str, list[dict[str, Any]]] = {
+        "hospital": [hospital(h) for h in hospitals],
+        "patient": [],
+        "patient_map": [],
+        "stay": [],
+        "administration": [],
+    }
+    for h in hospitals:
+        for n in range(25):
+            tables["patient"].append(patient(h, f"p{n}"))
+            tables["patient_map"].append(link(h, f"p{n}", f"person-{n if n % 3 else f'{h}-{n}'}"))
+        stays = []
+        for n in range(80):
+            who = f"p{draw.randrange(27)}"  # p25 and p26 were never delivered
+            begin = start + timedelta(minutes=draw.randrange(250 * 1440))
+            end = begin + timedelta(minutes=draw.choice((30, 600, 1500, 4000, 9000, 20000)))
+            kind = draw.choice(("full", "full", "full", "day", "session", None))
+            stays.append((f"s{n}", who, begin, end))
+            tables["stay"].append(stay(h, f"s{n}", who, f"{begin}", None if draw.random() < 0.05 else f"{end}", kind))
+        for n in range(600):
+            name, who, begin, end = draw.choice(stays)
+            given = begin + timedelta(minutes=draw.randrange(int((end - begin).total_seconds() / 60) + 300))
+            where = draw.choice((name, name, name, None, "unknown", draw.choice(stays)[0]))
+            drug = draw.choice(("J01DD04", "J01XD01", "J01CR02", "P01AB01", "A07AA09", "J04AB02", "A07AA12", None))
+            status = draw.choice(("given", "given", "given", "not_given", "cancelled", None))
+            tables["administration"].append(dose(h, f"a{n}", who, where, drug, f"{given}", status))
+    return tables
 
 
 def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v1") -> None:

@@ -8,28 +8,28 @@
 with moment as (
     select
         hospital_id,
-        admitted_at as at,
-        admitted_at_local as at_local
+        admitted_at as moment_at,
+        admitted_at_local as moment_at_local
     from {{ ref('stg_stay') }}
     union all
     select
         hospital_id,
-        discharged_at as at,
-        discharged_at_local as at_local
+        discharged_at as moment_at,
+        discharged_at_local as moment_at_local
     from {{ ref('stg_stay') }}
     union all
     select
         hospital_id,
-        given_at as at,
-        given_at_local as at_local
+        given_at as moment_at,
+        given_at_local as moment_at_local
     from {{ ref('stg_administration') }}
 ),
 
 observed as (
     select
         hospital_id,
-        max(at) as until,
-        max(at_local) as until_local
+        max(moment_at) as until,
+        max(moment_at_local) as until_local
     from moment
     group by hospital_id
 )

@@ -1,3 +1,3 @@
 select
     {{ release_columns() }},
-    '{{ var("code_version") }}' as code_version
+    '{{ env_var("ESTUAIRE_CODE_VERSION", "unreleased") }}' as code_version

@@ -2,6 +2,6 @@ select
     hospital_id,
     patient_id,
     sex,
-    extract(year from birth_date)::integer as birth_year,
-    death_date
+    death_date,
+    extract(year from birth_date)::integer as birth_year
 from {{ source('staging', 'patient') }}

@@ -1,17 +1,19 @@
 -- Rows of the mart whose patient-days are not the nights counted, or that publish a measure without coverage.
-select
-    mart.hospital_id,
-    mart.month,
-    mart.scope
-from {{ ref('antibiotic_days_of_therapy') }} as mart
-left join (
+with nights as (
     select
         hospital_id,
         date_trunc('month', night)::date as month,
         count(*) as patient_days
     from {{ ref('patient_day') }}
     group by hospital_id, date_trunc('month', night)
-) as nights
+)
+
+select
+    mart.hospital_id,
+    mart.month,
+    mart.scope
+from {{ ref('antibiotic_days_of_therapy') }} as mart
+left join nights
     on
         mart.hospital_id = nights.hospital_id
         and mart.month = nights.month

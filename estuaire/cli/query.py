@@ -1,0 +1,35 @@
+"""``estuaire query "SQL"``."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+
+    @app.command()
+    def query(
+        sql: str = typer.Argument(..., help="One statement that reads the marts, in quotes."),
+        as_json: bool = typer.Option(False, "--json", help="A list of objects, for machines."),
+        as_csv: bool = typer.Option(False, "--csv", help="Comma-separated text with a header."),
+        limit: int = typer.Option(1000, "--limit", min=1, help="Most rows to return."),
+        timeout: float = typer.Option(60.0, "--timeout", min=1.0, help="Most seconds to take."),
+    ) -> None:
+        """Query the published marts, read-only: estuaire query "select * from antibiotic_days_of_therapy"."""
+        from rich.console import Console
+
+        from estuaire import query as queries
+        from estuaire.settings import settings
+
+        if as_json and as_csv:
+            raise typer.BadParameter("choose --json or --csv")
+        result = queries.run_query(settings(), sql, limit=limit, timeout_seconds=timeout)
+        if as_json:
+            typer.echo(queries.as_json(result))
+        elif as_csv:
+            typer.echo(queries.as_csv(result), nl=False)
+        else:
+            Console().print(queries.table(result))
+        if result.truncated:
+            typer.echo(f"Only the first {limit} rows are shown; --limit asks for more.", err=True)

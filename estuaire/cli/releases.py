@@ -1,0 +1,50 @@
+"""``estuaire releases`` and ``estuaire rollback``."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+
+    @app.command()
+    def releases(as_json: bool = typer.Option(False, "--json", help="A list of objects, for machines.")) -> None:
+        """List the releases of the marts, newest first."""
+        import json
+        from dataclasses import asdict
+
+        from rich.console import Console
+        from rich.table import Table
+
+        from estuaire.releases import list_releases
+        from estuaire.settings import settings
+
+        known = list_releases(settings())
+        if as_json:
+            typer.echo(json.dumps([{**asdict(r), "kept": r.kept} for r in known], default=str, indent=2))
+            return
+        view = Table()
+        for name in ("release", "state", "published", "lake snapshot", "code", "tables kept"):
+            view.add_column(name, justify="right" if name in ("release", "lake snapshot") else "left")
+        for r in known:
+            view.add_row(
+                str(r.release_id),
+                r.state,
+                f"{r.published_at:%Y-%m-%d %H:%M} UTC",
+                str(r.snapshot_id),
+                r.code_version[:12],
+                "yes" if r.kept else "no",
+            )
+        Console().print(view)
+
+    @app.command()
+    def rollback(
+        to: int | None = typer.Option(None, "--to", help="Release to serve; default: the kept one before the served."),
+    ) -> None:
+        """Serve an earlier release of the marts again."""
+        from estuaire import releases
+        from estuaire.settings import settings
+
+        served = releases.rollback(settings(), to)
+        typer.echo(f"Release {served.release_id} is served (built {served.built_at:%Y-%m-%d %H:%M} UTC).")

@@ -1,0 +1,162 @@
+"""One read-only query on the published marts, as the role ``analyst``.
+
+Security property: whatever the text says, the role may only read ``marts`` and the transaction is read-only; the checks on
+the text serve a clear answer, not safety.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from estuaire.errors import DatabaseUnavailable, QueryRefused
+from estuaire.settings import Settings
+
+READING = ("SELECT", "WITH", "VALUES", "TABLE", "(")
+_REMEDY = "send one statement that reads (select, with, values or table)"
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """Columns and rows of a query. ``truncated``: there were more rows than the limit."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    truncated: bool
+
+
+def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_seconds: float = 60.0) -> QueryResult:
+    """Run one reading statement with ``search_path`` = marts and return at most ``limit`` rows.
+
+    Raises:
+        QueryRefused: several statements, a write, a table that analysts may not read, wrong SQL, or out of time.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    import psycopg2
+
+    statement = single_statement(text)
+    try:
+        session = psycopg2.connect(settings.dsn("analyst"))
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`") from error
+    try:
+        session.set_session(readonly=True)
+        with session.cursor() as cur:
+            cur.execute("select set_config('search_path', 'marts', true)")
+            cur.execute("select set_config('statement_timeout', %s, true)", (f"{int(timeout_seconds * 1000)}",))
+        # A server-side cursor: PostgreSQL itself takes one reading statement only, and sends no more rows than asked.
+        with session.cursor("estuaire_query") as reader:
+            reader.itersize = limit + 1
+            reader.execute(statement)
+            rows = reader.fetchmany(limit + 1)
+            columns = tuple(d.name for d in reader.description or ())
+        return QueryResult(columns, rows[:limit], len(rows) > limit)
+    except psycopg2.Error as error:
+        raise _refusal(error, timeout_seconds) from error
+    finally:
+        session.close()
+
+
+def single_statement(text: str) -> str:
+    """The statement without its final semicolon.
+
+    Raises:
+        QueryRefused: nothing, several statements, or one that does not begin as a reading one does.
+    """
+    from sqlglot.dialects.postgres import Postgres
+    from sqlglot.errors import TokenError
+    from sqlglot.tokens import TokenType
+
+    try:
+        tokens = Postgres().tokenize(text)
+    except TokenError as error:
+        raise QueryRefused("a quote or comment is not closed", remedy=_REMEDY) from error
+    while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
+        tokens.pop()
+    if not tokens:
+        raise QueryRefused("there is no statement", remedy=_REMEDY)
+    if any(token.token_type is TokenType.SEMICOLON for token in tokens):
+        raise QueryRefused("there are several statements", remedy=_REMEDY)
+    if tokens[0].text.upper() not in READING:
+        raise QueryRefused(f"a statement that begins with {tokens[0].text[:20].upper()} does not read", remedy=_REMEDY)
+    return text[: tokens[-1].end + 1]
+
+
+def table(result: QueryResult) -> Any:
+    """A rich table of the result: numbers to the right, nulls as a dash."""
+    from rich.table import Table
+    from rich.text import Text
+
+    numeric = [_all_numbers(row[i] for row in result.rows) for i in range(len(result.columns))]
+    view = Table(show_lines=False)
+    for name, right in zip(result.columns, numeric, strict=True):
+        view.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in result.rows:
+        view.add_row(*(Text("-", style="dim") if value is None else Text(_plain(value)) for value in row))
+    return view
+
+
+def as_json(result: QueryResult) -> str:
+    """A list of objects; dates as ISO text, decimals as numbers.
+
+    Raises:
+        QueryRefused: two columns have one name.
+    """
+    import json
+
+    if len(set(result.columns)) != len(result.columns):
+        raise QueryRefused("two columns have the same name", remedy="name each column (`as`), or use --csv")
+    objects = [dict(zip(result.columns, (_value(v) for v in row), strict=True)) for row in result.rows]
+    return json.dumps(objects, ensure_ascii=False, indent=2)
+
+
+def as_csv(result: QueryResult) -> str:
+    """Comma-separated text with a header; a null is an empty field."""
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(result.columns)
+    writer.writerows(["" if v is None else _plain(v) for v in row] for row in result.rows)
+    return buffer.getvalue()
+
+
+def _refusal(error: Any, timeout_seconds: float) -> QueryRefused | DatabaseUnavailable:
+    from psycopg2 import errors
+
+    said = (error.diag.message_primary or str(error).strip().split("\n")[0]).strip()
+    if isinstance(error, errors.QueryCanceled):
+        return QueryRefused(f"the query took more than {timeout_seconds:.0f} s", remedy="aggregate or filter more")
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return QueryRefused(f"the query writes ({said})", remedy=_REMEDY)
+    if isinstance(error, errors.InsufficientPrivilege):
+        return QueryRefused(f"analysts may not do that ({said})", remedy="read the published marts only")
+    if error.pgcode is None:
+        return DatabaseUnavailable("PostgreSQL ended the session", remedy="see `estuaire status`, then try again")
+    hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+    return QueryRefused(f"PostgreSQL says: {said}{hint}", remedy="correct the query")
+
+
+def _all_numbers(values: Any) -> bool:
+    from decimal import Decimal
+
+    known = [v for v in values if v is not None]
+    return bool(known) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in known)
+
+
+def _value(value: Any) -> Any:
+    from decimal import Decimal
+
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Sequence):
+        return [_value(v) for v in value]
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)

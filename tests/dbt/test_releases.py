@@ -1,0 +1,192 @@
+"""Swaps, rollbacks and readers, on releases made by hand: what the swap promises does not depend on the models."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection
+
+from estuaire import publish, releases
+from estuaire.errors import PublishFailed
+from estuaire.releases import Candidate, Release
+from estuaire.settings import Settings
+
+TABLES = ("alpha", "beta", "gamma")
+
+
+@pytest.fixture
+def owner(warehouse: connection) -> Iterator[Any]:
+    with warehouse.cursor() as cur:
+        cur.execute("select nspname from pg_namespace where nspname ~ '^(marts|conformed)'")
+        for (schema,) in cur.fetchall():
+            cur.execute(f"drop schema {schema} cascade")
+        cur.execute("truncate control.release restart identity")
+        cur.execute("create schema marts; grant usage on schema marts to analyst")
+        yield cur
+
+
+def publish_by_hand(settings: Settings, owner: Any, inputs: str = "") -> Release:
+    """A release whose tables hold its number."""
+    with releases.connect(settings) as session:
+        number = releases.reserve_id(session)
+    owner.execute("create schema marts_next; create schema conformed_next")
+    for name in TABLES:
+        owner.execute(f"create table marts_next.{name} as select {number} as release_id from generate_series(1, 50)")
+    owner.execute(f"create table conformed_next.fact as select {number} as release_id")
+    owner.execute("comment on column marts_next.alpha.release_id is 'Number of the release'")
+    candidate = Candidate(number, f"run-{number}", 7, "abc", datetime.now(UTC), inputs or f"hash-{number}")
+    return releases.swap_in(settings, candidate, lambda _: True)
+
+
+def states(settings: Settings) -> dict[int, tuple[str, str | None]]:
+    return {r.release_id: (r.state, r.archive_schema) for r in releases.list_releases(settings)}
+
+
+def served(owner: Any) -> set[int]:
+    numbers = set()
+    for table in (*(f"marts.{t}" for t in TABLES), "conformed.fact"):
+        owner.execute(f"select distinct release_id from {table}")
+        numbers |= {row[0] for row in owner.fetchall()}
+    return numbers
+
+
+def test_a_swap_archives_what_was_served(owner: Any, warehouse_settings: Settings) -> None:
+    publish_by_hand(warehouse_settings, owner)
+    second = publish_by_hand(warehouse_settings, owner)
+    assert served(owner) == {2}
+    assert states(warehouse_settings) == {1: ("replaced", "marts_r1"), 2: ("published", None)}
+    assert second.kept
+    owner.execute(
+        "select has_schema_privilege('analyst', 'marts_r1', 'usage'), has_schema_privilege('analyst', 'marts', 'usage')"
+    )
+    assert owner.fetchone() == (False, True)
+    owner.execute("select col_description('marts.alpha'::regclass, 1)")
+    assert owner.fetchone() == ("Number of the release",)
+
+
+def test_rollback_serves_the_one_before_and_can_go_forward_again(owner: Any, warehouse_settings: Settings) -> None:
+    for _ in range(3):
+        publish_by_hand(warehouse_settings, owner)
+    start = time.monotonic()
+    assert releases.rollback(warehouse_settings).release_id == 2
+    assert time.monotonic() - start < 5.0
+    assert served(owner) == {2}
+    assert states(warehouse_settings) == {
+        1: ("replaced", "marts_r1"),
+        2: ("published", None),
+        3: ("rolled_back", "marts_r3"),
+    }
+    assert releases.rollback(warehouse_settings).release_id == 1
+    assert releases.rollback(warehouse_settings, to=3).release_id == 3
+    assert served(owner) == {3}
+    publish_by_hand(warehouse_settings, owner)
+    assert served(owner) == {4}
+    session = psycopg2.connect(warehouse_settings.dsn("analyst"))
+    with session.cursor() as cur:
+        cur.execute("select max(release_id) from marts.beta")
+        assert cur.fetchone() == (4,)
+    session.close()
+
+
+def test_rollback_without_an_earlier_release_says_so(owner: Any, warehouse_settings: Settings) -> None:
+    with pytest.raises(PublishFailed, match="nothing is published"):
+        releases.rollback(warehouse_settings)
+    publish_by_hand(warehouse_settings, owner)
+    with pytest.raises(PublishFailed, match="a release before 1 is not kept"):
+        releases.rollback(warehouse_settings)
+    with pytest.raises(PublishFailed, match="release 9 is not kept"):
+        releases.rollback(warehouse_settings, to=9)
+    assert served(owner) == {1}
+
+
+def test_the_last_archives_are_kept(owner: Any, warehouse_settings: Settings) -> None:
+    for _ in range(6):
+        publish_by_hand(warehouse_settings, owner)
+    assert releases.prune(warehouse_settings) == [2, 1]
+    assert {n for n, (_, archive) in states(warehouse_settings).items() if archive} == {3, 4, 5}
+    owner.execute("select nspname from pg_namespace where nspname ~ '^(marts|conformed)_r' order by 1")
+    assert [row[0] for row in owner.fetchall()] == [f"{s}_r{n}" for s in ("conformed", "marts") for n in (3, 4, 5)]
+
+
+def test_a_rolled_back_build_is_not_published_again_by_itself(owner: Any, warehouse_settings: Settings) -> None:
+    publish_by_hand(warehouse_settings, owner, "old input")
+    publish_by_hand(warehouse_settings, owner, "new input")
+    releases.rollback(warehouse_settings)
+    assert publish._built_before(owner, "new input") == 2
+    assert publish._built_before(owner, "old input") == 1
+    assert publish._built_before(owner, "newer input") is None
+
+
+def test_a_reader_in_a_transaction_is_waited_for_and_never_cancelled(
+    owner: Any, warehouse_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_by_hand(warehouse_settings, owner)
+    reader = psycopg2.connect(warehouse_settings.dsn("analyst"))
+    with reader.cursor() as cur:
+        cur.execute("select max(release_id) from marts.gamma")
+        monkeypatch.setattr(releases, "SWAP_PATIENCE_SECONDS", 1.0)
+        with pytest.raises(releases.MartsBusy):
+            publish_by_hand(warehouse_settings, owner)
+        cur.execute("select max(release_id) from marts.alpha")  # the second table of the same transaction
+        assert cur.fetchone() == (1,)
+    reader.close()
+    owner.execute("drop schema marts_next cascade; drop schema conformed_next cascade")
+    publish_by_hand(warehouse_settings, owner)
+    assert served(owner) == {3}  # number 2 was reserved and never served
+
+
+def test_objects_that_no_release_owns_are_not_dropped(owner: Any, warehouse_settings: Settings) -> None:
+    owner.execute("create table marts.someones (x int)")
+    with pytest.raises(PublishFailed, match="no release owns"):
+        publish_by_hand(warehouse_settings, owner)
+    owner.execute("select count(*) from marts.someones")
+
+
+def test_readers_during_swaps_see_no_error_and_no_mixed_release(owner: Any, warehouse_settings: Settings) -> None:
+    for _ in range(2):
+        publish_by_hand(warehouse_settings, owner)
+    stop = threading.Event()
+    reads: list[int] = []
+    problems: list[str] = []
+
+    def read(order: tuple[str, str, str]) -> None:
+        one_statement = "select " + ", ".join(f"min({t}.release_id), max({t}.release_id)" for t in order)
+        one_statement += f" from marts.{order[0]}, marts.{order[1]}, marts.{order[2]}"
+        try:
+            session = psycopg2.connect(warehouse_settings.dsn("analyst"))
+            while not stop.is_set():
+                with session.cursor() as cur:
+                    cur.execute(one_statement)
+                    seen = set(cur.fetchone() or ())
+                    for table in order:  # and several statements in the same transaction
+                        cur.execute(f"select distinct release_id from marts.{table}")
+                        seen |= {row[0] for row in cur.fetchall()}
+                session.rollback()
+                if len(seen) != 1:
+                    problems.append(f"mixed or empty: {seen}")
+                reads.append(max(seen, default=0))
+            session.close()
+        except psycopg2.Error as error:
+            problems.append(f"{type(error).__name__}: {error}")
+
+    orders = [TABLES, TABLES[::-1], (TABLES[1], TABLES[2], TABLES[0])]
+    threads = [threading.Thread(target=read, args=(order,)) for order in orders]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(12):
+            for release in (1, 2):
+                releases.rollback(warehouse_settings, to=release)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+    assert problems == []
+    assert len(reads) >= 300
+    assert set(reads) == {1, 2}
