@@ -22,7 +22,8 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 BLOCK_BYTES = 8 << 20
-MAX_RECORD_BYTES = 1 << 20  # a quoted field that spans more is a stray quote
+MAX_RECORD_BYTES = 1 << 20  # a record of several lines that spans more is a stray quote
+_WINDOW_BYTES = 16 << 10  # a stray quote costs another look at its window, not at the whole block
 _NL, _CR, _QUOTE, _NUL = 10, 13, 34, 0
 
 REASONS = ("quote", "nul", "encoding", "fields")
@@ -61,8 +62,30 @@ def _record_ends(
 ) -> tuple[Ints, Ints, int]:
     """Ends (exclusive) of the records of a block, the starts of lines damaged by quotes, and where the open record starts.
 
-    What follows the last returned end belongs to the next block, unless ``final``.
+    What follows the last returned end belongs to the next block, unless ``final``. Looks at small windows, wider where a record
+    does not end in one: a block full of stray quotes costs no more than its windows.
     """
+    size = len(block)
+    ends: list[Ints] = []
+    damaged: list[Ints] = []
+    start, width = 0, _WINDOW_BYTES
+    while start < size:
+        stop = min(start + width, size)
+        own, lines = (a[np.searchsorted(a, start) : np.searchsorted(a, stop)] - start for a in (quotes, newlines))
+        found, hurt, used = _window_ends(block[start:stop], lines, own, delimiter, fields, final and stop == size)
+        ends.append(found + start)
+        damaged.append(hurt + start)
+        start += used
+        if stop == size:
+            break
+        width = _WINDOW_BYTES if used else 2 * width
+    return np.concatenate(ends), np.concatenate(damaged), start
+
+
+def _window_ends(
+    block: npt.NDArray[np.uint8], newlines: Ints, quotes: Ints, delimiter: int, fields: int, final: bool
+) -> tuple[Ints, Ints, int]:
+    """``_record_ends`` of one window."""
     size = len(block)
     ends: list[Ints] = []
     damaged: list[int] = []
@@ -101,7 +124,7 @@ def _record_ends(
             for i in np.flatnonzero(several):
                 a, b = int(starts[i]), int(good[i])
                 within = delimiters[np.searchsorted(delimiters, a) : np.searchsorted(delimiters, b)]
-                if int(((np.searchsorted(own, within) & 1) == 0).sum()) != fields - 1:
+                if b - a > MAX_RECORD_BYTES or int(((np.searchsorted(own, within) & 1) == 0).sum()) != fields - 1:
                     violation = a
                     good = good[:i]
                     break
@@ -127,6 +150,8 @@ def _record_ends(
 def _bad_bytes(data: bytes, starts: Ints, ends: Ints, encoding: str) -> list[int]:
     """Indexes of records with bytes that the encoding does not know."""
     found: list[int] = []
+    if encoding == "utf-8-sig":
+        encoding = "utf-8"  # the mark stood before the header; a decoder that skips another one misplaces the bad byte
     position, view = 0, memoryview(data)
     stop = int(ends[-1]) if len(ends) else 0
     while position < stop:
