@@ -40,7 +40,7 @@ def connect(settings: Settings, role: str = "estuaire") -> Iterator[Connection]:
         connection.close()
 
 
-def fetch(settings: Settings, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+def fetch(settings: Settings, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[dict[str, Any]]:
     """Rows of a query as dictionaries."""
     with connect(settings) as connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
         cursor.execute(sql, parameters)
@@ -119,6 +119,11 @@ class Stage:
         text = error.sentence() if isinstance(error, EstuaireError) else type(error).__name__
         with connect(self.settings) as connection, connection.cursor() as cursor:
             self.end(cursor, "fenced" if fenced else "failed", cost, 0, None, text)
+            # an error that nobody typed may pass (a lost connection, a full disk): it is tried again
+            cursor.execute(
+                "update control.stage_run set retryable = %s where run_id = %s and stage = %s and token = %s",
+                (error.retryable if isinstance(error, EstuaireError) else True, self.run_id, self.name, self.token),
+            )
 
 
 def begin_stage(settings: Settings, run_id: str, stage: str) -> Stage:

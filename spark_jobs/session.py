@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
+
+from estuaire.errors import EstuaireError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +33,28 @@ def bins(items: Sequence[tuple[int, T]], count: int) -> list[list[T]]:
     return [b for b in filled if b]
 
 
+class TaskFailed(EstuaireError):
+    """Something unforeseen stopped a task. Its own message may hold a patient's value and is not repeated."""
+
+    code = "E_TASK"
+    retryable = True
+
+
+def guarded(work: Callable[[T], R], item: T) -> R:
+    """``work(item)``; an exception that is not ours is replaced by its type and place in the code, never its message."""
+    try:
+        return work(item)
+    except EstuaireError:
+        raise
+    except Exception as error:  # noqa: BLE001 - replaced, not swallowed
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        kind, place = type(error).__name__, f"{Path(frame.filename).name}:{frame.lineno}"
+    raise TaskFailed(
+        f"{kind} at {place} in a Spark task",
+        remedy="the stage is tried again; if it fails again, report it as a defect",
+    )
+
+
 def spread(spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *, per_core: int = 4) -> list[R]:
     """Run ``work`` on every item inside Spark tasks, packed by weight; results in no particular order."""
     if not items:
@@ -39,7 +65,7 @@ def spread(spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *
     def run(part: Iterator[list[T]]) -> Iterator[R]:
         for packet in part:
             for item in packet:
-                yield work(item)
+                yield guarded(work, item)
 
     results: list[R] = context.parallelize(packed, len(packed)).mapPartitions(run).collect()
     return results

@@ -70,6 +70,7 @@ create table control.stage_run (
     rows bigint,
     snapshot_id bigint,
     intent jsonb,
+    retryable boolean,
     message text,
     primary key (run_id, stage, token)
 );

@@ -1,0 +1,67 @@
+"""Ingest: find what hospitals delivered, land it, let each hospital's gate speak, and say that the lake has something new."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from estuaire.errors import EstuaireError
+from estuaire.orchestration import steps
+from estuaire.orchestration.naming import INGEST, LANDED_ASSET, ROOT_RUN, ledger_run_id
+from estuaire.orchestration.operators import StageSubmit
+from estuaire.settings import Settings
+
+landed = Asset(LANDED_ASSET)
+
+
+def _run_id() -> str:
+    return ledger_run_id(INGEST, get_current_context()["dag_run"].run_id)
+
+
+@dag(
+    dag_id=INGEST,
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    tags=["estuaire"],
+    doc_md=__doc__,
+)
+def ingest_deliveries() -> None:
+    @task
+    def discover() -> list[str]:
+        found = steps.discover(Settings(), _run_id())
+        if not found.go:
+            raise AirflowSkipException("nothing new")
+        return found.hospitals
+
+    @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0)
+    def gate(hospital: str) -> list[str]:
+        try:
+            return steps.hospital_verdict(Settings(), _run_id(), hospital)
+        except EstuaireError as error:
+            raise AirflowFailException(error.sentence()) from None
+
+    @task(outlets=[landed], trigger_rule="all_done")
+    def accept(**context: Any) -> str:
+        try:
+            message = steps.accept(Settings(), _run_id())
+            if message is None:
+                raise AirflowSkipException("nothing new")
+        except EstuaireError as error:
+            if error.retryable:
+                raise
+            raise AirflowFailException(error.sentence()) from None
+        context["outlet_events"][landed].extra = {ROOT_RUN: _run_id()}
+        return message
+
+    hospitals = discover()
+    land = StageSubmit(task_id="land", stage="land")
+    gates = gate.expand(hospital=hospitals)
+    hospitals >> land >> gates >> accept()
+
+
+ingest_deliveries()

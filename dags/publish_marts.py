@@ -1,0 +1,42 @@
+"""Publish: build the models in candidate schemas, test them, and swap them in as a release."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import Asset, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from estuaire.errors import EstuaireError
+from estuaire.orchestration import steps
+from estuaire.orchestration.naming import PUBLISH, STAGING_ASSET, ledger_run_id
+from estuaire.orchestration.operators import triggering_root
+from estuaire.settings import Settings
+
+
+@dag(
+    dag_id=PUBLISH,
+    schedule=[Asset(STAGING_ASSET)],
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    tags=["estuaire"],
+    doc_md=__doc__,
+)
+def publish_marts() -> None:
+    @task
+    def publish() -> str:
+        context = get_current_context()
+        try:
+            return steps.publish(
+                Settings(), ledger_run_id(PUBLISH, context["dag_run"].run_id), triggering_root(context)
+            )
+        except EstuaireError as error:
+            if error.retryable:
+                raise
+            raise AirflowFailException(error.sentence()) from None
+
+    publish()
+
+
+publish_marts()

@@ -1,0 +1,99 @@
+"""The operator that submits a stage to Spark."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from estuaire import ledger
+from estuaire.orchestration.naming import ROOT_RUN, ledger_run_id
+from estuaire.settings import PROJECT_ROOT, Settings
+
+SUBMIT = PROJECT_ROOT / "spark_jobs" / "submit.py"
+_LOGGING = PROJECT_ROOT / "infra" / "spark" / "log4j2.properties"
+
+
+def spark_conf(settings: Settings) -> dict[str, str]:
+    """Spark's configuration: loopback only, no web page, quick to start (the JVM's first compiler is enough for minutes)."""
+    return {
+        "spark.ui.enabled": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} "
+        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.pyspark.python": sys.executable,
+        "spark.pyspark.driver.python": sys.executable,
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "4",
+    }
+
+
+def triggering_root(context: Any) -> str | None:
+    """The ledger run that began the chain of asset events that started this run, or None for a run started by hand."""
+    roots = [
+        (event.timestamp, event.extra[ROOT_RUN])
+        for events in (context.get("triggering_asset_events") or {}).values()
+        for event in events
+        if ROOT_RUN in (event.extra or {})
+    ]
+    return max(roots)[1] if roots else None
+
+
+class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not typed for us
+    """Submits one stage; its end is read from the ledger, and a permanent error is never retried.
+
+    Args:
+        stage: land, consolidate or load.
+        ends_run: the stage is the last of its DAG: the ledger's run ends with it.
+    """
+
+    def __init__(self, *, stage: str, ends_run: bool = False, **kwargs: Any) -> None:
+        settings = Settings()
+        super().__init__(
+            application=str(SUBMIT),
+            application_args=[stage, "{{ dag_run.run_id }}"],
+            conn_id="spark_default",
+            conf=spark_conf(settings),
+            driver_memory=settings.spark_driver_memory,
+            name=f"estuaire-{stage}",
+            **kwargs,
+        )
+        self.stage = stage
+        self.ends_run = ends_run
+
+    def execute(self, context: Any) -> None:
+        settings = Settings()
+        run = context["dag_run"]
+        run_id = ledger_run_id(run.dag_id, run.run_id)
+        root = triggering_root(context)
+        if root is not None or not ledger.fetch(settings, "select 1 from control.run where run_id = %s", (run_id,)):
+            ledger.start_run(settings, run_id, run.dag_id, root)
+        self.application_args = [self.stage, run_id]
+        try:
+            super().execute(context)
+        except Exception as error:
+            self._fail(settings, run_id, context, error)
+            raise
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {ROOT_RUN: root or run_id}
+        if self.ends_run:
+            ledger.end_run(settings, run_id, "success")
+
+    def _fail(self, settings: Settings, run_id: str, context: Any, error: Exception) -> None:
+        rows = ledger.fetch(
+            settings,
+            "select state, message, retryable from control.stage_run where run_id = %s and stage = %s "
+            "order by token desc limit 1",
+            (run_id, self.stage),
+        )
+        # no row, or still running: the application died without a word, which a new attempt may mend
+        permanent = bool(rows) and rows[0]["state"] in ("failed", "fenced") and not rows[0]["retryable"]
+        message = (rows[0]["message"] if rows else None) or "the Spark application ended without a word"
+        last = permanent or context["ti"].try_number > self.retries
+        if last:
+            ledger.end_run(settings, run_id, "failed", message)
+        if permanent:
+            raise AirflowFailException(message) from error

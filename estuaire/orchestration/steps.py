@@ -1,0 +1,154 @@
+"""The DAGs' steps as plain functions of settings and a ledger run id. Airflow only calls them."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+from estuaire import __version__, deliveries, ledger
+from estuaire.errors import EstuaireError, GateBlocked, RunFailed
+from estuaire.lake import Lake
+from estuaire.metering import Meter
+from estuaire.objectstore import open_store
+from estuaire.orchestration.naming import INGEST, PUBLISH
+from estuaire.registry import load_registry
+from estuaire.settings import PROJECT_ROOT, Settings
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a scan of landing/ means for the run. ``hospitals`` each get a gate task; ``go`` is false where nothing is to be done."""
+
+    hospitals: list[str]
+    go: bool
+
+
+def downstream_work(settings: Settings) -> bool:
+    """Whether landed data waits to be consolidated, loaded or published (an earlier run may have died on the way)."""
+    waiting = ledger.fetch(
+        settings,
+        "select 1 from control.landed_file f left join control.consolidation c using (hospital_id) "
+        "where c.hospital_id is null union all "
+        "select 1 from control.consolidation c left join control.load l using (hospital_id) "
+        "where l.content_hash is distinct from c.content_hash union all "
+        "select 1 from control.load where not exists (select 1 from control.release where state = 'published') union all "
+        "select 1 from control.load l, control.release r where r.state = 'published' and l.updated_at > r.published_at "
+        "limit 1",
+    )
+    if waiting:
+        return True
+    from spark_jobs.consolidate import changed
+
+    return bool(changed(settings))
+
+
+def discover(settings: Settings, run_id: str) -> Discovery:
+    """Begin the run, scan landing/ and bring the ledger up to it."""
+    ledger.start_run(settings, run_id, INGEST)
+    found = deliveries.discover(settings, open_store(settings), load_registry(settings.registry_dir), run_id)
+    waiting = ledger.fetch(settings, "select distinct hospital_id from control.delivery where state = 'received'")
+    hospitals = sorted({*found.hospitals, *(r["hospital_id"] for r in waiting)})
+    go = bool(hospitals) or downstream_work(settings)
+    if not go:
+        ledger.end_run(
+            settings, run_id, "nothing_new", f"nothing new: all {found.unchanged} deliveries were received before"
+        )
+    return Discovery(hospitals, go)
+
+
+def hospital_verdict(settings: Settings, run_id: str, hospital: str) -> list[str]:
+    """What happened to the hospital's deliveries in this run, one line each; the gate reads, it never judges.
+
+    Raises:
+        GateBlocked: one or more are blocked; the sentence holds each delivery's typed error and remedy.
+    """
+    rows = ledger.fetch(
+        settings,
+        "select d.delivery_id, d.state, d.error, d.error_code, d.remedy, v.verdict, v.reasons from control.delivery d "
+        "left join quality.verdict v on v.run_id = %s and v.stage = 'landed' and v.hospital_id = d.hospital_id "
+        "and v.delivery_id = d.delivery_id where d.hospital_id = %s and (d.run_id = %s or d.error_code is not null) "
+        "order by d.sequence nulls last, d.delivery_id",
+        (run_id, hospital, run_id),
+    )
+    lines = [
+        f"{r['delivery_id']}: {r['verdict'] or r['state']}{' - ' + r['reasons'] if r['reasons'] else ''}"
+        for r in rows
+        if r["error_code"] is None
+    ]
+    blocked = [r for r in rows if r["error_code"] is not None]
+    if blocked:
+        raise GateBlocked(
+            "; ".join(str(r["error"]) for r in blocked),
+            hospital=hospital,
+            remedy="mend what each error names; the other deliveries went on",
+        )
+    return lines
+
+
+def accept(settings: Settings, run_id: str) -> str | None:
+    """End the ingest run: one line on what was landed and blocked, or None where there was nothing new.
+
+    Raises:
+        RunFailed: the landing stage did not finish, or nothing passed and nothing waits downstream.
+    """
+    stages = ledger.fetch(
+        settings,
+        "select state, message from control.stage_run where run_id = %s order by token desc limit 1",
+        (run_id,),
+    )
+    if stages and stages[0]["state"] != "committed":
+        message = f"landing did not finish: {stages[0]['message'] or stages[0]['state']}"
+        ledger.end_run(settings, run_id, "failed", message)
+        raise RunFailed(message, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
+    rows = ledger.fetch(
+        settings,
+        "select count(*) filter (where state = 'landed') as landed, count(*) filter (where state = 'blocked') as blocked "
+        "from control.delivery where run_id = %s",
+        (run_id,),
+    )
+    landed, blocked = rows[0]["landed"], rows[0]["blocked"]
+    message = f"{landed} deliveries landed, {blocked} blocked"
+    if not landed and not downstream_work(settings):
+        ledger.end_run(settings, run_id, "failed", message)
+        raise RunFailed(message, remedy="mend the deliveries that the gate tasks name, then `estuaire run` again")
+    ledger.end_run(settings, run_id, "success", message)
+    return message
+
+
+def code_version() -> str:
+    """The code that builds a release: its git revision where there is one, else the package's version."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return f"{__version__}+{done.stdout.strip()}"
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+
+
+def publish(settings: Settings, run_id: str, root: str | None) -> str:
+    """Build, test and swap in the marts, as one metered stage; one line on the release."""
+    from estuaire.publish import build_and_publish
+
+    ledger.start_run(settings, run_id, PUBLISH, root)
+    stage = ledger.begin_stage(settings, run_id, "publish")
+    meter = Meter()
+    try:
+        with meter:
+            snapshot = Lake(settings).snapshot()
+            outcome = build_and_publish(settings, run_id, snapshot, code_version())
+    except BaseException as error:
+        stage.fail(meter.cost(), error)
+        retryable = isinstance(error, EstuaireError) and error.retryable
+        if not retryable:
+            text = error.sentence() if isinstance(error, EstuaireError) else type(error).__name__
+            ledger.end_run(settings, run_id, "failed", text)
+        raise
+    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+        stage.end(cursor, "committed", meter.cost(), sum((outcome.rows or {}).values()), snapshot, outcome.message)
+    ledger.end_run(settings, run_id, "success", outcome.message)
+    return outcome.message
