@@ -221,7 +221,7 @@ def test_damaging_one_record_never_loses_another(rows: list[list[str]], damage: 
     It holds as long as no quoted field begins with a delimiter or a line end (its own escaped quotes aside): an unbalanced quote
     betrays itself at the next field that opens with a quote, for a closing quote must be followed by one of these.
     """
-    written = _written([["r%d" % i + row[0], *row[1:]] for i, row in enumerate(rows)])
+    written = _written([[f"r{i}{row[0]}", *row[1:]] for i, row in enumerate(rows)])
     hit = data.draw(st.integers(0, len(rows) - 1))
     before = b"".join(w + b"\n" for w in written[:hit])
     after = b"".join(w + b"\n" for w in written[hit + 1 :])
@@ -234,7 +234,7 @@ def test_damaging_one_record_never_loses_another(rows: list[list[str]], damage: 
     }
     assert others <= _places(framed)
     # and what is gained beside them stands on the damaged lines alone
-    strangers = {place for place in _places(framed) - others}
+    strangers = _places(framed) - others
     assert all(len(before) <= offset <= len(before) + len(damage) for offset, _ in strangers)
 
 
