@@ -33,6 +33,7 @@ from spark_jobs.kernel.typing_sql import BlockQuery, block_query
 
 _RETYPED_SHARE = 0.5  # more unreadable values than this in a required column: it is another type, not bad luck
 _RETYPED_MINIMUM = 20
+csv.field_size_limit(1 << 30)  # a long field is no error: framing has set the stray quotes apart
 
 REJECT_SCHEMA = pa.schema(
     [

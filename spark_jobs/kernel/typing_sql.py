@@ -76,7 +76,8 @@ def _first_pass(column: Column, present: bool, dialect: Dialect) -> list[str]:
     if column.type == "date":
         typed = f"try_strptime({text}, {_formats(list(dialect.date_formats))})::date"
     elif column.type == "integer":
-        typed = f"try_cast({text} as bigint)"
+        # digits only: DuckDB's own cast rounds 1.5 and reads 0x1F
+        typed = f"case when regexp_full_match({text}, '[+-]?[0-9]+') then try_cast({text} as bigint) end"
     elif dialect.decimal == ",":
         typed = f"try_cast(replace({text}, ',', '.') as decimal(18,6))"
     else:
@@ -108,7 +109,8 @@ def block_query(
                 f" as {name}"
             )
             second.append(f"coalesce(clock_local({name}__aware), {name}__local) as {name}_local")
-            missing = f"{name}__aware is null and coalesce(clock_missing({name}__local), false)"
+            # a deletion needs its key only
+            missing = f"{applies} and {name}__aware is null and coalesce(clock_missing({name}__local), false)"
             repeated = f"{name}__aware is null and coalesce(clock_repeated({name}__local), false)"
             second.append(f"{missing} as {name}__missing")
             second.append(f"{repeated} as {name}__repeated")
