@@ -83,20 +83,6 @@ def single_statement(text: str) -> str:
     return text[: tokens[-1].end + 1]
 
 
-def table(result: QueryResult) -> Any:
-    """A rich table of the result: numbers to the right, nulls as a dash."""
-    from rich.table import Table
-    from rich.text import Text
-
-    numeric = [_all_numbers(row[i] for row in result.rows) for i in range(len(result.columns))]
-    view = Table(show_lines=False)
-    for name, right in zip(result.columns, numeric, strict=True):
-        view.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in result.rows:
-        view.add_row(*(Text("-", style="dim") if value is None else Text(_plain(value)) for value in row))
-    return view
-
-
 def as_json(result: QueryResult) -> str:
     """A list of objects; dates as ISO text, decimals as numbers.
 
@@ -137,13 +123,6 @@ def _refusal(error: Any, timeout_seconds: float) -> QueryRefused | DatabaseUnava
         return DatabaseUnavailable("PostgreSQL ended the session", remedy="see `estuaire status`, then try again")
     hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
     return QueryRefused(f"PostgreSQL says: {said}{hint}", remedy="correct the query")
-
-
-def _all_numbers(values: Any) -> bool:
-    from decimal import Decimal
-
-    known = [v for v in values if v is not None]
-    return bool(known) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in known)
 
 
 def _value(value: Any) -> Any:

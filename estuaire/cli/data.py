@@ -32,6 +32,32 @@ order by stage, hospital_id, delivery_id, table_name, s.started_at desc
 """
 
 
+_RUN_COLUMNS = {
+    "dag_id": "DAG",
+    "stage": "stage",
+    "state": "state",
+    "started_at": "started",
+    "seconds": "seconds",
+    "cpu_seconds": "CPU s",
+    "peak_mib": "peak MiB",
+    "rows": "rows",
+    "message": "message",
+    "run_id": "run",
+}
+_ACCOUNT_COLUMNS = {
+    "stage": "stage",
+    "hospital_id": "hospital",
+    "delivery_id": "delivery",
+    "table_name": "table",
+    "rows_in": "in",
+    "rows_out": "out",
+    "rows_quarantined": "quarantined",
+    "rows_superseded": "superseded",
+    "rows_unparseable": "unparseable",
+    "balanced": "balanced",
+}
+
+
 def register(app: typer.Typer) -> None:
     app.command()(run)
     app.command()(runs)
@@ -40,30 +66,6 @@ def register(app: typer.Typer) -> None:
 
 def _print_json(rows: Any) -> None:
     typer.echo(json.dumps(rows, default=str, ensure_ascii=False, indent=1))
-
-
-def _table(title: str, rows: list[dict[str, Any]], columns: list[str]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        number = bool(rows) and isinstance(rows[0].get(column), int | float) and not isinstance(rows[0][column], bool)
-        table.add_column(column, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*(_cell(row.get(c)) for c in columns))
-    return table
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "NO"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    return str(value)
 
 
 def run(as_json: Json = False) -> None:
@@ -90,8 +92,7 @@ def run(as_json: Json = False) -> None:
 
 def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest stage runs to show.")] = 50) -> None:
     """Per run and stage: state, seconds, CPU seconds, peak memory, rows."""
-    from rich.console import Console
-
+    from estuaire.cli.tables import show
     from estuaire.ledger import fetch
     from estuaire.settings import settings
 
@@ -99,11 +100,12 @@ def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest 
     if as_json:
         _print_json(rows)
         return
+    if not rows:
+        typer.echo("No run yet: `estuaire run` starts one.")
+        return
     for row in rows:
         row["peak_mib"] = (row["peak_memory_bytes"] or 0) // 2**20 or None
-        row["started"] = f"{row['started_at']:%Y-%m-%d %H:%M:%S}"
-    columns = ["run_id", "stage", "state", "started", "seconds", "cpu_seconds", "peak_mib", "rows", "message"]
-    Console().print(_table("Runs, newest first", rows, columns) if rows else "No run yet: `estuaire run` starts one.")
+    show(rows, _RUN_COLUMNS, title="Runs, newest first")
 
 
 def accounting(
@@ -112,8 +114,7 @@ def accounting(
     as_json: Json = False,
 ) -> None:
     """Per delivery and table: every record that came in is out, quarantined, superseded or unparseable."""
-    from rich.console import Console
-
+    from estuaire.cli.tables import show
     from estuaire.ledger import fetch
     from estuaire.settings import settings
 
@@ -122,10 +123,6 @@ def accounting(
         _print_json(rows)
         return
     if not rows:
-        Console().print("Nothing accounted for yet: `estuaire run` lands what was delivered.")
+        typer.echo("Nothing accounted for yet: `estuaire run` lands what was delivered.")
         return
-    columns = [
-        "stage", "hospital_id", "delivery_id", "table_name", "rows_in", "rows_out", "rows_quarantined", "rows_superseded",
-        "rows_unparseable", "balanced",
-    ]  # fmt: skip
-    Console().print(_table("Accounting", rows, columns))
+    show(rows, _ACCOUNT_COLUMNS, title="Accounting: rows in = out + quarantined + superseded + unparseable")

@@ -17,9 +17,8 @@ def register(app: typer.Typer) -> None:
         timeout: float = typer.Option(60.0, "--timeout", min=1.0, help="Most seconds to take."),
     ) -> None:
         """Query the published marts, read-only: estuaire query "select * from antibiotic_days_of_therapy"."""
-        from rich.console import Console
-
         from estuaire import query as queries
+        from estuaire.cli.tables import show_result
         from estuaire.settings import settings
 
         if as_json and as_csv:
@@ -30,6 +29,6 @@ def register(app: typer.Typer) -> None:
         elif as_csv:
             typer.echo(queries.as_csv(result), nl=False)
         else:
-            Console().print(queries.table(result))
+            show_result(result.columns, result.rows)
         if result.truncated:
             typer.echo(f"Only the first {limit} rows are shown; --limit asks for more.", err=True)

@@ -91,6 +91,8 @@ def accept(settings: Settings, run_id: str) -> str | None:
     Raises:
         RunFailed: the landing stage did not finish, or nothing passed and nothing waits downstream.
     """
+    if ledger.fetch(settings, "select 1 from control.run where run_id = %s and state = 'nothing_new'", (run_id,)):
+        return None
     stages = ledger.fetch(
         settings,
         "select state, message from control.stage_run where run_id = %s order by token desc limit 1",

@@ -1,0 +1,53 @@
+# Everything a reader of the README needs; `make help` lists it. Recipes only call the estuaire command or a tool of .venv.
+SHELL := /bin/bash
+PYTHON ?=
+BIN := .venv/bin
+export PYTHON
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock demo demo-full demo-real up down status check test bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+.venv/installed.lock: requirements.lock pyproject.toml infra/setup/environment.sh
+	@infra/setup/environment.sh
+	@touch $@
+
+setup: .venv/installed.lock ## make the Python environment from the lock
+
+lock: setup ## resolve pyproject.toml into requirements.lock again
+	uv=$$(command -v uv || echo .tools/bin/uv); $$uv pip compile pyproject.toml --extra dev --override requirements.override.txt \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock -q
+
+demo: setup ## start the stack, simulate hospitals, run the pipeline, show what to open
+	@$(BIN)/estuaire demo
+
+demo-full demo-real:
+	@echo "make $@ is not there yet: full size and hospital 38 come with later releases; make demo runs the whole chain." >&2; exit 1
+
+up: setup ## start PostgreSQL and Airflow on this machine
+	@$(BIN)/estuaire up
+
+down: ## stop them; leaves no process
+	@if [ -x $(BIN)/estuaire ]; then $(BIN)/estuaire down; fi
+
+status: ## what runs
+	@$(BIN)/estuaire status
+
+check: setup ## linters and types: ruff, mypy, sqlfluff, dbt layering
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/dbt/test_sqlfluff.py tests/dbt/test_layering.py
+
+test: setup check ## all tests: real PostgreSQL, real Spark, real Airflow scheduler
+	$(BIN)/python -m pytest -q tests
+
+bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
+	$(BIN)/python -m tests.benchmarks
+
+clean: down ## remove the database, the lake, logs and caches; never landing/
+	@if [ -x $(BIN)/estuaire ]; then $(BIN)/estuaire clean; fi
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs

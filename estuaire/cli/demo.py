@@ -1,0 +1,89 @@
+"""`estuaire demo`: the whole chain once, on simulated hospitals; `estuaire clean`: away with all but landing/."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+FIRST_QUERY = (
+    "select hospital_id, month, scope, patient_days, days_of_therapy, dot_per_1000_patient_days "
+    "from antibiotic_days_of_therapy where scope = 'esac' and month >= '2025-10-01' order by hospital_id, month"
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)
+    app.command()(clean)
+
+
+def demo(
+    patients: Annotated[int, typer.Option(help="People in the simulated world.")] = 600,
+    seed: Annotated[int, typer.Option(help="Same seed, same deliveries.")] = 1,
+) -> None:
+    """Start the stack, simulate three hospitals' deliveries, run the DAGs, and show the first numbers."""
+    from rich.console import Console
+
+    from estuaire.cli import stack
+    from estuaire.cli.progress import Progress
+    from estuaire.following import follow
+    from estuaire.query import run_query
+    from estuaire.settings import settings
+    from estuaire.simulator import SimulationPlan, simulate
+
+    began = time.monotonic()
+    stack.up()
+    console = Console(stderr=True)
+    with Progress(console, "simulating the hospitals' deliveries") as progress:
+        plan = SimulationPlan(patients=patients, seed=seed)
+        summary = simulate(settings(), plan, workers=1)
+        progress(f"{len(summary.deliveries)} deliveries of {len(plan.hospitals)} hospitals, {summary.rows:,} records")
+        result = follow(settings(), progress)
+    for sentence in result.blocked:
+        typer.echo(f"BLOCKED {sentence}")
+    typer.echo(f"{result.message}. The whole demo took {time.monotonic() - began:.0f} s.\n")
+    from estuaire.cli.tables import show_result
+
+    typer.echo(f'estuaire query "{FIRST_QUERY}"')
+    first = run_query(settings(), FIRST_QUERY)
+    show_result(first.columns, first.rows)
+    typer.echo(
+        f"""
+What to open and what to try:
+  Airflow     http://127.0.0.1:{settings().airflow_port}   user admin, password in {settings().secrets_path}/airflow_admin
+  runs        .venv/bin/estuaire runs
+  accounting  .venv/bin/estuaire accounting
+  query       .venv/bin/estuaire query "select * from antibiotic_days_of_therapy"
+  releases    .venv/bin/estuaire releases
+  stop        make down"""
+    )
+
+
+def clean() -> None:
+    """Remove the database, the lake, logs and secrets of this installation; landing/ stays as hospitals delivered it."""
+    import shutil
+
+    from estuaire.errors import SetupError
+    from estuaire.settings import settings
+    from estuaire.stack import lifecycle
+
+    own = settings()
+    if any(part.state != "stopped" for part in lifecycle.status(own)):
+        raise SetupError("the stack is running", remedy="run `estuaire down` first")
+    landing = (own.store_path / "landing").resolve()
+    kept = 0
+    for path in sorted(own.root.iterdir()) if own.root.exists() else []:
+        if landing.is_relative_to(path.resolve()):
+            for inner in sorted(path.iterdir()):
+                if inner.resolve() != landing:
+                    shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
+            kept += landing.exists()
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if own.store_path != own.root / "store":
+        for name in ("lake", "work"):
+            shutil.rmtree(own.store_path / name, ignore_errors=True)
+    typer.echo(f"Removed {own.root}" + (f"; kept {landing}" if kept else ""))
