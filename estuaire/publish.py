@@ -115,6 +115,9 @@ def build_and_publish(
 def input_hash(cur: cursor, code_hash: str) -> str:
     """SHA-256 of what a build depends on: loaded content of each hospital, registry and patient map rows, dbt's code."""
     digest = hashlib.sha256(code_hash.encode())
+    cur.execute("select to_regclass('staging.patient_map') is not null")
+    if not releases.one(cur)[0]:
+        raise PublishFailed("staging has never been filled", remedy="run the load stage first")
     cur.execute("select hospital_id, content_hash from control.load order by hospital_id")
     for hospital_id, content_hash in cur.fetchall():
         digest.update(f"\0{hospital_id}={content_hash}".encode())
