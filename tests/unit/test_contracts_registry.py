@@ -1,0 +1,190 @@
+"""The contract and the registry: one file per table, one per hospital, each mistake a typed error that names its place."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from one_file import land, lines, pseudonym
+
+from estuaire import contracts, registry
+from estuaire.codes import hospital_map
+from estuaire.contracts import load_contract, parse_table
+from estuaire.errors import ContractError, UnknownHospital
+from estuaire.registry import load_registry
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the registry that a test may change."""
+    copied = tmp_path / "registry"
+    shutil.copytree(registry.FOLDER, copied, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    return copied
+
+
+def _document(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _write(path: Path, document: object) -> None:
+    path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------ contract
+
+
+def test_the_contract_holds_the_tables_parents_first() -> None:
+    assert load_contract().names == ("patient", "stay", "administration")
+    assert [t.key for t in load_contract().tables] == [("patient_id",), ("stay_id",), ("administration_id",)]
+
+
+def test_every_direct_identifier_has_its_pseudonym_and_every_code_its_system() -> None:
+    columns = [c for t in load_contract().tables for c in t.columns]
+    assert {c.name for c in columns if c.sensitivity == "direct_identifier"} == {
+        "patient_id", "stay_id", "national_id", "upstream_pseudonym",
+    }  # fmt: skip
+    assert all(c.pseudonym for c in columns if c.sensitivity == "direct_identifier")
+    assert all(c.code_system for c in columns if c.type == "code")
+
+
+def test_an_unknown_version_is_refused() -> None:
+    with pytest.raises(ContractError, match="contract version 9"):
+        load_contract("9")
+
+
+def _first(document: dict[str, Any]) -> dict[str, Any]:
+    column: dict[str, Any] = document["columns"][0]
+    return column
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda d: d.pop("key"), r"'key' is a required property"),
+        (lambda d: _first(d).update(type="text"), r"columns\[0\].type"),
+        (lambda d: _first(d).update(colour="red"), r"columns\[0\]"),
+        (lambda d: _first(d).pop("pseudonym"), r"'pseudonym' is a required property"),
+        (lambda d: d["columns"][2].pop("code_system"), r"'code_system' is a required property"),
+        (lambda d: d["label"].pop("fr"), r"label"),
+        (lambda d: d["columns"].append(_first(d)), "defines a column twice"),
+        (lambda d: d.update(key=["nothing"]), "names the column nothing"),
+        (lambda d: d.update(key=["postcode"]), "key column postcode must be required"),
+        (lambda d: d.update(period_column="nothing"), "names the column nothing"),
+        (lambda d: d["columns"][6]["pseudonym"].update({"with": ["nothing"]}), "names the column nothing"),
+    ],
+)
+def test_a_mistake_in_a_table_is_a_typed_error_that_names_its_place(change: Change, where: str) -> None:
+    document = _document(contracts.FOLDER / "v1" / "patient.yml")
+    parse_table(copy.deepcopy(document), "patient.yml")  # right before the change
+    change(document)
+    with pytest.raises(ContractError, match=where) as raised:
+        parse_table(document, "patient.yml")
+    assert "patient.yml" in raised.value.what
+    assert raised.value.remedy
+
+
+# ------------------------------------------------------------------------------------------------ registry
+
+
+def test_the_projects_own_registry_is_right_with_every_code_map() -> None:
+    found = load_registry()
+    assert set(found.hospitals) >= {"h01", "h02", "h03"}
+    for hospital in found.hospitals.values():
+        for system in hospital.code_maps:
+            assert hospital_map(hospital, system)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda d: d.pop("finess"), "'finess' is a required property"),
+        (lambda d: d.update(finess="12"), "finess"),
+        (lambda d: d["dialects"]["main"].update(encoding="utf-16"), "encoding"),
+        (lambda d: d["dialects"]["main"].update(delimiter="#"), "delimiter"),
+        (lambda d: d["tables"]["stay"].update(dialect="other"), "names the dialect other"),
+        (lambda d: d["tables"]["stay"]["columns"].update(X="nothing"), "no column nothing"),
+        (lambda d: d["tables"].update(nothing={"dialect": "main"}), "no table nothing"),
+        (lambda d: d.update(timezone="Europe/Lutece"), "time zone"),
+        (lambda d: d.update(finess="990000021"), "share a FINESS number"),
+        (lambda d: d["code_maps"].update(sex="missing.csv"), "missing"),
+        (lambda d: d.update(id="h99"), "describes h99"),
+    ],
+)
+def test_a_mistake_in_a_hospitals_file_is_a_typed_error(folder: Path, change: Change, where: str) -> None:
+    load_registry(folder)  # right before the change
+    load_registry.cache_clear()
+    path = folder / "hospitals" / "h01.yml"
+    document = _document(path)
+    change(document)
+    _write(path, document)
+    with pytest.raises(ContractError, match=where):
+        load_registry(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("local,standard\nf,female\n", "wrong header"),
+        ("local_code,standard_code,reviewer,reviewed_on\nf,female,,2026-01-01\n", "line 2 is not complete"),
+        (
+            "local_code,standard_code,reviewer,reviewed_on\nf,female,a,2026-01-01\nf,male,a,2026-01-01\n",
+            "line 3 repeats",
+        ),
+    ],
+)
+def test_a_code_map_must_be_reviewed_line_by_line(folder: Path, text: str, where: str) -> None:
+    (folder / "code_maps" / "h01" / "sex.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ContractError, match=where):
+        load_registry(folder)
+
+
+@pytest.mark.parametrize(
+    ("lines_", "where"),
+    [(["f,woman"], "not standard"), (["f,female", "F,male"], "two spellings of one code disagree")],
+)
+def test_a_code_map_leads_to_one_standard_code(folder: Path, lines_: list[str], where: str) -> None:
+    text = "local_code,standard_code,reviewer,reviewed_on\n" + "".join(f"{line},a,2026-01-01\n" for line in lines_)
+    (folder / "code_maps" / "h01" / "sex.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ContractError, match=where):
+        hospital_map(load_registry(folder).get("h01"), "sex")
+
+
+def test_an_empty_registry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="empty"):
+        load_registry(tmp_path)
+
+
+def test_a_hospital_that_is_not_there_is_named_with_its_remedy() -> None:
+    with pytest.raises(UnknownHospital) as raised:
+        load_registry().get("h77")
+    assert raised.value.hospital == "h77"
+    assert "registry/hospitals" in raised.value.remedy
+
+
+def test_one_more_hospital_is_one_file_and_its_code_maps(folder: Path, tmp_path: Path) -> None:
+    """Nothing else changes: its first file lands at once, in a dialect that nobody had."""
+    document = _document(folder / "hospitals" / "h03.yml") | {"id": "h38", "finess": "990000380", "name": "Hôpital 38"}
+    document["dialects"] = {
+        "export": {
+            "encoding": "iso8859-15", "delimiter": ",", "decimal": ".", "date_formats": ["%Y%m%d"],
+            "datetime_formats": ["%Y%m%d %H%M"],
+        }
+    }  # fmt: skip
+    document["tables"] = {"stay": {"dialect": "export", "columns": {"VISITE": "stay_id", "SUJET": "patient_id"}}}
+    _write(folder / "hospitals" / "h38.yml", document)
+    shutil.copytree(folder / "code_maps" / "h03", folder / "code_maps" / "h38")
+    hospital = load_registry(folder).get("h38")
+    content = lines("VISITE,SUJET,admitted_at,stay_type,entry_mode", "V1,S1,20250301 1000,1,€")
+    row = land(tmp_path, "stay", content, hospital=hospital).row
+    assert row["hospital_id"] == "h38"
+    assert row["stay_id"] == pseudonym("stay", "stay_id", "V1", hospital="h38")
+    assert row["admitted_at_local"].isoformat() == "2025-03-01T10:00:00"
+    assert row["entry_mode"] == "€"
