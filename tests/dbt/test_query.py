@@ -119,7 +119,7 @@ def test_commands_are_registered_and_print(warehouse_settings: Settings, monkeyp
         assert result.exit_code == 0, result.output
         return result
 
-    assert "12.500" in call("query", "select rate from sample").stdout
+    assert "12.5" in call("query", "select rate from sample").stdout
     limited = call("query", "select n from sample", "--csv", "--limit", "1")
     assert limited.stdout == "n\n1\n"
     assert "Only the first 1 rows" in limited.stderr
