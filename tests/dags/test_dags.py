@@ -1,0 +1,112 @@
+"""The DAG files, as Airflow parses them. First of all: the bag is not empty and holds exactly the expected DAGs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from estuaire.orchestration.naming import CONSOLIDATE, INGEST, LANDED_ASSET, PUBLISH, STAGING_ASSET, ledger_run_id
+from estuaire.settings import PROJECT_ROOT
+
+EXPECTED = {
+    INGEST: ["accept", "discover", "gate", "land"],
+    CONSOLIDATE: ["consolidate", "load"],
+    PUBLISH: ["publish"],
+}
+
+_PARSE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+dags = {}
+for dag in bag.dags.values():
+    dags[dag.dag_id] = {
+        "tasks": {
+            t.task_id: {
+                "retries": t.retries, "upstream": sorted(t.upstream_task_ids), "rule": t.trigger_rule.value,
+                "outlets": [a.uri for a in t.outlets], "operator": t.task_type,
+                "mapped": bool(getattr(t, "is_mapped", False)),
+            } for t in dag.tasks
+        },
+        "max_active_runs": dag.max_active_runs, "catchup": dag.catchup,
+        "assets": sorted(a.uri for a in getattr(dag.timetable.asset_condition, "objects", [])),
+        "doc": bool(dag.doc_md),
+    }
+print("BAG " + json.dumps({"errors": {k: str(v) for k, v in bag.import_errors.items()}, "dags": dags}))
+"""
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Airflow reads from dags/, in a process and home of its own."""
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none.db",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(PROJECT_ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _PARSE, str(PROJECT_ROOT / "dags")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("BAG ")]
+    assert lines, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(lines[-1][4:])
+    return found
+
+
+def test_the_bag_holds_exactly_the_expected_dags(bag: dict[str, Any]) -> None:
+    assert bag["errors"] == {}
+    assert {name: sorted(dag["tasks"]) for name, dag in bag["dags"].items()} == EXPECTED
+
+
+def test_each_dag_runs_one_at_a_time_and_documents_itself(bag: dict[str, Any]) -> None:
+    for dag in bag["dags"].values():
+        assert (dag["max_active_runs"], dag["catchup"], dag["doc"]) == (1, False, True)
+
+
+def test_assets_join_the_dags(bag: dict[str, Any]) -> None:
+    dags = bag["dags"]
+    assert dags[INGEST]["assets"] == []
+    assert dags[INGEST]["tasks"]["accept"]["outlets"] == [LANDED_ASSET] == dags[CONSOLIDATE]["assets"]
+    assert dags[CONSOLIDATE]["tasks"]["load"]["outlets"] == [STAGING_ASSET] == dags[PUBLISH]["assets"]
+
+
+def test_stages_go_through_spark_submit_and_are_retried(bag: dict[str, Any]) -> None:
+    for dag, task in ((INGEST, "land"), (CONSOLIDATE, "consolidate"), (CONSOLIDATE, "load")):
+        found = bag["dags"][dag]["tasks"][task]
+        assert (found["operator"], found["retries"]) == ("StageSubmit", 2)
+
+
+def test_a_gate_is_mapped_and_never_retried_and_a_blocked_one_does_not_stop_the_others(bag: dict[str, Any]) -> None:
+    tasks = bag["dags"][INGEST]["tasks"]
+    assert tasks["gate"]["mapped"]
+    assert tasks["gate"]["retries"] == 0
+    assert (tasks["accept"]["upstream"], tasks["accept"]["rule"]) == (["gate"], "all_done")
+
+
+def test_a_dag_file_only_wires() -> None:
+    files = sorted(Path(PROJECT_ROOT / "dags").glob("*.py"))
+    assert len(files) == len(EXPECTED)
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 100, file.name
+        assert "psycopg2" not in text, file.name
+        assert "duckdb" not in text, file.name
+
+
+def test_ledger_run_ids_can_stand_in_file_names() -> None:
+    run_id = ledger_run_id(CONSOLIDATE, "asset_triggered__2026-11-23T23:43:20.667949+00:00_Q6q9A71I")
+    assert run_id == "consolidate-asset-triggered-2026-11-23T23-43-20-667949-00-00-Q6q9A71I"
