@@ -31,7 +31,8 @@ _ALLOWED: tuple[type[exp.Expression], ...] = (
     exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In, exp.Between, exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Coalesce,
     exp.Length, exp.Cast, exp.DataType, exp.Case, exp.If, exp.Abs,
 )  # fmt: skip
-_CAST_TYPES = {exp.DataType.Type.DATE, exp.DataType.Type.BIGINT, exp.DataType.Type.TIMESTAMP}
+_CAST_TYPES = {exp.DataType.Type.DATE}
+_ORDERED = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,25 @@ def check_expression(text: str, where: str) -> tuple[str, ...]:
         if not isinstance(node, _ALLOWED):
             raise ContractError(
                 f"{where}: {type(node).__name__} is outside the rule subset",
-                remedy="use comparisons, and/or/not, in, between, is null, coalesce, length, abs, case, cast, + - *",
+                remedy="use comparisons, and/or/not, in, between, is null, coalesce, length, abs, case, cast to date, + - *",
             )
         if isinstance(node, exp.Cast) and node.to.this not in _CAST_TYPES:
-            raise ContractError(
-                f"{where}: cast to {node.to.sql()} is outside the subset", remedy="cast to date or bigint"
-            )
+            raise ContractError(f"{where}: cast to {node.to.sql()} is outside the subset", remedy="cast to date")
     return tuple(sorted({c.name for c in tree.find_all(exp.Column)}))
+
+
+def _check_texts(expression: str, table: Table, where: str) -> None:
+    """Texts are compared for equality only: their order hangs on the engine's collation, and casting a wrong one stops the stage."""
+    texts = {c.name for c in table.columns if c.type in ("string", "code")}
+    for node in sqlglot.parse_one(expression, read="duckdb").find_all(exp.Cast, *_ORDERED):
+        operands = node.iter_expressions() if isinstance(node, _ORDERED) else [node.this]
+        for operand in operands:
+            literal = isinstance(operand, exp.Literal) and operand.is_string and not isinstance(node, exp.Cast)
+            if literal or (isinstance(operand, exp.Column) and operand.name in texts):
+                raise ContractError(
+                    f"{where}: {type(node).__name__} of a text is outside the subset",
+                    remedy="compare texts by =, <> and in; write dates as cast('2025-01-31' as date)",
+                )
 
 
 def implied_rules(table: Table) -> list[Rule]:
@@ -123,6 +136,7 @@ def _parse(document: Any, where: str) -> list[Rule]:
         for name in columns:
             if name not in known:
                 raise ContractError(f"{place}: {table.name} has no column {name}", remedy="name a contract column")
+        _check_texts(raw["expression"], table, place)
         if not raw["id"].startswith(f"{table.name}."):
             raise ContractError(f"{place}: the id does not begin with its table", remedy=f"name it {table.name}.…")
         rules.append(

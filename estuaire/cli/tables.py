@@ -57,7 +57,7 @@ def show_result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     from decimal import Decimal
 
     def plain(value: object) -> object:
-        return float(value) if isinstance(value, Decimal) and value != value.to_integral_value() else value
+        return float(value) if isinstance(value, Decimal) else value
 
     show(
         [{str(i): plain(v) for i, v in enumerate(row)} for row in rows],

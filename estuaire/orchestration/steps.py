@@ -29,17 +29,15 @@ def downstream_work(settings: Settings) -> bool:
         settings,
         "select 1 from control.landed_file f left join control.consolidation c using (hospital_id) "
         "where c.hospital_id is null union all "
-        "select 1 from control.consolidation c left join control.load l using (hospital_id) "
-        "where l.content_hash is distinct from c.content_hash union all "
         "select 1 from control.load where not exists (select 1 from control.release where state = 'published') union all "
         "select 1 from control.load l, control.release r where r.state = 'published' and l.updated_at > r.published_at "
         "limit 1",
     )
     if waiting:
         return True
-    from spark_jobs.consolidate import changed
+    from spark_jobs import consolidate, load
 
-    return bool(changed(settings))
+    return bool(consolidate.changed(settings) or load.pending(settings))
 
 
 def discover(settings: Settings, run_id: str) -> Discovery:

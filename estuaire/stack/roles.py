@@ -40,6 +40,8 @@ def ensure(settings: Settings, passwords: Mapping[str, str]) -> None:
         cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO analyst").format(warehouse))
         cursor.execute("REVOKE ALL ON DATABASE postgres FROM PUBLIC")
         cursor.execute("ALTER ROLE analyst SET default_transaction_read_only = on")
+        # a reader that leaves a transaction open holds up every swap of the marts
+        cursor.execute("ALTER ROLE analyst SET idle_in_transaction_session_timeout = '60s'")
         for role in LOGIN_ROLES:
             database = "airflow" if role == "airflow" else settings.postgres_database
             if not _logs_in(settings, role, database):
