@@ -40,7 +40,8 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, dbt layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/dbt/test_sqlfluff.py tests/dbt/test_layering.py
+	$(BIN)/sqlfluff lint -q dbt_project
+	$(BIN)/python -m pytest -q tests/dbt/test_layering.py
 
 test: setup check ## all tests: real PostgreSQL, real Spark, real Airflow scheduler
 	$(BIN)/python -m pytest -q tests
