@@ -1,0 +1,201 @@
+"""Rules: one expression, the same verdict in DuckDB (the kernel), Spark (Great Expectations) and PostgreSQL (the warehouse)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg2
+import pytest
+import sqlglot
+import yaml
+from psycopg2.extras import execute_values
+from sqlglot import exp
+
+from estuaire.contracts import load_contract
+from estuaire.errors import ContractError
+from estuaire.layers import LayerColumn, landed_columns
+from estuaire.rules import _ALLOWED, FOLDER, Rule, check_expression, load_rules
+from estuaire.settings import Settings
+
+PARIS = timezone(timedelta(hours=1))
+POOLS: dict[str, list[Any]] = {
+    "VARCHAR": [None, "", " ", "a", "é", "abc"],
+    "BIGINT": [None, -2, 0, 1, 2, 3],
+    "DECIMAL(18,6)": [None, Decimal("-1"), Decimal("0"), Decimal("0.000001"), Decimal("1.5"), Decimal("2.5")],
+    "DATE": [None, date(1879, 12, 31), date(1880, 1, 1), date(2025, 3, 1), date(2249, 12, 31), date(2250, 1, 1)],
+    "TIMESTAMP": [None, datetime(2025, 3, 1, 10), datetime(2025, 3, 1), datetime(2025, 3, 2, 0, 0, 0, 1)],
+    "TIMESTAMPTZ": [None, datetime(2025, 3, 1, 10, tzinfo=PARIS), datetime(2025, 3, 2, tzinfo=PARIS)],
+}
+
+# one column of each type; every construct of the subset, so that adding one without proof fails
+SUBSET_COLUMNS = [
+    LayerColumn("i", "BIGINT", "bigint", ""), LayerColumn("j", "BIGINT", "bigint", ""),
+    LayerColumn("d", "DECIMAL(18,6)", "numeric(18,6)", ""), LayerColumn("s", "VARCHAR", "text", ""),
+    LayerColumn("day", "DATE", "date", ""), LayerColumn("at_local", "TIMESTAMP", "timestamp", ""),
+    LayerColumn("since", "TIMESTAMPTZ", "timestamptz", ""), LayerColumn("until", "TIMESTAMPTZ", "timestamptz", ""),
+]  # fmt: skip
+SUBSET = (
+    "i = 1 or j <> 2 and d > 0",
+    "not (i >= 1 and j <= 1)",
+    "i < j or s is null",
+    "s in ('a', 'é') and i not in (1, 2)",
+    "i in (1, null)",
+    "d between 0 and 1.5",
+    "i + j - 1 > i * 2",
+    "-i = 2 or abs(d) = 1",
+    "coalesce(i, j, 0) = 0",
+    "length(s) = 1",
+    "cast(at_local as date) = cast('2025-03-01' as date)",
+    "day >= cast('1880-01-01' as date) and day < cast('2250-01-01' as date)",
+    "since <= until",
+    "case when i > 1 then true when i is null then false else j > 1 end",
+    "s = 'abc' is true",
+)
+
+
+def _rows(columns: list[LayerColumn], count: int = 400) -> list[tuple[Any, ...]]:
+    rng = random.Random(3)  # noqa: S311
+    return [tuple(rng.choice(POOLS[c.duckdb]) for c in columns) for _ in range(count)]
+
+
+@pytest.fixture
+def engines(postgres: Settings, spark: Any, tmp_path: Path) -> Callable[..., dict[str, list[list[bool | None]]]]:
+    """Evaluates expressions over the same rows in each engine: engine -> one list of verdicts per expression."""
+
+    def evaluate(columns: list[LayerColumn], expressions: dict[str, list[str]]) -> dict[str, list[list[bool | None]]]:
+        rows = _rows(columns)
+        path = str(tmp_path / "rows.parquet")
+        with duckdb.connect() as duck:
+            duck.execute("set timezone = 'UTC'")
+            listed = ", ".join(f"{c.name} {c.duckdb}" for c in columns)
+            duck.execute(f"create table t (n bigint, {listed})")
+            marks = ", ".join("?" * (len(columns) + 1))
+            duck.executemany(f"insert into t values ({marks})", [(n, *r) for n, r in enumerate(rows)])
+            duck.execute(f"copy t to '{path}' (format parquet)")
+            found = {"duckdb": duck.execute(f"select {', '.join(expressions['duckdb'])} from t order by n").fetchall()}
+        selected = [f"({e}) as e{i}" for i, e in enumerate(expressions["spark"])]
+        frame = spark.read.parquet(path).orderBy("n").selectExpr(*selected)
+        found["spark"] = [tuple(r) for r in frame.collect()]
+        with psycopg2.connect(postgres.dsn()) as connection, connection.cursor() as cursor:
+            cursor.execute("set time zone 'UTC'")
+            typed = ", ".join(f"{c.name} {c.postgres}" for c in columns)
+            cursor.execute(f"create temp table t (n bigint, {typed}) on commit drop")
+            execute_values(cursor, "insert into t values %s", [(n, *r) for n, r in enumerate(rows)])
+            cursor.execute(f"select {', '.join(expressions['postgres'])} from t order by n")
+            found["postgres"] = cursor.fetchall()
+        connection.close()
+        return {engine: [list(column) for column in zip(*result, strict=True)] for engine, result in found.items()}
+
+    return evaluate
+
+
+DIALECTS = ("duckdb", "spark", "postgres")
+
+
+@pytest.mark.parametrize("table", [t.name for t in load_contract().tables])
+def test_each_rule_says_the_same_in_every_engine(table: str, engines: Callable[..., Any]) -> None:
+    rules = load_rules("landed")[table]
+    found = engines(landed_columns(load_contract().table(table)), {d: [r.sql(d) for r in rules] for d in DIALECTS})
+    for i, rule in enumerate(rules):
+        assert found["spark"][i] == found["duckdb"][i], rule.id
+        assert found["postgres"][i] == found["duckdb"][i], rule.id
+        assert {True, False} <= set(found["duckdb"][i]), f"{rule.id}: the rows show no difference"
+
+
+def test_every_construct_of_the_subset_says_the_same_in_every_engine(engines: Callable[..., Any]) -> None:
+    written = {d: [sqlglot.transpile(e, read="duckdb", write=d)[0] for e in SUBSET] for d in DIALECTS}
+    found = engines(SUBSET_COLUMNS, written)
+    for i, expression in enumerate(SUBSET):
+        check_expression(expression, "test")
+        assert found["spark"][i] == found["duckdb"][i], expression
+        assert found["postgres"][i] == found["duckdb"][i], expression
+        assert set(found["duckdb"][i]) - {None}, expression
+    used = {type(node) for e in SUBSET for node in sqlglot.parse_one(e, read="duckdb").walk()}
+    assert set(_ALLOWED) - used <= {exp.DataType}, "a construct is allowed that no engine was asked about"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "regexp_matches(s, '^a')",
+        "s like 'a%'",
+        "s similar to 'a'",
+        "date_diff('day', a, b) > 1",
+        "a - interval 1 day > b",
+        "s collate nocase = 'a'",
+        "d = cast('NaN' as double)",
+        "cast(d as float) > 1",
+        "cast(i as varchar) = '1'",
+        "cast(d as bigint) = 2",  # DuckDB and PostgreSQL round, Spark cuts
+        "at_local >= cast('2025-03-01 10:00:00' as timestamp)",
+        "i / 2 = 1",
+        "i % 2 = 1",
+        "lower(s) = 'a'",
+        "s || 'x' = 'ax'",
+        "random() < 0.5",
+        "current_date > a",
+        "i in (select 1)",
+        "exists (select 1)",
+        "sum(i) > 1",
+        "row_number() over () = 1",
+        "read_text('/etc/passwd') is not null",
+        "i = ?",
+        "select 1",
+        "i = 1; drop table x",
+        "i = (",
+    ],
+)
+def test_what_lies_outside_the_subset_is_refused(expression: str) -> None:
+    with pytest.raises(ContractError) as raised:
+        check_expression(expression, "a rule")
+    assert raised.value.what.startswith("a rule")
+
+
+def test_the_projects_rules_are_right_and_complete() -> None:
+    rules = load_rules("landed")
+    assert set(rules) == set(load_contract().names)
+    for table in load_contract().tables:
+        required = [r.columns[0] for r in rules[table.name] if r.implied]
+        assert required == list(table.required)
+        assert [r for r in rules[table.name] if not r.implied], f"{table.name} has rules of its own"
+        assert all(r.label_fr and r.label_en for r in rules[table.name])
+
+
+def _changed(tmp_path: Path, **changes: object) -> dict[str, tuple[Rule, ...]]:
+    document = yaml.safe_load((FOLDER / "landed" / "stay.yml").read_text(encoding="utf-8"))
+    document["rules"][0].update(changes)
+    (tmp_path / "landed").mkdir()
+    (tmp_path / "landed" / "stay.yml").write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+    return load_rules("landed", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"action": "ignore"}, "action"),
+        ({"threshold": 2}, "threshold"),
+        ({"label": {"fr": "x"}}, "label"),
+        ({"category": "nice"}, "category"),
+        ({"expression": "nothing > 1"}, "no column nothing"),
+        ({"expression": "lower(exit_mode) = 'a'"}, "outside the rule subset"),
+        ({"expression": "exit_mode > entry_mode"}, "GT of a text"),
+        ({"expression": "admitted_at > '2025-01-01'"}, "GT of a text"),
+        ({"expression": "legal_finess between '1' and '2'"}, "Between of a text"),
+        ({"expression": "cast(legal_finess as date) is null"}, "Cast of a text"),
+        ({"id": "patient.x"}, "does not begin with its table"),
+        ({"id": "stay.stay_id.required"}, "stands twice"),
+    ],
+)
+def test_a_mistake_in_a_rule_is_a_typed_error(tmp_path: Path, changes: dict[str, object], where: str) -> None:
+    with pytest.raises(ContractError, match=where):
+        _changed(tmp_path, **changes)
+
+
+def test_a_rule_may_be_changed_in_its_file_alone(tmp_path: Path) -> None:
+    assert [r.threshold for r in _changed(tmp_path, threshold=0.5)["stay"] if not r.implied] == [0.5]
