@@ -46,7 +46,8 @@ class EstuaireError(Exception):
             parts.append(f"table {self.table}:")
         parts.append(self.what.rstrip(".") + ".")
         parts.append("What to do: " + self.remedy.rstrip(".") + ".")
-        return " ".join(parts)
+        # a folder's or file's name comes from outside: no control character reaches a terminal or a log
+        return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Spark pickles a task's exception: keyword-only arguments need this.

@@ -84,10 +84,11 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """Load a DuckDB extension from its wheel (signed by DuckDB, checked at LOAD)."""
     module = __import__(f"duckdb_extension_{name}")
     path = next(Path(module.__file__ or "").parent.rglob("*.duckdb_extension"))
-    connection.execute(f"load '{path}'")
+    connection.execute(f"load {quoted(str(path))}")
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """A SQL string literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -109,14 +110,14 @@ class Lake:
             data = self.store.url("lake")
             if not read_only and (local := self.store.local_path("lake")):
                 local.mkdir(parents=True, exist_ok=True)
-            options = [f"data_path {_quoted(data + '/')}", "metadata_schema 'lake'"]
+            options = [f"data_path {quoted(data + '/')}", "metadata_schema 'lake'"]
             if read_only:
                 options.append("read_only")
             if version is not None:
                 options.append(f"snapshot_version {int(version)}")
             target = f"ducklake:postgres:{self._settings.dsn(self._role)}"
             try:
-                connection.execute(f"attach {_quoted(target)} as {_NAME} ({', '.join(options)})")
+                connection.execute(f"attach {quoted(target)} as {_NAME} ({', '.join(options)})")
             except duckdb.IOException as error:
                 raise DatabaseUnavailable(
                     "the lake's catalog does not answer", remedy="start PostgreSQL (`estuaire up`) and try again"
@@ -247,12 +248,12 @@ class Lake:
                 connection.execute(f"delete from {_NAME}.{layer}.{table}{where}")
             for file in change.add:
                 connection.execute(
-                    f"call ducklake_add_data_files('{_NAME}', '{file.table}', {_quoted(self.store.url(file.key))}, "
+                    f"call ducklake_add_data_files('{_NAME}', '{file.table}', {quoted(self.store.url(file.key))}, "
                     f"schema => '{file.layer}')"
                 )
             connection.execute(
-                f"call {_NAME}.set_commit_message('estuaire', {_quoted(change.message)}, "
-                f"extra_info => {_quoted(json.dumps({'pid': os.getpid()}))})"
+                f"call {_NAME}.set_commit_message('estuaire', {quoted(change.message)}, "
+                f"extra_info => {quoted(json.dumps({'pid': os.getpid()}))})"
             )
             self._refuse_inlined(connection)
             connection.execute("commit")

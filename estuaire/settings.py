@@ -136,11 +136,23 @@ class Settings(BaseSettings):
         Args:
             role: ``estuaire`` (owner, the pipeline), ``analyst`` (read-only, published marts), ``airflow``, ``postgres``.
         """
-        host = self.postgres_host or str(self.socket_dir)
-        return (
-            f"host={host} port={self.postgres_port} dbname={database or self.postgres_database} "
-            f"user={role} passfile={self.passfile} application_name=estuaire"
-        )
+        values = {
+            "host": self.postgres_host or str(self.socket_dir),
+            "port": str(self.postgres_port),
+            "dbname": database or self.postgres_database,
+            "user": role,
+            "passfile": str(self.passfile),
+            "application_name": "estuaire",
+        }
+        return " ".join(f"{name}={_conninfo(value)}" for name, value in values.items())
+
+
+def _conninfo(value: str) -> str:
+    """A value of a libpq connection string: quoted where a space or a quote stands in it."""
+    if value and not set(value) & set(" '\\"):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,7 @@ from psycopg2.extras import execute_values
 
 from estuaire.contracts import load_contract
 from estuaire.errors import AccountingImbalance
-from estuaire.lake import PATIENT_MAP, Lake, load_extension
+from estuaire.lake import PATIENT_MAP, Lake, load_extension, quoted
 from estuaire.layers import staging_columns
 from estuaire.ledger import Stage, connect, fetch
 from estuaire.metering import Meter
@@ -74,8 +74,8 @@ def load_one(settings: Settings, work: Work) -> tuple[Work, int]:
     with duckdb.connect(config={"threads": 1}) as duck:
         load_extension(duck, "postgres_scanner")
         duck.execute("set timezone = 'UTC'")
-        duck.execute(f"attach '{settings.dsn()}' as warehouse (type postgres)")
-        files = ", ".join(f"'{f}'" for f in work.files)
+        duck.execute(f"attach {quoted(settings.dsn())} as warehouse (type postgres)")
+        files = ", ".join(quoted(f) for f in work.files)
         source = f"read_parquet([{files}]) where {_wanted(work.table)}"
         # created and filled in one transaction: with wal_level minimal PostgreSQL writes no WAL for it
         duck.execute("begin")
