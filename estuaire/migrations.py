@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from estuaire.settings import PROJECT_ROOT, Settings
 
@@ -11,11 +12,13 @@ SCRIPTS = PROJECT_ROOT / "infra" / "postgres" / "migrations"
 
 def sqlalchemy_url(settings: Settings, role: str = "estuaire", database: str | None = None) -> str:
     """SQLAlchemy URL without a password: libpq reads it from the password file."""
-    host = settings.postgres_host or str(settings.socket_dir)
-    return (
-        f"postgresql+psycopg2://{role}@/{database or settings.postgres_database}"
-        f"?host={host}&port={settings.postgres_port}&passfile={settings.passfile}&application_name=estuaire"
-    )
+    query = {
+        "host": settings.postgres_host or str(settings.socket_dir),
+        "port": settings.postgres_port,
+        "passfile": settings.passfile,
+        "application_name": "estuaire",
+    }
+    return f"postgresql+psycopg2://{role}@/{database or settings.postgres_database}?{urlencode(query)}"
 
 
 def upgrade(settings: Settings) -> None:
