@@ -52,5 +52,7 @@ def count_broken(spark: Any, paths: list[str], table: str, rules: tuple[Rule, ..
         rule_id = result.expectation_config.meta["rule"]
         raised = (result.exception_info or {}).get("raised_exception", False)
         count = result.result.get("unexpected_count") if not raised else None
+        if not raised and result.result.get("element_count") == 0:
+            count = 0  # of no rows at all Great Expectations gives no count
         found[rule_id] = None if count is None else int(count)
     return found
