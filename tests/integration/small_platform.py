@@ -1,0 +1,141 @@
+"""A platform of its own for a test: a database on the shared PostgreSQL, a folder as store, deliveries written by hand or simulated."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from estuaire import ledger
+from estuaire.deliveries import Found, discover
+from estuaire.lake import Lake
+from estuaire.manifest import Manifest, ManifestFile
+from estuaire.objectstore import DirectoryStore
+from estuaire.registry import load_registry
+from estuaire.settings import Settings
+from spark_jobs import consolidate, land, load
+
+H01 = {
+    "patient": "IPP;DATE_NAISSANCE;SEXE;INS",
+    "stay": "NDA;IPP;DATE_ENTREE;stay_type",
+    "administration": "administration_id;IPP;NDA;drug_code;dose;dose_unit;route;given_at;status",
+}
+_RUNS = itertools.count(1)
+
+
+def dose(id: str, amount: str = "1", *, ipp: str = "77", nda: str = "900", unit: str = "g") -> str:
+    """A record of h01's administration file."""
+    return f"{id};{ipp};{nda};J01DD04;{amount};{unit};IV;16/03/2025 08:00;F"
+
+
+@dataclass
+class Platform:
+    settings: Settings
+    spark: Any
+
+    @property
+    def store(self) -> DirectoryStore:
+        return DirectoryStore(self.settings.store_path)
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.settings)
+
+    # -------------------------------------------------------------------------------------------- deliveries
+
+    def deliver(
+        self, delivery: str, sequence: int, *, hospital: str = "h01", kind: str = "delta", headers: dict[str, str] | None = None,
+        change: Callable[[dict[str, Any]], object] | None = None, **tables: list[str],
+    ) -> None:  # fmt: skip
+        """Write a delivery; ``change`` may spoil its manifest before it is written."""
+        entry = load_registry(self.settings.registry_dir).get(hospital)
+        files = []
+        for table, records in tables.items():
+            header = (headers or H01)[table]
+            data = "".join(line + "\n" for line in (header, *records)).encode()
+            self.store.put_bytes(f"landing/{hospital}/{delivery}/{table}.csv", data)
+            files.append(
+                ManifestFile(table, f"{table}.csv", hashlib.sha256(data).hexdigest(), len(data), len(records), "main")
+            )
+        manifest = Manifest(
+            "1", hospital, entry.finess, delivery, sequence, datetime(2025, 11, 1, tzinfo=UTC), kind,
+            date(2021, 1, 1), date(2026, 1, 1), tuple(files),
+        )  # fmt: skip
+        document = json.loads(manifest.to_json())
+        if change:
+            change(document)
+        self.store.put_bytes(f"landing/{hospital}/{delivery}/manifest.json", json.dumps(document).encode())
+
+    def copy_delivery(self, source: Path, hospital: str, delivery: str) -> None:
+        shutil.copytree(
+            source / "landing" / hospital / delivery, self.settings.store_path / "landing" / hospital / delivery
+        )
+
+    # -------------------------------------------------------------------------------------------- stages
+
+    def new_run(self) -> str:
+        run_id = f"run-{next(_RUNS)}"
+        ledger.start_run(self.settings, run_id, "tests")
+        return run_id
+
+    def discover(self) -> Found:
+        return discover(self.settings, self.store, load_registry(self.settings.registry_dir), self.new_run())
+
+    def land(self, before_commit: Any = None) -> dict[str, int]:
+        """Discover and land."""
+        self.discover()
+        return land.run(self.settings, self.new_run(), self.spark, before_commit)
+
+    def consolidate(self, before_commit: Any = None) -> dict[str, Any]:
+        return consolidate.run(self.settings, self.new_run(), self.spark, before_commit)
+
+    def load(self) -> dict[str, Any]:
+        return load.run(self.settings, self.new_run(), self.spark)
+
+    # -------------------------------------------------------------------------------------------- what is there
+
+    def ask(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows of a query on the ledger or the warehouse."""
+        with ledger.connect(self.settings) as connection, connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
+
+    def execute(self, sql: str, *parameters: object) -> None:
+        with ledger.connect(self.settings) as connection, connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+
+    def in_lake(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of a query on the lake's newest snapshot."""
+        with self.lake.connection() as connection:
+            return connection.execute(sql).fetchall()
+
+    def through_spark(self, layer: str, table: str) -> list[Any]:
+        """The table as Spark reads it: the files that the catalog lists."""
+        return self.spark.read.parquet(*self.lake.list_files(layer, table)).collect()
+
+    def state(self, delivery: str, hospital: str = "h01") -> tuple[Any, ...]:
+        """(state, error code) of a delivery."""
+        [row] = self.ask(
+            "select state, error_code from control.delivery where hospital_id = %s and delivery_id = %s",
+            hospital,
+            delivery,
+        )
+        return row
+
+
+def rewrite(path: Path, columns: str = "*", where: str = "true") -> None:
+    """Write a Parquet file anew as a selection of its own rows: what a fault would leave."""
+    copy = path.with_suffix(".copy")
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"copy (select {columns} from read_parquet('{path}') where {where}) to '{copy}' (format parquet)"
+        )
+    copy.replace(path)
