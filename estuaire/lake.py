@@ -268,14 +268,22 @@ class Lake:
         return done
 
     def _refuse_inlined(self, connection: duckdb.DuckDBPyConnection) -> None:
-        names = connection.execute(
-            "select table_name from duckdb_tables() where database_name like '__ducklake_metadata_%' "
-            "and table_name like 'ducklake_inlined_data_%' and table_name <> 'ducklake_inlined_data_tables'"
+        """Rows and deletes kept in the catalog itself, or an option that would put them there."""
+        metadata = f"__ducklake_metadata_{_NAME}"
+        limits = connection.execute(
+            f"select value from {metadata}.lake.ducklake_metadata where key = 'data_inlining_row_limit'"
         ).fetchall()
-        for (name,) in names:
-            row = connection.execute(f"select count(*) from __ducklake_metadata_{_NAME}.lake.{name}").fetchone()
-            if row and row[0]:
-                raise LakeInlined(
-                    "the catalog holds inlined rows",
-                    remedy="set data_inlining_row_limit to 0 and rebuild the partition",
-                )
+        # asked of PostgreSQL: duckdb_tables() does not list the catalog's own tables
+        asked = (
+            "select table_name::text from information_schema.tables "
+            "where table_schema = 'lake' and table_name ~ '^ducklake_inlined_(data|delete)_[0-9]'"
+        )
+        names = connection.execute(f"from postgres_query('{metadata}', {quoted(asked)})").fetchall()
+        held = [
+            connection.execute(f"select exists (select 1 from {metadata}.lake.{name})").fetchone() for (name,) in names
+        ]
+        if not limits or any(value != "0" for (value,) in limits) or (True,) in held:
+            raise LakeInlined(
+                "the catalog holds inlined rows or deletes, or may take some",
+                remedy="set data_inlining_row_limit to 0 and rebuild the partition",
+            )
