@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-_ROUNDS = 20
-
 
 def patient_map(patients: Any) -> Any:
     """DataFrame -> DataFrame.
@@ -44,22 +42,18 @@ def patient_map(patients: Any) -> Any:
     )
     claims = claims.join(judged, "token", "inner").select("node", "token", "members", "agrees").cache()
     edges = claims.where("agrees").select("node", "token").cache()
-    # label propagation: each node takes the smallest token that it reaches, until nothing changes
-    labels = edges.groupBy("node").agg(F.min("token").alias("label")).cache()
-    if edges.groupBy("node").agg(F.count("*").alias("n")).where("n > 1").limit(1).count():
-        for _ in range(_ROUNDS):
-            tokens = edges.join(labels, "node", "inner").groupBy("token").agg(F.min("label").alias("label"))
-            following = edges.join(tokens, "token", "inner").groupBy("node").agg(F.min("label").alias("label")).cache()
-            moved = (
-                following.alias("a")
-                .join(labels.alias("b"), "node", "inner")
-                .where("a.label <> b.label")
-                .limit(1)
-                .count()
-            )
-            labels = following
-            if not moved:
-                break
+    # label propagation: each node takes the smallest token that it reaches, until nothing changes. Each round is checkpointed, not
+    # cached: a cached plan still holds all earlier rounds twice over, and the tenth would not fit into memory
+    labels = edges.groupBy("node").agg(F.min("token").alias("label")).localCheckpoint()
+    moved = edges.groupBy("node").agg(F.count("*").alias("n")).where("n > 1").limit(1).count()
+    while moved:
+        tokens = edges.join(labels, "node", "inner").groupBy("token").agg(F.min("label").alias("label"))
+        following = edges.join(tokens, "token", "inner").groupBy("node").agg(F.min("label").alias("label"))
+        following = following.localCheckpoint()
+        moved = (
+            following.alias("a").join(labels.alias("b"), "node", "inner").where("a.label <> b.label").limit(1).count()
+        )
+        labels = following
     method = claims.groupBy("node").agg(
         F.max(F.when(F.col("agrees") & (F.col("members") > 1), F.substring_index("token", "|", 1))).alias("linked"),
         F.max((~F.col("agrees")).cast("int")).alias("refused"),
