@@ -8,6 +8,18 @@ unset PYTHONDONTWRITEBYTECODE PYTHONPATH
 say() { printf '· %s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
+# A sign of life while a quiet command works, for those who watch a log.
+alive() {
+    "$@" &
+    local worker=$! waited=0
+    while kill -0 "$worker" 2>/dev/null; do
+        sleep 1
+        waited=$((waited + 1))
+        if [ $((waited % 8)) = 0 ]; then printf '  … still at it (%s s)\n' "$waited"; fi
+    done
+    wait "$worker"
+}
+
 find_python() {
     for name in ${PYTHON:-} python3.11 python3.12 python3.13 python3; do
         if command -v "$name" >/dev/null 2>&1 &&
@@ -46,7 +58,7 @@ say "Python: $("$python" --version 2>&1)"
 uv=$(find_uv)
 [ -x .venv/bin/python ] || "$uv" venv --quiet --python "$python" .venv
 say "installing the locked packages (1.4 GB, a minute or two)"
-"$uv" pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock
+alive "$uv" pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock
 "$uv" pip install --quiet --python .venv/bin/python --no-deps -e .
 cp requirements.lock .venv/installed.lock
 say "the environment is ready"
