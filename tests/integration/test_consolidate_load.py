@@ -1,0 +1,299 @@
+"""Consolidate and load: from the lake's landed files to staging, against the simulator's truth, one hospital at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from small_platform import Platform, dose, rewrite
+
+from estuaire.contracts import load_contract
+from estuaire.errors import AccountingImbalance
+from spark_jobs.load import antibacterial_codes
+from spark_jobs.patient_map import patient_map
+
+TABLES = load_contract().names
+FIRST = ("2025-10-full", "2025-11-delta")
+HOSPITALS = ("h01", "h02", "h03")
+
+
+@pytest.fixture(scope="module")
+def consolidated(new_platform: Callable[[], Platform], world: Any) -> tuple[Platform, dict[str, Any], dict[str, Any]]:
+    """The first two deliveries of each hospital, landed, consolidated and loaded."""
+    platform = new_platform()
+    for hospital in HOSPITALS:
+        for delivery in FIRST:
+            platform.copy_delivery(world.folder, hospital, delivery)
+    assert platform.land()["landed"] == 6
+    return platform, platform.consolidate(), platform.load()
+
+
+def _files(platform: Platform, table: str) -> dict[str, list[str]]:
+    """Hospital -> the files that the catalog lists."""
+    found: dict[str, list[str]] = {}
+    for path in platform.lake.list_files("consolidated", table):
+        found.setdefault(path.split("hospital=")[1].split("/")[0], []).append(path)
+    return found
+
+
+def _counts(platform: Platform, relation: str, condition: str = "true") -> dict[str, int]:
+    return dict(platform.in_lake(f"select hospital_id, count(*) from {relation} where {condition} group by 1"))
+
+
+# ------------------------------------------------------------------------------------------------ against the truth
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_current_records_are_the_truths(consolidated: Any, world: Any, table: str) -> None:
+    platform, result, _ = consolidated
+    assert result["hospitals"] == list(HOSPITALS)
+    expected = {h: world.delivery(h, FIRST[-1])["tables"][table]["current_after"] for h in HOSPITALS}
+    assert _counts(platform, f"lake.consolidated.{table}") == expected
+    key = load_contract().table(table).key[0]
+    assert platform.in_lake(
+        f"select count(*) - count(distinct (hospital_id, {key})) from lake.consolidated.{table}"
+    ) == [(0,)]
+
+
+AUTUMN = "hour(given_at_local) = 2 and month(given_at_local) = 10 and dayofweek(given_at_local) = 0 and day(given_at_local) > 24"
+SEEN = {
+    "patient.invalid_nir_key": "contains(flags, 'patient.national_id.nir')",
+    "administration.repeated_autumn_hour": "contains(flags, 'administration.given_at.repeated_hour')",
+    "administration.autumn_hour_with_offset": f"{AUTUMN} and hour(timezone('UTC', given_at)) = 1 and hospital_id = 'h02'",
+    "administration.unmapped_drug": "drug_code is null",
+    "administration.unpadded_ucd": "regexp_full_match(drug_code_source, '[1-9][0-9]{6}') and drug_code is not null",
+    "administration.label_newline": "contains(drug_label, chr(10))",
+    "administration.label_quote": "contains(drug_label, '\"')",
+    "administration.label_accents": "regexp_matches(drug_label, '[^ -~\\n\\t]')",
+    "administration.label_separator": "contains(drug_label, case hospital_id when 'h01' then ';' when 'h02' then '|' else chr(9) end)",
+}
+
+
+@pytest.mark.parametrize("trap", SEEN)
+def test_traps_that_do_not_reject_are_found_in_the_current_records(consolidated: Any, world: Any, trap: str) -> None:
+    platform, _, _ = consolidated
+    table = trap.split(".")[0]
+    expected = {
+        h: n for h in HOSPITALS if (n := world.delivery(h, FIRST[-1])["tables"][table]["flagged_after"].get(trap))
+    }
+    assert expected, "the world has this trap"
+    assert _counts(platform, f"lake.consolidated.{table}", SEEN[trap]) == expected
+
+
+@pytest.mark.parametrize("reference", ["stay.patient_id", "administration.patient_id", "administration.stay_id"])
+def test_orphans_are_the_truths(consolidated: Any, world: Any, reference: str) -> None:
+    platform, _, _ = consolidated
+    expected = {h: n for h in HOSPITALS if (n := world.delivery(h, FIRST[-1])["orphans_after"][reference])}
+    found = _counts(platform, f"lake.consolidated.{reference.split('.')[0]}", f"contains(flags, '{reference}.orphan')")
+    assert found == expected
+
+
+def test_unmapped_codes_are_kept_and_counted(consolidated: Any, world: Any) -> None:
+    platform, _, _ = consolidated
+    rows = platform.ask("select hospital_id, code_system, sum(records)::int from control.unmapped_code group by 1, 2")
+    trap = "administration.unmapped_drug"
+    flagged = {h: world.delivery(h, FIRST[-1])["tables"]["administration"]["flagged_after"][trap] for h in HOSPITALS}
+    assert {r[0]: r[2] for r in rows} == flagged
+    assert {r[1] for r in rows} == {"drug"}
+
+
+def test_every_landed_record_is_out_or_superseded(consolidated: Any) -> None:
+    platform, result, _ = consolidated
+    rows_in, out, superseded, other = platform.ask(
+        "select sum(rows_in)::int, sum(rows_out)::int, sum(rows_superseded)::int, sum(rows_quarantined + rows_unparseable)::int "
+        "from control.accounting where stage = 'consolidate'"
+    )[0]
+    [(landed,)] = platform.ask("select sum(rows_out)::int from control.accounting where stage = 'land'")
+    assert rows_in == landed == out + superseded
+    assert (out, other) == (result["rows"], 0)
+    assert superseded > 0
+
+
+def test_people_are_the_truths(consolidated: Any, world: Any) -> None:
+    platform, _, _ = consolidated
+    [(local, people)] = platform.in_lake(
+        "select count(*), count(distinct patient_key) from lake.consolidated.patient_map"
+    )
+    [(several,)] = platform.in_lake(
+        "select count(*) from (select patient_key from lake.consolidated.patient_map group by 1 having count(distinct hospital_id) > 1)"
+    )
+    assert {"local_patients": local, "people": people, "people_in_several_hospitals": several} == world.truth[
+        "people_after"
+    ]["2"]
+    assert several > 5
+
+
+def test_staging_holds_what_the_models_need(consolidated: Any) -> None:
+    platform, _, loaded = consolidated
+    assert loaded["hospitals"] == list(HOSPITALS)
+    for table in TABLES:
+        codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
+        condition = f"drug_code in ({codes})" if table == "administration" else "true"
+        found = dict(platform.ask(f"select hospital_id, count(*)::int from staging.{table} group by 1"))
+        assert found == _counts(platform, f"lake.consolidated.{table}", condition)
+    doses = _counts(platform, "lake.consolidated.administration")
+    assert sum(doses.values()) > platform.ask("select count(*) from staging.administration")[0][0] > 0
+    assert platform.ask("select count(*) from staging.patient_map")[0][0] == _total(platform, "patient_map")
+    assert platform.ask("select hospital_id from staging.hospital order by 1") == [(h,) for h in HOSPITALS]
+
+
+def _total(platform: Platform, table: str) -> int:
+    return int(platform.in_lake(f"select count(*) from lake.consolidated.{table}")[0][0])
+
+
+def test_staging_holds_the_values_of_the_lake(consolidated: Any) -> None:
+    platform, _, _ = consolidated
+    picked = "stay_id, patient_id, admitted_at_local, discharged_at_local, stay_type, stay_type_source, flags"
+    lake = platform.in_lake(f"select {picked} from lake.consolidated.stay order by hospital_id, stay_id")
+    assert platform.ask(f'select {picked} from staging.stay order by hospital_id, stay_id collate "C"') == lake
+    moments = "extract(epoch from admitted_at)::bigint"
+    assert sorted(platform.ask(f"select stay_id, {moments} from staging.stay")) == sorted(
+        platform.in_lake("select stay_id, epoch(admitted_at)::bigint from lake.consolidated.stay")
+    )
+
+
+def test_nothing_new_changes_nothing(consolidated: Any) -> None:
+    platform, _, _ = consolidated
+    before = (
+        platform.lake.snapshot(),
+        {t: platform.lake.list_files("consolidated", t) for t in (*TABLES, "patient_map")},
+    )
+    partitions = platform.ask("select inhrelid::regclass::text from pg_inherits order by 1")
+    assert platform.consolidate() == {"hospitals": [], "rows": 0}
+    loaded = platform.load()
+    assert (loaded["hospitals"], loaded["rows"]) == ([], 0)
+    after = platform.lake.snapshot(), {t: platform.lake.list_files("consolidated", t) for t in (*TABLES, "patient_map")}
+    assert after == before
+    assert platform.ask("select inhrelid::regclass::text from pg_inherits order by 1") == partitions
+
+
+def test_one_hospitals_new_delivery_rebuilds_that_hospital_only(consolidated: Any, world: Any) -> None:
+    """Last on this platform: it adds h01's third delivery."""
+    platform, _, _ = consolidated
+    before = {t: _files(platform, t) for t in TABLES}
+    partitions = set(platform.ask("select inhrelid::regclass::text from pg_inherits"))
+    platform.copy_delivery(world.folder, "h01", "2025-12-delta")
+    assert platform.land()["landed"] == 1
+    assert platform.consolidate()["hospitals"] == ["h01"]
+    assert platform.load()["hospitals"] == ["h01"]
+    for table in TABLES:
+        after = _files(platform, table)
+        assert {h: after[h] for h in ("h02", "h03")} == {h: before[table][h] for h in ("h02", "h03")}
+        assert not set(after["h01"]) & set(before[table]["h01"])
+        expected = world.delivery("h01", "2025-12-delta")["tables"][table]["current_after"]
+        assert _counts(platform, f"lake.consolidated.{table}")["h01"] == expected
+    kept = partitions & set(platform.ask("select inhrelid::regclass::text from pg_inherits"))
+    assert {name.split("_")[-2] for (name,) in kept} == {"h02", "h03"}
+    assert len(kept) == 2 * len(TABLES)
+    # the rest of the swap left no table behind
+    stray = "select relname from pg_class where relkind = 'r' and relnamespace = 'staging'::regnamespace and not relispartition"
+    assert sorted(r[0] for r in platform.ask(stray)) == ["hospital", "patient_map"]
+
+
+# ------------------------------------------------------------------------------------------------ what must stop it
+
+
+def test_a_consolidated_file_that_lost_a_row_stops_the_commit(platform: Platform) -> None:
+    platform.deliver("d1", 1, administration=[dose("A"), dose("B"), dose("C")])
+    platform.land()
+    before = platform.lake.snapshot()
+
+    def spoil(results: dict[str, list[dict[str, Any]]]) -> None:
+        [outcome] = results["h01"]
+        rewrite(platform.settings.store_path / outcome["output"], where="administration_id <> 'B'")
+
+    with pytest.raises(AccountingImbalance) as raised:
+        platform.consolidate(before_commit=spoil)
+    assert (raised.value.hospital, raised.value.delivery) == ("h01", "d1")
+    assert platform.lake.snapshot() == before
+    assert platform.ask("select count(*) from control.consolidation") == [(0,)]
+    assert platform.consolidate()["rows"] == 3
+
+
+def test_a_crash_after_the_lakes_commit_is_recovered_and_a_replaced_partition_has_its_new_rows_only(
+    platform: Platform,
+) -> None:
+    platform.deliver("d1", 1, administration=[dose("A", "1"), dose("B", "1"), dose("C", "1")])
+    platform.land()
+    platform.consolidate()
+    platform.deliver(
+        "d2", 2, headers={"administration": "administration_id;IPP;NDA;drug_code;dose;dose_unit;route;given_at;status;op"},
+        administration=[dose("A", "2") + ";upsert", "B;;;;;;;;;delete"],
+    )  # fmt: skip
+    platform.land()
+    platform.consolidate()
+    snapshot = platform.lake.snapshot()
+    # the ledger as it stood when the process ended between the lake's commit and its own last transaction
+    platform.execute(
+        "update control.stage_run set state = 'running', snapshot_id = null where stage = 'consolidate' and token = "
+        "(select token from control.fence where stage = 'consolidate')"
+    )
+    platform.execute("update control.consolidation set input_hash = 'old', content_hash = 'old'")
+    assert platform.consolidate() == {"hospitals": [], "rows": 0}
+    assert platform.lake.snapshot() == snapshot
+    rows = platform.through_spark("consolidated", "administration")
+    assert sorted((r["administration_id"], float(r["dose"])) for r in rows) == [("A", 2.0), ("C", 1.0)]
+
+
+# ------------------------------------------------------------------------------------------------ the patient map
+
+PEOPLE = (
+    "hospital_id string, patient_id string, sex string, birth_date date, national_id string, upstream_pseudonym string"
+)
+
+
+def _mapped(spark: Any, *rows: str) -> dict[str, tuple[str, str]]:
+    """``hospital patient sex birth national upstream`` per row, ``-`` for nothing -> patient -> (key, method)."""
+    from datetime import date
+
+    parsed = []
+    for row in rows:
+        hospital, patient, sex, birth, national, upstream = (None if v == "-" else v for v in row.split())
+        parsed.append((hospital, patient, sex, date.fromisoformat(birth) if birth else None, national, upstream))
+    found = patient_map(spark.createDataFrame(parsed, PEOPLE)).collect()
+    assert len(found) == len(rows)
+    return {r["patient_id"]: (r["patient_key"], r["link_method"]) for r in found}
+
+
+def test_the_same_national_identifier_or_upstream_pseudonym_is_one_person(spark: Any) -> None:
+    found = _mapped(
+        spark,
+        "h01 a female 1955-02-01 N1 -",
+        "h02 b female 1955-02-01 N1 -",
+        "h02 c male 1960-01-01 - U1",
+        "h03 d male 1960-12-31 - U1",
+        "h01 e male 1960-01-01 - -",
+        "h03 f male 1960-01-01 N9 -",
+    )
+    assert found["a"] == found["b"]
+    assert found["c"] == found["d"]
+    assert len({found[p][0] for p in "acef"}) == 4
+    assert [found[p][1] for p in "acef"] == ["national_id", "upstream_pseudonym", "none", "none"]
+
+
+@pytest.mark.parametrize(
+    "other", ["male 1955-02-01", "female 1956-02-01"], ids=["another sex", "another year of birth"]
+)
+def test_a_link_in_conflict_is_not_made(spark: Any, other: str) -> None:
+    found = _mapped(spark, "h01 a female 1955-02-01 N1 -", f"h02 b {other} N1 -", "h03 c female 1955-02-01 N1 -")
+    assert len({key for key, _ in found.values()}) == 3
+    assert {method for _, method in found.values()} == {"conflict"}
+
+
+def test_a_missing_sex_or_another_day_of_the_same_year_is_no_conflict(spark: Any) -> None:
+    found = _mapped(spark, "h01 a female 1955-02-01 N1 -", "h02 b - 1955-01-01 N1 -")
+    assert found["a"] == found["b"]
+
+
+def test_links_chain_through_people_known_by_both(spark: Any) -> None:
+    chain = [f"h0{i % 3 + 1} p{i} female 1955-02-01 N{i // 2} U{(i + 1) // 2}" for i in range(7)]
+    forwards, backwards = _mapped(spark, *chain), _mapped(spark, *reversed(chain))
+    assert len({key for key, _ in forwards.values()}) == 1
+    assert forwards == backwards
+
+
+def test_the_same_local_number_in_two_hospitals_is_two_people(spark: Any) -> None:
+    rows = [("h01", "7", None, None, None, None), ("h02", "7", None, None, None, None)]
+    found = patient_map(spark.createDataFrame(rows, PEOPLE)).collect()
+    assert len({r["patient_key"] for r in found}) == 2
