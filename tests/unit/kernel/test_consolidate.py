@@ -133,8 +133,9 @@ def test_within_a_delivery_the_last_update_wins_and_an_undated_one_never_beats_a
 
 def test_then_the_file_name_then_the_line(hospital: Hospital) -> None:
     hospital.deliver(1, part=2, administration=[dose("A", "3") + ";upsert;", dose("A", "4") + ";upsert;"])
-    hospital.deliver(1, part=1, administration=[dose("A", "1") + ";upsert;", dose("A", "2") + ";upsert;"])
-    assert _doses(hospital.rows("administration")) == {"A": 4}
+    others = [dose(str(i)) + ";upsert;" for i in range(5)]
+    hospital.deliver(1, part=1, administration=[*others, dose("A", "1") + ";upsert;", dose("A", "2") + ";upsert;"])
+    assert _doses(hospital.rows("administration"))["A"] == 4
 
 
 def _busy(hospital: Hospital) -> None:

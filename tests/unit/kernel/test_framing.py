@@ -134,6 +134,12 @@ def test_a_quote_that_finds_a_partner_with_the_right_fields_is_still_a_record() 
     assert framed.reasons == [(4, "quote")]
 
 
+def test_a_partner_that_gives_the_wrong_number_of_fields_is_no_partner() -> None:
+    framed = frame(b'1;"a;x\n2;b;y\n3;"\ntail";z\n', fields=3)
+    assert framed.reasons == [(2, "quote")]
+    assert framed.texts == ["2;b;y", '3;"\ntail";z']
+
+
 # ------------------------------------------------------------------------------------------------ properties
 
 _PIECES = st.sampled_from(['"', '""', ";", "\n", "\r\n", "\r", "a", "b;c", "é", "\x00", ' "', '";"', "x\n1;2\n"])
