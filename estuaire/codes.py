@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,9 @@ import yaml
 from estuaire.contracts import FOLDER
 from estuaire.errors import ContractError
 from estuaire.registry import Hospital, read_code_map
+from estuaire.settings import PROJECT_ROOT
+
+SEEDS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference"
 
 
 @dataclass(frozen=True)
@@ -21,19 +25,28 @@ class CodeSystem:
     values: tuple[str, ...]
     pattern: str
     zeros: bool
+    dots: bool = False
+    aliases: tuple[tuple[str, str], ...] = ()
 
     def normal(self, code: str) -> str:
-        """The form in which two spellings of a code are compared: upper case, outer space and idle zeros dropped."""
+        """The form in which two spellings of a code are compared: upper case; outer space, idle zeros and dots dropped."""
         text = code.strip().upper()
+        text = text.replace(".", "") if self.dots else text
         return text.lstrip("0") or text if self.zeros else text
 
     def normal_sql(self, column: str) -> str:
         """``normal`` as DuckDB SQL."""
         text = f"upper(trim({column}))"
+        text = f"replace({text}, '.', '')" if self.dots else text
         return f"coalesce(nullif(ltrim({text}, '0'), ''), {text})" if self.zeros else text
 
     def is_standard(self, code: str) -> bool:
         return bool(re.fullmatch(self.pattern, code)) if self.pattern else code in self.values
+
+
+def _seeded(file: str, column: str) -> tuple[str, ...]:
+    with (SEEDS / file).open(encoding="utf-8", newline="") as rows:
+        return tuple(row[column] for row in csv.DictReader(rows))
 
 
 @lru_cache(maxsize=1)
@@ -41,7 +54,14 @@ def code_systems() -> dict[str, CodeSystem]:
     """All code systems, by name."""
     raw = yaml.safe_load((FOLDER / "code_systems.yml").read_text(encoding="utf-8"))
     return {
-        name: CodeSystem(name, tuple(d.get("values", ())), d.get("pattern", ""), d.get("zeros", False))
+        name: CodeSystem(
+            name,
+            _seeded(d["seed"], d["column"]) if "seed" in d else tuple(d.get("values", ())),
+            d.get("pattern", ""),
+            d.get("zeros", False),
+            d.get("dots", False),
+            tuple(d.get("aliases", {}).items()),
+        )
         for name, d in raw.items()
     }
 
@@ -53,7 +73,7 @@ def hospital_map(hospital: Hospital, system: str) -> dict[str, str]:
         ContractError: the map names a standard code that the system does not have, or two spellings of one code disagree.
     """
     codes = code_systems()[system]
-    found = {codes.normal(v): v for v in codes.values}
+    found = {codes.normal(v): v for v in codes.values} | {codes.normal(a): v for a, v in codes.aliases}
     own: dict[str, str] = {}
     path = hospital.code_maps.get(system)
     for local, standard in (read_code_map(path) if path else {}).items():

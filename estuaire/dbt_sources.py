@@ -15,7 +15,6 @@ from estuaire.layers import staging_columns
 from estuaire.settings import PROJECT_ROOT
 
 SOURCES_FILE = PROJECT_ROOT / "dbt_project" / "models" / "staging" / "_sources.yml"
-CONTRACT_TABLES = ("patient", "stay", "administration")
 
 # Tables of staging that no hospital delivers: name -> (grain, columns as (name, type, description)).
 DERIVED_TABLES: dict[str, tuple[str, tuple[tuple[str, str, str], ...]]] = {
@@ -72,8 +71,7 @@ def render() -> str:
 def _contract_tables() -> list[dict[str, Any]]:
     contract = load_contract()
     tables = []
-    for name in CONTRACT_TABLES:
-        table = contract.table(name)
+    for table in contract.tables:
         columns = []
         for column in staging_columns(table):
             if column.source:
@@ -85,7 +83,7 @@ def _contract_tables() -> list[dict[str, Any]]:
             else:
                 text = _ORIGIN[column.name]
             columns.append(_column(column.name, column.postgres, text))
-        tables.append(_table(name, table.grain_en, columns))
+        tables.append(_table(table.name, table.grain_en, columns))
     return tables
 
 

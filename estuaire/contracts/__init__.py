@@ -52,6 +52,15 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Columns that name a row of another table: it resolves if that table holds a row with the same values in ``to``."""
+
+    columns: tuple[str, ...]
+    table: str
+    to: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Table:
     """One table of the contract. ``key`` is its business key; ``period_column`` dates its rows for a full delivery."""
 
@@ -63,6 +72,17 @@ class Table:
     grain_fr: str
     grain_en: str
     period_column: str | None = None
+    composite_references: tuple[Reference, ...] = ()
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Every reference of the table: those of single columns, then those of several."""
+        single = []
+        for column in self.columns:
+            if column.references:
+                table, target = column.references.split(".")
+                single.append(Reference((column.name,), table, (target,)))
+        return (*single, *self.composite_references)
 
     def column(self, name: str) -> Column:
         for column in self.columns:
@@ -138,6 +158,9 @@ def parse_table(raw: Any, where: str) -> Table:
         grain_fr=raw["grain"]["fr"],
         grain_en=raw["grain"]["en"],
         period_column=raw.get("period_column"),
+        composite_references=tuple(
+            Reference(tuple(r["columns"]), r["table"], tuple(r["to"])) for r in raw.get("references", ())
+        ),
     )
     names = [c.name for c in table.columns]
     if len(set(names)) != len(names):
@@ -145,6 +168,10 @@ def parse_table(raw: Any, where: str) -> Table:
     used = [*table.key, *([table.period_column] if table.period_column else [])]
     for column in table.columns:
         used += column.pseudonym.with_columns if column.pseudonym else ()
+    for reference in table.composite_references:
+        used += reference.columns
+        if len(reference.columns) != len(reference.to):
+            raise ContractError(f"{where}: a reference pairs unequal columns", remedy="name as many columns on both sides")
     for name in used:
         if name not in names:
             raise ContractError(f"{where} names the column {name}, which it does not define", remedy="define it")
@@ -162,10 +189,7 @@ def _ordered(tables: list[Table]) -> tuple[Table, ...]:
         ready = [
             t
             for t in left.values()
-            if not any(
-                c.references and c.references.split(".")[0] in left and c.references.split(".")[0] != t.name
-                for c in t.columns
-            )
+            if not any(r.table in left and r.table != t.name for r in t.references)
         ]
         if not ready:
             raise ContractError("tables refer to each other in a circle", remedy="drop one of the references")

@@ -146,17 +146,19 @@ def _orphan_flags(connection: duckdb.DuckDBPyConnection, table: Table, known: se
     """SQL flags of references that do not resolve, and their joins. A reference to a table not delivered is not judged."""
     flags: list[str] = []
     joins = ""
-    for column in table.columns:
-        if column.references is None:
+    for reference in table.references:
+        if reference.table not in known or reference.table == table.name:
             continue
-        target, target_column = column.references.split(".")
-        if target not in known or target == table.name:
-            continue
-        name = f"key_{column.name}"
-        joins += f" left join parent_{target} as {name} on {name}.{target_column} = landed.{column.name}"
+        last = reference.columns[-1]
+        name = f"key_{last}"
+        to = ", ".join(reference.to)
+        pairs = list(zip(reference.to, reference.columns, strict=True))
+        joins += f" left join (select distinct {to} from parent_{reference.table}) as {name} on " + " and ".join(
+            f"{name}.{target} = landed.{column}" for target, column in pairs
+        )
+        given = " and ".join(f"landed.{column} is not null" for column in reference.columns)
         flags.append(
-            f"case when landed.{column.name} is not null and {name}.{target_column} is null "
-            f"then '{table.name}.{column.name}.orphan' end"
+            f"case when {given} and {name}.{reference.to[-1]} is null then '{table.name}.{last}.orphan' end"
         )
     return flags, joins
 

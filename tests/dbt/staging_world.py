@@ -11,7 +11,7 @@ from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
 from estuaire.contracts import load_contract
-from estuaire.dbt_sources import CONTRACT_TABLES, DERIVED_TABLES
+from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.layers import staging_columns
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -25,7 +25,7 @@ def reset(cur: cursor) -> None:
         cur.execute(f"drop schema {schema} cascade")
     cur.execute("truncate control.release, control.load")
     cur.execute("create schema marts; create schema staging; grant usage on schema marts to analyst")
-    for name in CONTRACT_TABLES:
+    for name in load_contract().names:
         columns = ", ".join(f"{c.name} {c.postgres}" for c in staging_columns(load_contract().table(name)))
         cur.execute(f"create table staging.{name} ({columns}) partition by list (hospital_id)")
     for name, (_, columns_of) in DERIVED_TABLES.items():
@@ -35,7 +35,7 @@ def reset(cur: cursor) -> None:
 def insert(cur: cursor, table: str, rows: list[dict[str, Any]]) -> None:
     """Rows given by column name; what is left out is null."""
     for hospital in sorted({r["hospital_id"] for r in rows}):
-        if table in CONTRACT_TABLES:
+        if table in load_contract().names:
             cur.execute(
                 f"create table if not exists staging.{table}_{hospital} partition of staging.{table} "
                 f"for values in ('{hospital}')"
