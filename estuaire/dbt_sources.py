@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from estuaire.contracts import load_contract
-from estuaire.layers import staging_columns
+from estuaire.layers import DERIVED, staging_columns
 from estuaire.settings import PROJECT_ROOT
 
 SOURCES_FILE = PROJECT_ROOT / "dbt_project" / "models" / "staging" / "_sources.yml"
@@ -81,7 +81,7 @@ def _contract_tables() -> list[dict[str, Any]]:
                 elif column.name.endswith("_local"):
                     text += ", local time"
             else:
-                text = _ORIGIN[column.name]
+                text = (_ORIGIN | DERIVED.get(table.name, {}))[column.name]
             columns.append(_column(column.name, column.postgres, text))
         tables.append(_table(table.name, table.grain_en, columns))
     return tables

@@ -4,7 +4,8 @@ Landed (grain: one accepted record of a delivery):
     contract columns, typed; a direct identifier becomes its pseudonym (32 hex digits); a datetime becomes two columns, UTC
     (``given_at``) and local (``given_at_local``); a code stays the hospital's own.
 Consolidated and staging (grain: one current record per business key and hospital):
-    as landed, but each code column is the standard code (null if unmapped) beside ``<column>_source``, the hospital's own.
+    as landed, but each code column is the standard code (null if unmapped) beside ``<column>_source``, the hospital's own; a patient's
+    records bear the local id that the patient was last merged into; the columns of ``DERIVED``.
 """
 
 from __future__ import annotations
@@ -47,6 +48,13 @@ ORIGIN = (
     LayerColumn("flags", "VARCHAR", "text", ""),
 )
 
+# What consolidation derives over several records of a hospital: table -> column -> what it says.
+DERIVED: dict[str, dict[str, str]] = {
+    "patient": {"merged_into": "Local patient pseudonym that this one was merged into; null for one still in use"},
+    "stay": {"whole_stay_id": "First record of the stay that this record is a part of; its own where the stay is one record"},
+    "specimen": {"draw_id": "First specimen of the same draw (several bottles of one blood culture); its own where alone"},
+}
+
 # What the warehouse keeps of the origin: enough to walk back to the lake.
 STAGING_ORIGIN = ("hospital_id", "delivery_id", "record_number", "flags")
 
@@ -74,11 +82,14 @@ def consolidated_columns(table: Table) -> list[LayerColumn]:
     """Columns of ``consolidated.<table>``, in order."""
     stale = LayerColumn("stale_correction", "BOOLEAN", "boolean", "")
     origin = [c for c in ORIGIN if c.name != "op"]
-    return [*_contract_columns(table, consolidated=True), stale, *origin]
+    derived = [LayerColumn(name, "VARCHAR", "text", "") for name in DERIVED.get(table.name, {})]
+    return [*_contract_columns(table, consolidated=True), *derived, stale, *origin]
 
 
 def staging_columns(table: Table) -> list[LayerColumn]:
     """Columns of PostgreSQL's ``staging.<table>``, in order."""
     return [
-        c for c in consolidated_columns(table) if c.source or c.name in STAGING_ORIGIN or c.name == "stale_correction"
+        c
+        for c in consolidated_columns(table)
+        if c.source or c.name in STAGING_ORIGIN or c.name in DERIVED.get(table.name, {}) or c.name == "stale_correction"
     ]
