@@ -51,8 +51,12 @@ ORIGIN = (
 # What consolidation derives over several records of a hospital: table -> column -> what it says.
 DERIVED: dict[str, dict[str, str]] = {
     "patient": {"merged_into": "Local patient pseudonym that this one was merged into; null for one still in use"},
-    "stay": {"whole_stay_id": "First record of the stay that this record is a part of; its own where the stay is one record"},
-    "specimen": {"draw_id": "First specimen of the same draw (several bottles of one blood culture); its own where alone"},
+    "stay": {
+        "whole_stay_id": "First record of the stay that this record is a part of; its own where the stay is one record"
+    },
+    "specimen": {
+        "draw_id": "First specimen of the same draw (several bottles of one blood culture); its own where alone"
+    },
 }
 
 # What the warehouse keeps of the origin: enough to walk back to the lake.

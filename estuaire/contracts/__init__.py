@@ -171,7 +171,9 @@ def parse_table(raw: Any, where: str) -> Table:
     for reference in table.composite_references:
         used += reference.columns
         if len(reference.columns) != len(reference.to):
-            raise ContractError(f"{where}: a reference pairs unequal columns", remedy="name as many columns on both sides")
+            raise ContractError(
+                f"{where}: a reference pairs unequal columns", remedy="name as many columns on both sides"
+            )
     for name in used:
         if name not in names:
             raise ContractError(f"{where} names the column {name}, which it does not define", remedy="define it")
@@ -186,11 +188,7 @@ def _ordered(tables: list[Table]) -> tuple[Table, ...]:
     left = {t.name: t for t in sorted(tables, key=lambda t: t.name)}
     done: list[Table] = []
     while left:
-        ready = [
-            t
-            for t in left.values()
-            if not any(r.table in left and r.table != t.name for r in t.references)
-        ]
+        ready = [t for t in left.values() if not any(r.table in left and r.table != t.name for r in t.references)]
         if not ready:
             raise ContractError("tables refer to each other in a circle", remedy="drop one of the references")
         for t in ready:
