@@ -265,7 +265,7 @@ def _write(
         if table.name != "patient":
             patient = "coalesce(survivor.new_id, landed.patient_id)"
     flags, flag_joins = _orphan_flags(connection, table, known, patient)
-    flag_joins += merge_joins
+    flag_joins = merge_joins + flag_joins
     derived = {"merged_into": "survivor.new_id" if merged else "null::varchar", "whole_stay_id": "whole.whole_stay_id"}
     if table.name == "stay":
         _whole_stays(

@@ -239,18 +239,20 @@ def test_a_crash_after_the_lakes_commit_is_recovered_and_a_replaced_partition_ha
 # ------------------------------------------------------------------------------------------------ the patient map
 
 PEOPLE = (
-    "hospital_id string, patient_id string, sex string, birth_date date, national_id string, upstream_pseudonym string"
+    "hospital_id string, patient_id string, sex string, birth_date date, national_id string, upstream_pseudonym string, "
+    "merged_into string"
 )
 
 
 def _mapped(spark: Any, *rows: str) -> dict[str, tuple[str, str]]:
-    """``hospital patient sex birth national upstream`` per row, ``-`` for nothing -> patient -> (key, method)."""
+    """``hospital patient sex birth national upstream [merged into]`` per row, ``-`` for nothing -> patient -> (key, method)."""
     from datetime import date
 
     parsed = []
     for row in rows:
-        hospital, patient, sex, birth, national, upstream = (None if v == "-" else v for v in row.split())
-        parsed.append((hospital, patient, sex, date.fromisoformat(birth) if birth else None, national, upstream))
+        hospital, patient, sex, birth, national, upstream, *into = (None if v == "-" else v for v in row.split())
+        day = date.fromisoformat(birth) if birth else None
+        parsed.append((hospital, patient, sex, day, national, upstream, into[0] if into else None))
     found = patient_map(spark.createDataFrame(parsed, PEOPLE)).collect()
     assert len(found) == len(rows)
     return {r["patient_id"]: (r["patient_key"], r["link_method"]) for r in found}
@@ -294,6 +296,21 @@ def test_links_chain_through_people_known_by_both(spark: Any) -> None:
 
 
 def test_the_same_local_number_in_two_hospitals_is_two_people(spark: Any) -> None:
-    rows = [("h01", "7", None, None, None, None), ("h02", "7", None, None, None, None)]
+    rows = [("h01", "7", *[None] * 5), ("h02", "7", *[None] * 5)]
     found = patient_map(spark.createDataFrame(rows, PEOPLE)).collect()
     assert len({r["patient_key"] for r in found}) == 2
+
+
+def test_merged_local_ids_are_one_person_and_share_what_identifies_them(spark: Any) -> None:
+    found = _mapped(
+        spark,
+        "h01 old female 1955-02-01 N1 - kept",
+        "h01 kept male 1956-01-01 - -",
+        "h02 elsewhere female 1955-02-01 N1 -",
+        "h02 kept2 male 1956-01-01 - -",
+        "h03 former - - - - alone",
+        "h03 alone - - - -",
+    )
+    assert found["old"][0] == found["kept"][0] == found["elsewhere"][0]
+    assert found["former"][0] == found["alone"][0] != found["kept2"][0]
+    assert found["alone"][1] == "merge"
