@@ -24,8 +24,11 @@ lock: setup ## resolve pyproject.toml into requirements.lock again
 demo: setup ## start the stack, simulate hospitals, run the pipeline, show what to open
 	@$(BIN)/estuaire demo
 
-demo-full demo-real:
-	@echo "make $@ is not there yet: full size and hospital 38 come with later releases; make demo runs the whole chain." >&2; exit 1
+demo-full: setup ## the study's size: 37 hospitals, 50,000 patients, 15 million rows
+	@$(BIN)/estuaire demo --full
+
+demo-real:
+	@echo "make $@ is not there yet: hospital 38 comes with a later release; make demo runs the whole chain." >&2; exit 1
 
 up: setup ## start PostgreSQL and Airflow on this machine
 	@$(BIN)/estuaire up

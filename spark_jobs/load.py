@@ -54,7 +54,7 @@ def antibacterial_codes() -> tuple[str, ...]:
 
 def _wanted(table: str) -> str:
     """SQL condition on the consolidated rows that the warehouse holds."""
-    if table != "administration":
+    if table not in ("administration", "prescription"):
         return "true"
     codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
     return f"drug_code in ({codes})"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+FULL_PATIENTS = 50_000
 FIRST_QUERY = (
     "select hospital_id, month, scope, patient_days, days_of_therapy, dot_per_1000_patient_days "
     "from antibiotic_days_of_therapy where scope = 'esac' and month >= '2025-10-01' order by hospital_id, month"
@@ -19,25 +20,40 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    patients: Annotated[int, typer.Option(help="People in the simulated world.")] = 600,
+    patients: Annotated[int, typer.Option(help="People in the simulated world.")] = 3_000,
+    hospitals: Annotated[int, typer.Option(help="How many of the registry's fictional hospitals deliver.")] = 37,
+    deliveries: Annotated[int, typer.Option(help="Of each hospital: one full history, then monthly deltas.")] = 3,
     seed: Annotated[int, typer.Option(help="Same seed, same deliveries.")] = 1,
+    full: Annotated[bool, typer.Option("--full", help="The study's size: 50,000 patients, 15 million rows.")] = False,
 ) -> None:
-    """Start the stack, simulate three hospitals' deliveries, run the DAGs, and show the first numbers."""
+    """Start the stack, simulate the hospitals' deliveries, run the DAGs, and show the first numbers."""
     from rich.console import Console
 
     from estuaire.cli import stack
     from estuaire.cli.progress import Progress
     from estuaire.following import follow
     from estuaire.query import run_query
+    from estuaire.registry import load_registry
     from estuaire.settings import settings
     from estuaire.simulator import SimulationPlan, simulate
 
     began = time.monotonic()
+    patients = FULL_PATIENTS if full else patients
     stack.up()
     console = Console(stderr=True)
+    fictional = [h.id for h in load_registry(settings().registry_dir).hospitals.values() if h.fictional]
     with Progress(console, "simulating the hospitals' deliveries") as progress:
-        plan = SimulationPlan(patients=patients, seed=seed)
-        summary = simulate(settings(), plan, workers=1)
+        plan = SimulationPlan(
+            hospitals=tuple(fictional[:hospitals]), patients=patients, deliveries=deliveries, seed=seed
+        )
+        rows = done = 0
+
+        def told(hospital: str, records: int) -> None:
+            nonlocal rows, done
+            rows, done = rows + records, done + 1
+            progress(f"simulated {hospital}: {done} of {len(plan.hospitals)} hospitals, {rows:,} records")
+
+        summary = simulate(settings(), plan, workers=2, listener=told)
         progress(f"{len(summary.deliveries)} deliveries of {len(plan.hospitals)} hospitals, {summary.rows:,} records")
         result = follow(settings(), progress)
     for sentence in result.blocked:
