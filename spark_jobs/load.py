@@ -60,41 +60,48 @@ def _wanted(table: str) -> str:
     return f"drug_code in ({codes})"
 
 
-def load_one(settings: Settings, work: Work) -> tuple[Work, int]:
-    """Fill one partition table, inside a Spark task; returns its rows.
+def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Work, int]]:
+    """Fill the partition tables of a hospital, inside a Spark task; returns the rows of each.
 
     Raises:
         AccountingImbalance: PostgreSQL holds another number of rows than the files.
     """
-    columns = staging_columns(load_contract().table(work.table))
+    loaded: list[tuple[Work, int]] = []
     with connect(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
-    names = ", ".join(c.name for c in columns)
-    typed = ", ".join(f"{c.name} {c.postgres}" for c in columns)
+        for work in works:
+            cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
     with duckdb.connect(config={"threads": 1}) as duck:
         load_extension(duck, "postgres_scanner")
         duck.execute("set timezone = 'UTC'")
         duck.execute(f"attach {quoted(settings.dsn())} as warehouse (type postgres)")
-        files = ", ".join(quoted(f) for f in work.files)
-        source = f"read_parquet([{files}]) where {_wanted(work.table)}"
         # created and filled in one transaction: with wal_level minimal PostgreSQL writes no WAL for it
         duck.execute("begin")
-        duck.execute(f"call postgres_execute('warehouse', 'create table staging.{work.partition} ({typed})')")
+        for work in works:
+            typed = ", ".join(f"{c.name} {c.postgres}" for c in staging_columns(load_contract().table(work.table)))
+            duck.execute(f"call postgres_execute('warehouse', 'create table staging.{work.partition} ({typed})')")
         duck.execute("call pg_clear_cache()")
-        duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {source}")
+        for work in works:
+            names = ", ".join(c.name for c in staging_columns(load_contract().table(work.table)))
+            duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {_source(work)}")
         duck.execute("commit")
-        row = duck.execute(f"select count(*) from {source}").fetchone()
-    with connect(settings) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.SQL("select count(*) from staging.{}").format(sql.Identifier(work.partition)))
-        loaded = cursor.fetchone()
-    if row is None or loaded is None or row[0] != loaded[0]:
-        raise AccountingImbalance(
-            "PostgreSQL holds another number of rows than the lake's files: nothing was swapped in",
-            remedy="run the stage again",
-            hospital=work.hospital,
-            table=work.table,
-        )
-    return work, int(loaded[0])
+        with connect(settings) as connection, connection.cursor() as cursor:
+            for work in works:
+                row = duck.execute(f"select count(*) from {_source(work)}").fetchone()
+                cursor.execute(sql.SQL("select count(*) from staging.{}").format(sql.Identifier(work.partition)))
+                held = cursor.fetchone()
+                if row is None or held is None or row[0] != held[0]:
+                    raise AccountingImbalance(
+                        "PostgreSQL holds another number of rows than the lake's files: nothing was swapped in",
+                        remedy="run the stage again",
+                        hospital=work.hospital,
+                        table=work.table,
+                    )
+                loaded.append((work, int(held[0])))
+    return loaded
+
+
+def _source(work: Work) -> str:
+    return f"read_parquet([{', '.join(quoted(f) for f in work.files)}]) where {_wanted(work.table)}"
 
 
 def ensure_staging(cursor: Any) -> bool:
@@ -198,7 +205,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             cursor.execute("delete from control.load")
     hospitals = pending(settings)
     lake = Lake(settings)
-    work: list[tuple[int, Work]] = []
+    work: dict[str, list[tuple[int, Work]]] = {}
     if hospitals:
         for table in load_contract().tables:
             by_hospital: dict[str, list[str]] = {}
@@ -207,8 +214,10 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             for hospital in hospitals:
                 files = tuple(by_hospital.get(hospital, ()))
                 if files:
-                    work.append((sum(_size(f) for f in files), Work(hospital, table.name, stage.token, files)))
-    loaded = spread(spark, work, partial(load_one, settings))
+                    item = Work(hospital, table.name, stage.token, files)
+                    work.setdefault(hospital, []).append((sum(_size(f) for f in files), item))
+    packets = [(sum(size for size, _ in items), tuple(w for _, w in items)) for items in work.values()]
+    loaded = [pair for part in spread(spark, packets, partial(load_hospital, settings)) for pair in part]
     snapshot = lake.snapshot()
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
@@ -226,11 +235,11 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 [(h, content, stage.run_id) for h, content in hospitals.items()],
             )
         stage.end(cursor, "committed", meter.cost(), rows, snapshot, "" if hospitals else "nothing new")
-    if work:
+    if loaded:
         with connect(settings) as connection, connection.cursor() as cursor:
             # a small sample plans the models as well, in a quarter of the time
             cursor.execute("set default_statistics_target = 20")
-            for name in (*sorted({w.table for _, w in work}), "patient_map"):
+            for name in (*sorted({w.table for w, _ in loaded}), "patient_map"):
                 cursor.execute(sql.SQL("analyze staging.{}").format(sql.Identifier(name)))
     return {"hospitals": sorted(hospitals), "rows": rows}
 
