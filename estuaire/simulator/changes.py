@@ -54,6 +54,9 @@ class TableState:
             self.frame = self.frame.with_columns(column.scatter(rows, values).alias(name))
 
 
+Correct = Callable[["TableState", Rows, Window, np.random.Generator], dict[str, pl.Series]]
+
+
 @dataclass(frozen=True)
 class Changes:
     """How a table changes: one more entry of CHANGES for each table of the contract.
@@ -67,7 +70,7 @@ class Changes:
     """
 
     late: tuple[str, ...]
-    correct: Callable[[TableState, Rows, Window, np.random.Generator], dict[str, pl.Series]]
+    correct: Correct
     correction_rate: float
     deletion_rate: float
     deletable: Callable[[pl.DataFrame], Mask]
@@ -107,6 +110,31 @@ def _correct_patient(state: TableState, rows: Rows, window: Window, rng: np.rand
     return {"postcode": codes}
 
 
+def _drawn(column: str, values: tuple[str, ...]) -> Correct:
+    """Another of a few values."""
+
+    def correct(state: TableState, rows: Rows, window: Window, rng: np.random.Generator) -> dict[str, pl.Series]:
+        return {column: pl.Series(values).gather(rng.integers(0, len(values), len(rows)))}
+
+    return correct
+
+
+def _unchanged(state: TableState, rows: Rows, window: Window, rng: np.random.Generator) -> dict[str, pl.Series]:
+    return {}
+
+
+def _correct_isolate(state: TableState, rows: Rows, window: Window, rng: np.random.Generator) -> dict[str, pl.Series]:
+    """A preliminary result becomes final; of the others most are corrected, some cancelled."""
+    status = state.frame["status"].gather(rows)
+    other = pl.Series(np.where(rng.random(len(rows)) < 0.8, "corrected", "cancelled"))
+    return {"status": pl.Series(["final"]).new_from_index(0, len(rows)).zip_with(status == "preliminary", other)}
+
+
+def _correct_value(state: TableState, rows: Rows, window: Window, rng: np.random.Generator) -> dict[str, pl.Series]:
+    """Another value, a tenth away."""
+    return {"value": (state.frame["value"].gather(rows) * 1.1).round(2)}
+
+
 def _none(frame: pl.DataFrame) -> Mask:
     return np.zeros(len(frame), bool)
 
@@ -116,14 +144,23 @@ def _any(frame: pl.DataFrame) -> Mask:
 
 
 def _entered_in_error(frame: pl.DataFrame) -> Mask:
-    """Day cases and sessions without any administration: deleting them leaves no orphan."""
-    mask: Mask = ((frame["stay_type"] != "full") & (frame["_administrations"] == 0)).to_numpy()
+    """Day cases and sessions that did not take place: deleting them leaves no orphan."""
+    mask: Mask = frame["_booked"].to_numpy()
     return mask
 
 
 CHANGES: dict[str, Changes] = {
     "patient": Changes(("death_date", "death_source"), _correct_patient, 0.005, 0.0, _none, False),
     "stay": Changes(("discharged_at", "exit_mode"), _correct_stay, 0.01, 0.02, _entered_in_error, True),
+    "unit": Changes((), _unchanged, 0.0, 0.0, _none, False),
+    "movement": Changes(("left_at",), _unchanged, 0.0, 0.0, _none, True),
+    "diagnosis": Changes((), _drawn("diagnosis_code", ("N390", "J180", "A419")), 0.002, 0.001, _any, True),
+    "procedure": Changes((), _drawn("procedure_code", ("ZBQK002", "DEQP003")), 0.002, 0.001, _any, True),
+    "prescription": Changes(("ended_at",), _drawn("status", ("stopped", "cancelled")), 0.003, 0.001, _any, True),
+    "specimen": Changes(("validated_at",), _drawn("body_site", ("site corrigé",)), 0.002, 0.0, _none, True),
+    "isolate": Changes((), _correct_isolate, 0.02, 0.0, _none, True),
+    "susceptibility": Changes((), _drawn("category", ("S", "R")), 0.002, 0.001, _any, True),
+    "lab_result": Changes((), _correct_value, 0.003, 0.001, _any, True),
     "administration": Changes((), _correct_administration, 0.004, 0.001, _any, True),
 }
 

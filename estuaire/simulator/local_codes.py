@@ -23,15 +23,23 @@ def inverted_maps(hospital: Hospital) -> dict[str, dict[str, list[str]]]:
     return result
 
 
-def to_local(codes: pl.Series, inverted: Mapping[str, list[str]] | None, rng: np.random.Generator) -> pl.Series:
+def to_local(
+    codes: pl.Series, inverted: Mapping[str, list[str]] | None, rng: np.random.Generator, *, unmapped: bool = False
+) -> pl.Series:
     """Local codes of standard ones; where a standard code has several, some records take the second.
+
+    Args:
+        unmapped: a standard code that the map does not reach becomes a local code that nobody has mapped, as most of a laboratory's are.
 
     Raises:
         polars.exceptions.InvalidOperationError: a standard code that the hospital cannot express.
     """
     if inverted is None:
         return codes
-    usual = codes.replace_strict({k: v[0] for k, v in inverted.items()}, return_dtype=pl.String)
+    first = {k: v[0] for k, v in inverted.items()}
+    if unmapped:
+        first = {c: f"NM{c.replace('-', '')}" for c in codes.drop_nulls().unique().to_list()} | first
+    usual = codes.replace_strict(first, return_dtype=pl.String)
     several = {k: v[1] for k, v in inverted.items() if len(v) > 1}
     if not several:
         return usual

@@ -71,7 +71,9 @@ def as_text(
         elif column.type == "decimal":
             values = decimal_text(values, dialect.decimal)
         elif column.type == "code":
-            values = to_local(values, inverted.get(column.code_system or ""), rng)
+            values = to_local(
+                values, inverted.get(column.code_system or ""), rng, unmapped=column.code_system == "laboratory_test"
+            )
         columns.append(values.cast(pl.String).alias(column.name))
     if OPERATION_COLUMN in frame.columns:
         columns.append(frame[OPERATION_COLUMN])

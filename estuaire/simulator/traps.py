@@ -63,7 +63,19 @@ def _eligible(trap: Trap, frame: pl.DataFrame, window: Window, dialect: Dialect,
             return ~everything
         padded: Mask = drug_codes.str.contains(r"^0[0-9]{12}$").fill_null(False).to_numpy()
         return padded
-    if kind in ("dose_text", "unresolved_stay", "invalid_nir_key"):
+    if kind == "operator_reversed":
+        reversible: Mask = (frame[trap.column] == "<=").fill_null(False).to_numpy()
+        return reversible
+    if kind == "dotted_code":
+        longer: Mask = (frame[trap.column].str.len_chars() > 3).fill_null(False).to_numpy()
+        return longer
+    if kind == "label_mojibake":
+        accented: Mask = frame[trap.column].str.contains("[ÉÈéèê]").fill_null(False).to_numpy()
+        return accented
+    if kind == "label_newline":
+        spaced: Mask = frame[trap.column].str.contains(" ", literal=True).fill_null(False).to_numpy()
+        return spaced
+    if kind in ("operator_padded", "text_in_number", "dose_text", "unresolved_stay", "invalid_nir_key"):
         filled: Mask = frame[trap.column].is_not_null().to_numpy()
         return filled
     return everything
@@ -113,7 +125,7 @@ def _spoiled(kind: str, values: pl.Series, dialect: Dialect, rng: np.random.Gene
     match kind:
         case "bad_datetime" | "bad_date":
             return _cycled(_BAD_DATES, count)
-        case "dose_text":
+        case "dose_text" | "text_in_number":
             return _cycled(_DOSE_TEXTS, count)
         case "missing_required":
             return pl.Series([None] * count, dtype=pl.String)
@@ -131,6 +143,16 @@ def _spoiled(kind: str, values: pl.Series, dialect: Dialect, rng: np.random.Gene
             return values + ' dit "DCI"'
         case "label_newline":
             return values.str.replace(" ", "\n", literal=True)
+        case "operator_padded":
+            return values + "        "
+        case "operator_reversed":
+            return pl.Series(["=<"]).new_from_index(0, count)
+        case "category_with_value":
+            return "< 0.5 " + values
+        case "dotted_code":
+            return values.str.slice(0, 3) + "." + values.str.slice(3)
+        case "label_mojibake":
+            return values.str.replace_all("[ÉÈéèê]", "¿")
         case "invalid_nir_key":
             key = values.str.slice(13).cast(pl.Int64) % 97 + 1
             return values.str.slice(0, 13) + key.cast(pl.String).str.zfill(2)

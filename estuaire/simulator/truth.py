@@ -13,6 +13,13 @@ from estuaire.simulator.changes import TableState
 from estuaire.simulator.trap_catalogue import CATALOGUE
 
 INVALID_NIR = "patient.invalid_nir_key"
+# hidden column with the row that a record refers to (-1: none), its table, the contract column that names it
+REFERENCES = (
+    ("_patient_row", "patient", "patient_id"),
+    ("_stay_row", "stay", "stay_id"),
+    ("_specimen_row", "specimen", "specimen_id"),
+    ("_isolate_row", "isolate", "isolate_number"),
+)
 UNRESOLVED_STAY = "administration.unresolved_stay"
 
 
@@ -68,17 +75,18 @@ class DeliveryTruth:
 
 
 def orphans(states: dict[str, TableState]) -> dict[str, int]:
-    """Current rows that name a stay or patient which is not current."""
-    patient, stay, dose = states["patient"], states["stay"], states["administration"]
-    dose_stay = ~stay.current[dose.frame["_stay_row"].to_numpy()]
-    if UNRESOLVED_STAY in dose.flagged:
-        dose_stay |= dose.flagged[UNRESOLVED_STAY]
-    unknown = ~patient.current
-    return {
-        "stay.patient_id": int((stay.current & unknown[stay.frame["_patient_row"].to_numpy()]).sum()),
-        "administration.patient_id": int((dose.current & unknown[dose.frame["_patient_row"].to_numpy()]).sum()),
-        "administration.stay_id": int((dose.current & dose_stay).sum()),
-    }
+    """Current rows that name a patient, stay, specimen or isolate which is not current; by table and column."""
+    found: dict[str, int] = {}
+    for name, state in states.items():
+        for hidden, target, column in REFERENCES:
+            if hidden not in state.frame.columns:
+                continue
+            rows = state.frame[hidden].to_numpy()
+            missing = (rows >= 0) & ~states[target].current[np.maximum(rows, 0)] if len(rows) else np.zeros(0, bool)
+            if column == "stay_id" and UNRESOLVED_STAY in state.flagged:
+                missing = missing | state.flagged[UNRESOLVED_STAY]
+            found[f"{name}.{column}"] = int((state.current & missing).sum())
+    return found
 
 
 def person_keys(patient: TableState) -> list[str | None]:

@@ -6,7 +6,7 @@ Each table is a frame of contract columns (datetimes as local seconds) plus hidd
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,9 @@ import polars as pl
 
 from estuaire.registry import Hospital
 from estuaire.simulator.administrations import administrations, hospital_formulary
+from estuaire.simulator.clinical import booked_only, clinical_tables
 from estuaire.simulator.clock import seconds
+from estuaire.simulator.formulary import Regimen
 from estuaire.simulator.local_codes import inverted_maps
 from estuaire.simulator.plan import SimulationPlan
 from estuaire.simulator.randomness import generator
@@ -41,7 +43,7 @@ def delivery_of(plan: SimulationPlan, moments: npt.NDArray[np.int64]) -> npt.NDA
 
 
 def hospital_tables(plan: SimulationPlan, hospital: Hospital) -> dict[str, pl.DataFrame]:
-    """The hospital's tables, by contract name. A new table of the contract is one more entry here."""
+    """The hospital's tables, by contract name."""
     everything = group(plan)
     stays = everything.stays.filter(pl.col("hospital") == plan.hospitals.index(hospital.id))
     stays = stays.sort("admitted", maintain_order=True)
@@ -51,10 +53,14 @@ def hospital_tables(plan: SimulationPlan, hospital: Hospital) -> dict[str, pl.Da
     patient_row = number[stays["person"].to_numpy()]
     patient = _patients(plan, hospital, everything, stays, persons)
     stay = _stays(plan, hospital, stays, patient_row, patient["patient_id"])
-    administration = _administrations(plan, hospital, stays, stay)
+    drug_map = inverted_maps(hospital).get("drug")
+    regimens = hospital_formulary(plan, hospital.id, None if drug_map is None else set(drug_map))
+    administration = _administrations(plan, hospital, stays, stay, regimens)
     doses = np.bincount(administration["_stay_row"].to_numpy(), minlength=len(stay))
     stay = stay.with_columns(pl.Series("_administrations", doses))
-    return {"patient": patient, "stay": stay, "administration": administration}
+    stay = stay.with_columns(pl.Series("_booked", booked_only(plan, hospital.id, stay)))
+    others = clinical_tables(plan, hospital, stay, regimens, partial(delivery_of, plan))
+    return {"patient": patient, "stay": stay, "administration": administration, **others}
 
 
 def _patients(
@@ -112,6 +118,7 @@ def _stays(
         {
             "stay_id": pl.Series(number).cast(pl.String),
             "patient_id": ipp.gather(patient_row),
+            "previous_stay_id": pl.Series([None], dtype=pl.String).new_from_index(0, count),
             "admitted_at": admitted,
             "discharged_at": discharged,
             "stay_type": pl.Series(STAY_TYPES.tolist()).gather(stays["type"].to_numpy()),
@@ -128,9 +135,9 @@ def _stays(
     )
 
 
-def _administrations(plan: SimulationPlan, hospital: Hospital, stays: pl.DataFrame, stay: pl.DataFrame) -> pl.DataFrame:
-    drug_map = inverted_maps(hospital).get("drug")
-    regimens = hospital_formulary(plan, hospital.id, None if drug_map is None else set(drug_map))
+def _administrations(
+    plan: SimulationPlan, hospital: Hospital, stays: pl.DataFrame, stay: pl.DataFrame, regimens: tuple[Regimen, ...]
+) -> pl.DataFrame:
     drawn = administrations(plan, hospital.id, stays, regimens)
     stay_row, chosen = drawn["stay_row"].to_numpy(), drawn["regimen"].to_numpy()
 
