@@ -112,7 +112,9 @@ def test_a_merge_taken_back_is_as_if_it_never_was(world: World) -> None:
 
 
 def test_a_merge_into_an_unknown_patient_waits_and_is_flagged(world: World) -> None:
-    world.deliver(1, patient=[patient("1")], stay=[stay("a", "1", "01/03/2024 10:00")], patient_merge=["1;9;01/05/2024 00:00"])
+    world.deliver(
+        1, patient=[patient("1")], stay=[stay("a", "1", "01/03/2024 10:00")], patient_merge=["1;9;01/05/2024 00:00"]
+    )
     assert [r["patient_id"] for r in world.rows("stay")] == [ipp("1")]
     assert "patient_merge.new_patient_id.orphan" in world.rows("patient_merge")[0]["flags"]
     world.deliver(2, patient=[patient("9")])
@@ -182,7 +184,10 @@ def test_a_short_stay_inside_a_long_one_does_not_end_it(world: World) -> None:
 
 
 def test_a_stay_that_names_the_one_before_continues_it_after_a_longer_gap(world: World) -> None:
-    records = [stay("a", "1", "01/03/2024 10:00", "03/03/2024 09:00"), stay("b", "1", "06/03/2024 11:00", "07/03/2024 10:00")]
+    records = [
+        stay("a", "1", "01/03/2024 10:00", "03/03/2024 09:00"),
+        stay("b", "1", "06/03/2024 11:00", "07/03/2024 10:00"),
+    ]
     world.deliver(1, patient=[patient("1")], stay=records)
     assert {r["whole_stay_id"] for r in world.rows("stay")} == {nda("a"), nda("b")}
     world.deliver(2, stay=[stay("b", "1", "06/03/2024 11:00", "07/03/2024 10:00", before="a")])
@@ -217,9 +222,13 @@ def test_blood_bottles_of_one_time_and_place_are_one_draw(world: World) -> None:
 
 
 def test_any_order_of_the_same_files_gives_the_same_content(world: World) -> None:
-    world.deliver(1, patient=[patient(n) for n in "1234"], stay=[stay("a", "1", "01/03/2024 10:00", "03/03/2024 09:00")])
+    world.deliver(
+        1, patient=[patient(n) for n in "1234"], stay=[stay("a", "1", "01/03/2024 10:00", "03/03/2024 09:00")]
+    )
     world.deliver(2, stay=[stay("b", "2", "03/03/2024 10:00")], patient_merge=["1;2;01/05/2024 00:00"])
-    world.deliver(3, patient_merge=["2;3;01/06/2024 00:00"], stay=[stay("a", "1", "01/03/2024 10:00", "03/03/2024 10:00")])
+    world.deliver(
+        3, patient_merge=["2;3;01/06/2024 00:00"], stay=[stay("a", "1", "01/03/2024 10:00", "03/03/2024 10:00")]
+    )
     orders = list(itertools.permutations(world.files))[::37][:20]
     found = {tuple((t, o.content_hash) for t, o in world.consolidate(list(order)).items()) for order in orders}
     assert len(found) == 1
