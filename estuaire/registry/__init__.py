@@ -61,9 +61,9 @@ class Hospital:
         return self.table_columns.get(table, {})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Registry:
-    """All hospitals, by id."""
+    """All hospitals, by id. One registry is itself alone, so that what is derived from it can be cached."""
 
     hospitals: dict[str, Hospital]
 

@@ -1,0 +1,354 @@
+"""The worklist: local codes that nobody has mapped, most frequent first, each with a suggested standard code.
+
+A suggestion never maps anything: a reviewer accepts it, and the answer is a line of the hospital's code map with reviewer and day.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from estuaire.codes import SEEDS, CodeSystem, code_systems
+from estuaire.errors import EstuaireError, SetupError
+from estuaire.ledger import fetch
+from estuaire.registry import CODE_MAP_HEADER, FOLDER, Hospital, Registry, load_registry, read_code_map
+from estuaire.settings import Settings
+
+_FUZZY = 0.82  # below this ratio of difflib, two names are not alike
+_SHORTEST_NAME = 4
+_TOLD_BY_ITSELF = 7  # a number of so many digits (UCD, CIP) is no hospital's running number
+
+
+class CodeRefused(EstuaireError):
+    """A line that may not enter a code map: unknown system, code that is not standard, code mapped already."""
+
+    code = "E_CODE_MAP"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A standard code, how it was found, and a score from 0 to 1 that orders suggestions (not a probability)."""
+
+    standard_code: str
+    score: float
+    how: str
+
+
+@dataclass
+class Unmapped:
+    """One local code of one system, over the hospitals that use it: hospital -> records. Best suggestion first."""
+
+    code_system: str
+    local_code: str
+    records: int = 0
+    hospitals: dict[str, int] = field(default_factory=dict)
+    suggestions: list[Suggestion] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+# ------------------------------------------------------------------------------------------------ suggestions
+
+
+def normal_name(text: str) -> str:
+    """A name without case, accents and punctuation: words parted by one space.
+
+    >>> normal_name(" Amoxicilline/acide  clavulanique")
+    'amoxicilline acide clavulanique'
+    """
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    return " ".join(re.findall(r"[a-z0-9]+", plain))
+
+
+def _seed(file: str) -> Iterator[dict[str, str]]:
+    with (SEEDS / file).open(encoding="utf-8", newline="") as rows:
+        yield from csv.DictReader(rows)
+
+
+@lru_cache(maxsize=16)
+def seed_names(system: str) -> dict[str, frozenset[str]]:
+    """Normal name -> standard codes that bear it, from the reference seeds; empty for a system without names.
+
+    A species also goes by its abbreviated form ("E. coli"), which several genera may share.
+    """
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    if system == "organism":
+        for row in _seed("organism.csv"):
+            found[normal_name(row["name"])].add(row["organism_code"])
+            if row["rank"] == "species" and row["genus"] and row["species"]:
+                found[normal_name(f"{row['genus'][0]} {row['species']}")].add(row["organism_code"])
+    elif system == "antimicrobial_agent":
+        known = set(code_systems()[system].values)
+        for row in _seed("antimicrobial_agent.csv"):
+            found[normal_name(row["name"])].add(row["agent_code"])
+            if row["atc"]:
+                found[normal_name(row["atc"])].add(row["agent_code"])
+        for row in _seed("antimicrobial.csv"):
+            if row["ab"] in known:
+                found[normal_name(row["name_fr"])].add(row["ab"])
+    elif system == "drug":
+        for row in _seed("antimicrobial.csv"):
+            for column in ("name_en", "name_fr", "ab"):
+                found[normal_name(row[column])].add(row["atc"])
+    else:
+        found.update({normal_name(v): {v} for v in code_systems()[system].values})
+    found.pop("", None)
+    return {name: frozenset(codes) for name, codes in found.items()}
+
+
+@lru_cache(maxsize=8)
+def _other_maps(registry: Registry, system: str) -> dict[str, dict[str, str]]:
+    """Normal form of a local code -> hospital -> standard code, from every hospital's code map of the system."""
+    codes = code_systems()[system]
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for hospital in registry.hospitals.values():
+        path = hospital.code_maps.get(system)
+        for local, standard in (read_code_map(path) if path else {}).items():
+            if codes.is_standard(standard):
+                found[codes.normal(local)][hospital.id] = standard
+    return dict(found)
+
+
+def _from_maps(registry: Registry, codes: CodeSystem, local: str, without: frozenset[str]) -> Iterator[Suggestion]:
+    votes = {
+        h: s for h, s in _other_maps(registry, codes.name).get(codes.normal(local), {}).items() if h not in without
+    }
+    # a short number is each laboratory's own: that another one uses it too says little, until several agree
+    number = codes.normal(local).isdigit() and len(local.strip()) < _TOLD_BY_ITSELF
+    for standard, count in Counter(votes.values()).most_common():
+        own = min(0.5 + 0.1 * count, 0.9) if number else 0.95
+        named = ", ".join(sorted(h for h, s in votes.items() if s == standard)[:5])
+        yield Suggestion(standard, round(own * count / len(votes), 2), f"same local code in the map of {named}")
+
+
+def _from_names(codes: CodeSystem, local: str) -> Iterator[Suggestion]:
+    squeezed = re.sub(r"[^0-9A-Za-z]", "", local).upper()
+    if codes.pattern and codes.is_standard(squeezed):
+        yield Suggestion(squeezed, 0.9, "standard code but for its punctuation")
+    names, text = seed_names(codes.name), normal_name(local)
+    exact = names.get(text, frozenset())
+    for standard in sorted(exact):
+        yield Suggestion(standard, round(0.95 / len(exact), 2), f"name '{text}' of the reference")
+    if exact or len(text) < _SHORTEST_NAME or text.replace(" ", "").isdigit():
+        return
+    within = [n for n in names if len(n) >= _SHORTEST_NAME and f" {n} " in f" {text} "]
+    if within:
+        longest = max(within, key=len)
+        for standard in sorted(names[longest]):
+            yield Suggestion(standard, round(0.8 / len(names[longest]), 2), f"contains the name '{longest}'")
+        return
+    for name in difflib.get_close_matches(text, names, n=2, cutoff=_FUZZY):
+        ratio = difflib.SequenceMatcher(None, text, name).ratio()
+        for standard in sorted(names[name]):
+            yield Suggestion(standard, round(0.8 * ratio / len(names[name]), 2), f"name '{name}' is alike")
+
+
+def suggest(
+    registry: Registry, system: str, local: str, *, without: frozenset[str] = frozenset(), most: int = 3
+) -> list[Suggestion]:
+    """Standard codes that ``local`` may mean, best first, one each.
+
+    Args:
+        without: hospitals whose maps are not asked (those that lack the code).
+    """
+    codes = code_systems()[system]
+    best: dict[str, Suggestion] = {}
+    for found in (*_from_maps(registry, codes, local, without), *_from_names(codes, local)):
+        if found.standard_code not in best or best[found.standard_code].score < found.score:
+            best[found.standard_code] = found
+    return sorted(best.values(), key=lambda s: (-s.score, s.standard_code))[:most]
+
+
+def worklist(
+    settings: Settings, *, hospital: str | None = None, system: str | None = None, limit: int = 50
+) -> list[Unmapped]:
+    """Unmapped local codes, by the records that bear them over all hospitals (or over one), with suggestions.
+
+    Two spellings of a code (case, idle zeros) are one entry, under the spelling most used.
+
+    Raises:
+        UnknownHospital, CodeRefused: the hospital or the system is not known.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    registry = load_registry(settings.registry_dir)
+    if hospital is not None:
+        registry.get(hospital)
+    if system is not None:
+        _system(system)
+    known = code_systems()
+    entries: dict[tuple[str, str], Unmapped] = {}
+    for row in fetch(
+        settings,
+        "select hospital_id, code_system, local_code, records from control.unmapped_code "
+        "where (%(hospital)s is null or hospital_id = %(hospital)s) and (%(system)s is null or code_system = %(system)s) "
+        "order by records desc, hospital_id, code_system, local_code",
+        {"hospital": hospital, "system": system},
+    ):
+        if row["code_system"] not in known:
+            continue
+        place = (row["code_system"], known[row["code_system"]].normal(row["local_code"]))
+        entry = entries.setdefault(place, Unmapped(row["code_system"], row["local_code"]))
+        entry.records += row["records"]
+        entry.hospitals[row["hospital_id"]] = entry.hospitals.get(row["hospital_id"], 0) + row["records"]
+    first = sorted(entries.values(), key=lambda e: (-e.records, e.code_system, e.local_code))[:limit]
+    for entry in first:
+        entry.suggestions = suggest(registry, entry.code_system, entry.local_code, without=frozenset(entry.hospitals))
+    return first
+
+
+# ------------------------------------------------------------------------------------------------ a reviewed answer
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A line that entered a code map. ``created``: the map is new, and the hospital's YAML names it now."""
+
+    hospital: str
+    code_system: str
+    local_code: str
+    standard_code: str
+    reviewer: str
+    reviewed_on: str
+    file: Path
+    created: bool
+
+
+def accept(settings: Settings, hospital_id: str, system: str, local: str, standard: str, reviewer: str) -> Accepted:
+    """Append a reviewed line to the hospital's code map; the next run rebuilds that hospital, its maps being part of its input.
+
+    Raises:
+        UnknownHospital: the registry does not hold the hospital.
+        CodeRefused: unknown system; not a standard code; the local code is mapped or standard already; an empty or control character.
+        SetupError: the registry's files cannot be written.
+    """
+    registry = load_registry(settings.registry_dir)
+    hospital = registry.get(hospital_id)
+    codes = _system(system)
+    local, standard, reviewer = local.strip(), standard.strip(), reviewer.strip()
+    for text, name in ((local, "local code"), (standard, "standard code"), (reviewer, "reviewer")):
+        if not text or not text.isprintable():
+            raise CodeRefused(f"the {name} is empty or not printable", remedy="give it as one line of text")
+    if not codes.is_standard(standard):
+        near = difflib.get_close_matches(standard, codes.values, n=3, cutoff=0.6)
+        hint = (
+            f"such as {', '.join(near)}" if near else f"such as {', '.join(codes.values[:5])}" if codes.values else ""
+        )
+        raise CodeRefused(
+            f"'{standard}' is not a standard code of {system}",
+            remedy=f"take a code of estuaire/contracts/code_systems.yml {hint or f'({codes.pattern})'}".strip(),
+            hospital=hospital_id,
+        )
+    if codes.normal(local) in {codes.normal(c) for c in (*codes.values, *(alias for alias, _ in codes.aliases))}:
+        raise CodeRefused(
+            f"'{local}' is a standard code of {system} itself", remedy="nothing to map", hospital=hospital_id
+        )
+    path = hospital.code_maps.get(system)
+    for known, target in (read_code_map(path) if path else {}).items():
+        if codes.normal(known) == codes.normal(local):
+            raise CodeRefused(
+                f"'{known}' is mapped already, to {target}",
+                remedy=f"edit its line in {path} if that is wrong",
+                hospital=hospital_id,
+            )
+    folder = settings.registry_dir or FOLDER
+    line = _csv_line([local, standard, reviewer, date.today().isoformat()])
+    file = path or folder / "code_maps" / hospital_id / f"{system}.csv"
+    try:
+        if path is None:
+            if file.exists():
+                raise CodeRefused(
+                    f"{file} is there, but the hospital's file does not name it",
+                    remedy=f"name it in code_maps of {hospital_id}.yml, or remove it",
+                    hospital=hospital_id,
+                )
+            _create_map(folder, hospital, system, file, line)
+        else:
+            text = file.read_text(encoding="utf-8")
+            _replace(file, text + ("" if text.endswith("\n") else "\n") + line)
+    except OSError as error:
+        raise SetupError(
+            f"{file} cannot be written ({error.strerror})", remedy="mend its rights, then try again"
+        ) from error
+    load_registry.cache_clear()
+    _other_maps.cache_clear()
+    return Accepted(hospital_id, system, local, standard, reviewer, date.today().isoformat(), file, path is None)
+
+
+def _system(name: str) -> CodeSystem:
+    try:
+        return code_systems()[name]
+    except KeyError:
+        raise CodeRefused(
+            f"there is no code system named '{name}'", remedy=f"name one of: {', '.join(code_systems())}"
+        ) from None
+
+
+def _csv_line(values: list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, path)
+
+
+def _create_map(folder: Path, hospital: Hospital, system: str, file: Path, line: str) -> None:
+    described = folder / "hospitals" / f"{hospital.id}.yml"
+    text = name_code_map(described.read_text(encoding="utf-8"), system, file.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _replace(file, ",".join(CODE_MAP_HEADER) + "\n" + line)  # first the map: a YAML that names a missing one is refused
+    try:
+        _replace(described, text)
+    except OSError:
+        file.unlink()
+        raise
+
+
+def name_code_map(text: str, system: str, file: str) -> str:
+    """A hospital's YAML with one more entry in ``code_maps``; every other character, comments too, stays.
+
+    Raises:
+        CodeRefused: the place for the entry cannot be found.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = next((v for k, v in (root.value if root else ()) if k.value == "code_maps"), None)
+    if node is None:
+        changed = text + ("" if text.endswith("\n") else "\n") + f"code_maps: {{{system}: {file}}}\n"
+    elif node.flow_style:
+        end = node.value[-1][1].end_mark.index if node.value else node.start_mark.index + 1
+        changed = text[:end] + (", " if node.value else "") + f"{system}: {file}" + text[end:]
+    else:
+        last = node.value[-1][1].end_mark.index
+        newline = text.find("\n", last)
+        at = len(text) if newline < 0 else newline
+        changed = f"{text[:at]}\n{' ' * node.value[0][0].start_mark.column}{system}: {file}{text[at:]}"
+    expected = yaml.safe_load(text)
+    expected["code_maps"] = {**(expected.get("code_maps") or {}), system: file}
+    try:
+        same = yaml.safe_load(changed) == expected
+    except yaml.YAMLError:
+        same = False
+    if not same:
+        raise CodeRefused(
+            "the hospital's file could not be extended", remedy=f"add '{system}: {file}' to its code_maps by hand"
+        )
+    return changed
