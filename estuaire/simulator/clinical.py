@@ -7,6 +7,7 @@ Each function gives a frame of contract columns and the hidden columns of ``worl
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,9 @@ def units(plan: SimulationPlan, hospital: Hospital) -> pl.DataFrame:
     number = int(hospital.id[1:])
     change = month_start(plan.start, 6 * plan.years)
     kinds = [*catalogue.UNITS, (*catalogue.DAY_UNIT, 0.0)]
-    rows = [(f"{number:02d}{i + 1:02d}", plan.start, None, label, kind) for i, (kind, label, _) in enumerate(kinds)]
+    rows: list[tuple[str, date, date | None, str, str]] = [
+        (f"{number:02d}{i + 1:02d}", plan.start, None, label, kind) for i, (kind, label, _) in enumerate(kinds)
+    ]
     code, begin, _, label, kind = rows[0]
     rows[0] = (code, begin, change.fromordinal(change.toordinal() - 1), label, kind)
     rows.append((f"{number:02d}91", change, None, label, kind))

@@ -20,6 +20,21 @@ with mentioned as (
         hospital_id,
         patient_id
     from {{ ref('stg_administration') }}
+    union
+    select
+        hospital_id,
+        patient_id
+    from {{ ref('stg_prescription') }}
+    union
+    select
+        hospital_id,
+        patient_id
+    from {{ ref('stg_specimen') }}
+    union
+    select
+        hospital_id,
+        patient_id
+    from {{ ref('stg_lab_result') }}
 )
 
 select

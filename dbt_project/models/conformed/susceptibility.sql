@@ -1,0 +1,51 @@
+with parsed as (
+    select
+        hospital_id,
+        specimen_id,
+        isolate_number,
+        drug_code,
+        drug_code_source,
+        method,
+        operator,
+        value,
+        category,
+        category_source,
+        guideline,
+        guideline_version,
+        esbl,
+        carbapenemase,
+        pbp2a,
+        -- a laboratory may write "< 0.5 S" where the category stands
+        regexp_match(
+            coalesce(value, case when category is null then category_source end),
+            '^\s*(<=|>=|=<|=>|<|>|=)?\s*([0-9]+(?:[.,][0-9]+)?)\s*(SFP|S|I|R)?\s*$', 'i'
+        ) as found
+    from {{ ref('stg_susceptibility') }}
+)
+
+select
+    md5(hospital_id || '|' || specimen_id || '|' || isolate_number || '|' || drug_code_source) as susceptibility_key,
+    md5(hospital_id || '|' || specimen_id || '|' || isolate_number) as isolate_key,
+    hospital_id,
+    drug_code as agent_code,
+    drug_code_source as agent_code_source,
+    method,
+    case
+        when found is not null
+            then coalesce(operator, replace(replace(found[1], '=<', '<='), '=>', '>='), '=')
+    end as operator,
+    replace(found[2], ',', '.')::numeric as value,
+    value as value_source,
+    coalesce(category, case upper(found[3]) when 'SFP' then 'I' else upper(found[3]) end) as category,
+    category_source,
+    guideline,
+    guideline_version,
+    esbl = 'positive' as esbl,
+    carbapenemase = 'positive' as carbapenemase,
+    pbp2a = 'positive' as pbp2a,
+    case
+        when found is not null then 'parsed'
+        when value is null then 'no value'
+        else 'unparsed'
+    end as value_status
+from parsed

@@ -1,0 +1,19 @@
+select
+    hospital_id,
+    specimen_id,
+    isolate_number,
+    drug_code,
+    drug_code_source,
+    method,
+    operator,
+    operator_source,
+    value,
+    category,
+    category_source,
+    guideline,
+    guideline_version,
+    esbl,
+    carbapenemase,
+    pbp2a,
+    flags
+from {{ source('staging', 'susceptibility') }}
