@@ -22,7 +22,12 @@ with scoped as (
 
 stepped as (
     select
-        *,
+        scope,
+        hospital_id,
+        patient_key,
+        stay_key,
+        admitted_at,
+        left_at,
         max(left_at) over (
             partition by scope, hospital_id, patient_key
             order by admitted_at, stay_key
@@ -33,7 +38,11 @@ stepped as (
 
 numbered as (
     select
-        *,
+        scope,
+        hospital_id,
+        patient_key,
+        admitted_at,
+        left_at,
         count(*) filter (
             where
             left_before is null
