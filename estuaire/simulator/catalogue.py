@@ -88,6 +88,7 @@ NATURES: tuple[tuple[str, float, float, str, str], ...] = (
     ("stool", 0.04, 0.10, "selles", "diagnostic"),
     ("swab", 0.09, 0.12, "rectal", "screening"),
 )
+INDEX_ORGANISM = "B_ESCHR_COLI"  # of the planted effects
 NON_ORGANISMS = ("X_NO_GROWTH", "X_MIXED_FLORA", "X_COMMENSAL_FLORA", "X_CONTAMINATED", "X_CANCELLED")
 NON_ORGANISM_WEIGHTS = (0.62, 0.16, 0.14, 0.05, 0.03)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from estuaire.contracts import OPERATION_COLUMN, UPDATED_COLUMN, Table
 from estuaire.simulator.clock import DAY, HOUR, avoid_clock_change, seconds
 from estuaire.simulator.plan import Window
 
-NEW, UPDATE, CORRECTION, DELETE = "new", "update", "correction", "delete"
+NEW, UPDATE, CORRECTION, DELETE, REPEAT = "new", "update", "correction", "delete", "repeat"
 LOOK_BACK = 90 * DAY
 
 Mask = npt.NDArray[np.bool_]
@@ -151,13 +152,14 @@ def _entered_in_error(frame: pl.DataFrame) -> Mask:
 
 CHANGES: dict[str, Changes] = {
     "patient": Changes(("death_date", "death_source"), _correct_patient, 0.005, 0.0, _none, False),
+    "patient_merge": Changes((), _unchanged, 0.0, 0.0, _none, False),
     "stay": Changes(("discharged_at", "exit_mode"), _correct_stay, 0.01, 0.02, _entered_in_error, True),
     "unit": Changes((), _unchanged, 0.0, 0.0, _none, False),
     "movement": Changes(("left_at",), _unchanged, 0.0, 0.0, _none, True),
     "diagnosis": Changes((), _drawn("diagnosis_code", ("N390", "J180", "A419")), 0.002, 0.001, _any, True),
     "procedure": Changes((), _drawn("procedure_code", ("ZBQK002", "DEQP003")), 0.002, 0.001, _any, True),
     "prescription": Changes(("ended_at",), _drawn("status", ("stopped", "cancelled")), 0.003, 0.001, _any, True),
-    "specimen": Changes(("validated_at",), _drawn("body_site", ("site corrigé",)), 0.002, 0.0, _none, True),
+    "specimen": Changes(("received_at", "validated_at"), _drawn("body_site", ("site corrigé",)), 0.002, 0.0, _none, True),
     "isolate": Changes((), _correct_isolate, 0.02, 0.0, _none, True),
     "susceptibility": Changes((), _drawn("category", ("S", "R")), 0.002, 0.001, _any, True),
     "lab_result": Changes((), _correct_value, 0.003, 0.001, _any, True),
@@ -172,8 +174,13 @@ def _sample(rng: np.random.Generator, candidates: Mask, rate: float) -> Rows:
     return np.sort(rng.choice(rows, size=wanted, replace=False)) if wanted else np.zeros(0, dtype=np.int64)
 
 
-def delivery_rows(state: TableState, table: Table, window: Window, rng: np.random.Generator) -> pl.DataFrame:
+def delivery_rows(
+    state: TableState, table: Table, window: Window, rng: np.random.Generator, start: date | None = None
+) -> pl.DataFrame:
     """The records of one delivery of one table, in file order, and the truth corrected accordingly.
+
+    Args:
+        start: first day of the delivery's period; where it lies before the window's, the window before is told again.
 
     Returns:
         The truth's columns, ``_row`` and ``_kind``; for a delta ``op`` and ``source_updated_at`` (local seconds) too.
@@ -198,6 +205,10 @@ def delivery_rows(state: TableState, table: Table, window: Window, rng: np.rando
             _records(state, changes, window, corrected, CORRECTION),
             _records(state, changes, window, deleted, DELETE, keep=table.key),
         ]
+        if start is not None and start < window.start:
+            again = state.sent & state.clean & (first == window.sequence - 1) & ~update_mask
+            again[corrected] = again[deleted] = False
+            parts.append(_records(state, changes, window, np.flatnonzero(again), REPEAT))
     frame = pl.concat(parts)
     if window.kind == "delta":
         frame = frame.with_columns(
@@ -205,7 +216,7 @@ def delivery_rows(state: TableState, table: Table, window: Window, rng: np.rando
             .then(pl.lit("delete"))
             .otherwise(pl.lit("upsert"))
             .alias(OPERATION_COLUMN),
-            pl.Series(UPDATED_COLUMN, _updated_at(frame, window, rng)),
+            pl.Series(UPDATED_COLUMN, _updated_at(frame, window, start or window.start, rng)),
         )
     return frame
 
@@ -225,7 +236,7 @@ def _records(
     return part.with_columns(pl.Series("_row", rows, dtype=pl.Int64), pl.lit(kind).alias("_kind"))
 
 
-def _updated_at(frame: pl.DataFrame, window: Window, rng: np.random.Generator) -> npt.NDArray[Any]:
+def _updated_at(frame: pl.DataFrame, window: Window, first: date, rng: np.random.Generator) -> npt.NDArray[Any]:
     """When the source last touched each record: soon after the event, or in working hours for a change; inside the period."""
     start, end = seconds(window.start), seconds(window.end)
     count = len(frame)
@@ -235,4 +246,5 @@ def _updated_at(frame: pl.DataFrame, window: Window, rng: np.random.Generator) -
     days = (end - start) // DAY
     office = start + rng.integers(0, days, count) * DAY + rng.integers(8 * HOUR, 18 * HOUR, count)
     moment = np.where(kind.is_in([CORRECTION, DELETE]).to_numpy(), office, soon)
-    return avoid_clock_change(np.clip(moment, start, end - 1), window.start, window.end)
+    earliest = np.where((kind == REPEAT).to_numpy(), seconds(first), start)
+    return avoid_clock_change(np.clip(moment, earliest, end - 1), first, window.end)

@@ -26,6 +26,7 @@ DeliveryOf = Callable[[Index], Index]
 STAYS_ONLY_BOOKED = 0.04  # day cases and sessions that did not take place: nothing hangs on them
 SPECIMENS_PER_STAY, WITHOUT_STAY = 0.42, 0.2
 PRELIMINARY = 0.03
+INFECTION_IF_TREATED, ICU_IF_TREATED = 0.5, 0.25
 
 
 def _texts(values: list[str] | tuple[str, ...], chosen: Index) -> pl.Series:
@@ -139,6 +140,9 @@ def diagnoses(
     rank = _rank(stay_row)
     weights = np.array(catalogue.DIAGNOSIS_WEIGHTS)
     chosen = rng.choice(len(weights), len(stay_row), p=weights / weights.sum())
+    # what antibiotics were given for: the indication that confounds exposure and resistance
+    infected = (rank == 1) & stay["_treated"].to_numpy()[stay_row] & (rng.random(len(stay_row)) < INFECTION_IF_TREATED)
+    chosen = np.where(infected, rng.integers(0, len(catalogue.INFECTIONS), len(stay_row)), chosen)
     coded = stay["discharged_at"].to_numpy()[stay_row]
     return _hidden(
         {
@@ -236,7 +240,10 @@ def specimens(
     anonymous = rng.random(len(draws)) < WITHOUT_STAY
     weights = np.array([w for _, _, w in catalogue.UNITS])
     place = np.where(full[draws], rng.choice(len(weights), len(draws), p=weights / weights.sum()), len(weights))
-    code, _ = _unit_at(plan, unit, place, collected)
+    icu = [kind for kind, _, _ in catalogue.UNITS].index("icu")
+    treated = full & stay["_treated"].to_numpy()
+    place = np.where(treated[draws] & (rng.random(len(draws)) < ICU_IF_TREATED), icu, place)
+    code, unit_type = _unit_at(plan, unit, place, collected)
     draw = np.repeat(np.arange(len(draws)), bottles)
     row, moment = draws[draw], collected[draw]
     received = avoid_clock_change(moment + rng.integers(20, 240, len(draw)) * 60, plan.start, plan.end)
@@ -260,6 +267,8 @@ def specimens(
             "_draw": draw,
             "_grows": grows[draw],
             "_nature": kind,
+            "_person": stay["_person"].gather(row),
+            "_unit_type": unit_type.gather(draw),
         },
         of(moment), of(validated), moment, validated,
     )  # fmt: skip
@@ -292,13 +301,20 @@ def isolates(plan: SimulationPlan, hospital: str, specimen: pl.DataFrame, of: De
             "status": _texts(("final", "preliminary"), (rng.random(count) < PRELIMINARY).astype(np.int64)),
             "_specimen_row": specimen_row,
             "_organism": np.where(growth, organism[of_draw], -1),
+            "_draw": of_draw,
         },
         of(validated), of(validated), validated, validated,
     )  # fmt: skip
 
 
-def susceptibilities(plan: SimulationPlan, hospital: str, isolate: pl.DataFrame) -> pl.DataFrame:
-    """The antibiogram of each organism: its panel's drugs, by MIC or disc, interpreted with the year's guideline."""
+def susceptibilities(
+    plan: SimulationPlan, hospital: str, isolate: pl.DataFrame, planted: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """The antibiogram of each organism: its panel's drugs, by MIC or disc, interpreted with the year's guideline.
+
+    Args:
+        planted: draw, agent, resistant: what the isolates of a draw are to one drug, instead of the panel's share.
+    """
     rng = generator(plan.seed, hospital, "susceptibility")
     by_disc = bool(generator(plan.seed, hospital, "method").random() < 0.3)
     kinds = isolate["_organism"].to_numpy()
@@ -315,6 +331,13 @@ def susceptibilities(plan: SimulationPlan, hospital: str, isolate: pl.DataFrame)
     order = np.lexsort((drug, row))
     row, drug, resists = row[order].astype(np.int64), drug[order].astype(np.int64), resists[order].astype(bool)
     count = len(row)
+    if planted is not None and len(planted):
+        wanted = {(d, agents.index(a)): r for d, a, r in planted.select("draw", "agent", "resistant").iter_rows()}
+        draw = isolate["_draw"].to_numpy()[row]
+        coli = kinds[row] == next(i for i, o in enumerate(catalogue.ORGANISMS) if o.code == catalogue.INDEX_ORGANISM)
+        concerned = np.isin(drug, sorted({a for _, a in wanted})) & np.isin(draw, sorted({d for d, _ in wanted})) & coli
+        for place in np.flatnonzero(concerned):
+            resists[place] = wanted.get((int(draw[place]), int(drug[place])), bool(resists[place]))
     low = np.array([catalogue.BREAKPOINTS[a][0] for a in agents])[drug]
     high = np.array([catalogue.BREAKPOINTS[a][1] for a in agents])[drug]
     between = ~resists & (high > low) & (rng.random(count) < 0.04)
@@ -405,9 +428,10 @@ def laboratory_results(
 
 
 def clinical_tables(
-    plan: SimulationPlan, hospital: Hospital, stay: pl.DataFrame, regimens: tuple[Regimen, ...], of: DeliveryOf
-) -> dict[str, pl.DataFrame]:
-    """Every table but patient, stay and administration, by contract name."""
+    plan: SimulationPlan, hospital: Hospital, stay: pl.DataFrame, regimens: tuple[Regimen, ...], of: DeliveryOf,
+    planted: pl.DataFrame | None = None,
+) -> dict[str, pl.DataFrame]:  # fmt: skip
+    """Every table but those of ``world.Care``, by contract name."""
     booked = stay["_booked"].to_numpy()
     unit = units(plan, hospital)
     specimen = specimens(plan, hospital.id, stay, unit, booked, of)
@@ -420,6 +444,6 @@ def clinical_tables(
         "prescription": prescriptions(plan, hospital.id, stay, regimens, of),
         "specimen": specimen,
         "isolate": isolate,
-        "susceptibility": susceptibilities(plan, hospital.id, isolate),
+        "susceptibility": susceptibilities(plan, hospital.id, isolate, planted),
         "lab_result": laboratory_results(plan, hospital.id, stay, booked, of),
     }

@@ -22,6 +22,25 @@ class Window:
     end: date
 
 
+@dataclass(frozen=True)
+class Sending:
+    """A window as one hospital delivers it.
+
+    Attributes:
+        sequence: the manifest's; above the window's after a repeated delivery.
+        start: first day of the manifest's period; a month early where the delivery overlaps the one before.
+        again: the window's delivery once more, under another id and the next sequence.
+        delay: days that the extract is made late, after the next one's.
+    """
+
+    window: Window
+    delivery_id: str
+    sequence: int
+    start: date
+    again: bool = False
+    delay: int = 0
+
+
 def month_start(day: date, months: int) -> date:
     """First day of the month ``months`` after that of ``day``."""
     index = day.year * 12 + day.month - 1 + months
@@ -39,7 +58,8 @@ class SimulationPlan:
             at least sets the floor.
         years: length of the history, the months of the deltas included.
         until: last month, ``YYYY-MM``.
-        deliveries: one full delivery, then ``deliveries - 1`` monthly deltas.
+        deliveries: one full delivery, then ``deliveries - 1`` monthly deltas; by the hospital's number, a third of the hospitals
+            send the first delta twice, a third extract it after the second one, a third repeat a month in the second one.
         upto_sequence: write the deliveries up to this one only (the same bytes as in a whole run).
         max_rows_per_file: a larger table is split into numbered files.
         trap_rates: by trap, planted records per new record of its table (rounded down; at most as many as records
@@ -100,6 +120,20 @@ class SimulationPlan:
             start = windows[-1].end
             windows.append(Window(sequence, f"{start:%Y-%m}-delta", "delta", start, month_start(start, 1)))
         return tuple(windows)
+
+    def sendings(self, hospital: str) -> tuple[Sending, ...]:
+        """The deliveries that this run writes for a hospital, in sequence."""
+        habit = sum(int(c) for c in hospital if c.isdigit()) % 3
+        found: list[Sending] = []
+        for window in self.written_windows:
+            number = len(found) + 1
+            overlaps = habit == 1 and window.sequence == 3
+            start = month_start(window.start, -1) if overlaps else window.start
+            late = 45 if habit == 0 and window.sequence == 2 and self.deliveries > 2 else 0
+            found.append(Sending(window, window.delivery_id, number, start, delay=late))
+            if habit == 2 and window.sequence == 2:
+                found.append(Sending(window, f"{window.delivery_id}-again", number + 1, start, again=True))
+        return tuple(found)
 
     @property
     def written_windows(self) -> tuple[Window, ...]:

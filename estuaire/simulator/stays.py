@@ -18,6 +18,7 @@ STAY_TYPES = np.array(["full", "day", "session"])
 TYPE_SHARES = (0.60, 0.25, 0.15)
 ROWS_PER_STAY = 26.2  # administrations per stay, all types; measured, see docs of ``administrations``
 MEDIAN_NIGHTS, SIGMA_NIGHTS, MAX_NIGHTS = 4.3, 0.95, 120
+SPLIT_STAYS, SPLIT_NAMED = 0.03, 0.3  # full stays kept as two records; share whose second record names the first
 NO_DEATH = np.iinfo(np.int64).max
 
 
@@ -36,7 +37,7 @@ def people_and_stays(plan: SimulationPlan) -> PeopleAndStays:
     """Draw the group's stays.
 
     Stay columns: person, hospital (position), admitted, discharged (local seconds), type (0 full, 1 day, 2 session),
-    entry, exit (standard codes).
+    entry, exit (standard codes), split (number shared by the two records of one stay; -1: one record).
     """
     folk = people(plan)
     rng = generator(plan.seed, "stays")
@@ -73,6 +74,7 @@ def people_and_stays(plan: SimulationPlan) -> PeopleAndStays:
         }
     ).sort("person", "admitted", maintain_order=True)
     frame = _without_overlaps(frame).filter(pl.col("admitted") < seconds(last))
+    frame = _with_splits(generator(plan.seed, "splits"), plan, frame)
     return _with_deaths(generator(plan.seed, "deaths"), plan, folk, frame)
 
 
@@ -120,6 +122,30 @@ def _without_overlaps(frame: pl.DataFrame) -> pl.DataFrame:
     ended = np.maximum.accumulate(base + frame["discharged"].to_numpy())
     before = np.concatenate([[-1], ended[:-1]])
     return frame.filter(pl.Series(base + frame["admitted"].to_numpy() > before))
+
+
+def _with_splits(rng: np.random.Generator, plan: SimulationPlan, frame: pl.DataFrame) -> pl.DataFrame:
+    """Some full stays of three days or more as two records: the second begins 1 to 20 hours after the first ends."""
+    admitted, discharged = frame["admitted"].to_numpy(), frame["discharged"].to_numpy()
+    chosen = np.flatnonzero(
+        (frame["type"].to_numpy() == FULL) & (discharged - admitted > 3 * DAY) & (rng.random(len(frame)) < SPLIT_STAYS)
+    )
+    length = (discharged - admitted)[chosen]
+    cut = admitted[chosen] + (length * rng.uniform(0.3, 0.6, len(chosen))).astype(np.int64) // 60 * 60
+    cut = avoid_clock_change(cut, plan.start, plan.end)
+    back = avoid_clock_change(cut + rng.integers(HOUR, 20 * HOUR, len(chosen)) // 60 * 60, plan.start, plan.end)
+    split = np.full(len(frame), -1)
+    split[chosen] = np.arange(len(chosen))
+    left, leave = discharged.copy(), frame["exit"].to_numpy().copy()
+    left[chosen], leave[chosen] = cut, "internal_transfer"
+    second = frame[chosen.tolist()].with_columns(
+        pl.Series("admitted", back),
+        pl.lit("internal_transfer").alias("entry"),
+        pl.Series("split", split[chosen]),
+    )
+    first = frame.with_columns(pl.Series("discharged", left), pl.Series("exit", leave), pl.Series("split", split))
+    whole = pl.concat([first, second]).filter(pl.col("admitted") < seconds(plan.end))
+    return whole.sort("person", "admitted", maintain_order=True)
 
 
 def _with_deaths(
