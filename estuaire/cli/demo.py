@@ -31,6 +31,7 @@ def demo(
 
     from estuaire.cli import stack
     from estuaire.cli.progress import Progress
+    from estuaire.cli.simulate import telling
     from estuaire.following import follow
     from estuaire.query import run_query
     from estuaire.registry import load_registry
@@ -46,14 +47,7 @@ def demo(
         plan = SimulationPlan(
             hospitals=tuple(fictional[:hospitals]), patients=patients, deliveries=deliveries, seed=seed
         )
-        rows = done = 0
-
-        def told(hospital: str, records: int) -> None:
-            nonlocal rows, done
-            rows, done = rows + records, done + 1
-            progress(f"simulated {hospital}: {done} of {len(plan.hospitals)} hospitals, {rows:,} records")
-
-        summary = simulate(settings(), plan, workers=2, listener=told)
+        summary = simulate(settings(), plan, workers=2, listener=telling(progress, len(plan.hospitals)))
         progress(f"{len(summary.deliveries)} deliveries of {len(plan.hospitals)} hospitals, {summary.rows:,} records")
         result = follow(settings(), progress)
     for sentence in result.blocked:

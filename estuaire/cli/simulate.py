@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,22 @@ def _hospitals(wanted: str, known: list[str]) -> tuple[str, ...]:
 
 def _pairs(texts: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple((text.partition(":")[0], text.partition(":")[2]) for text in texts)
+
+
+def telling(progress: Callable[[str], None], hospitals: int) -> Callable[[str, int], None]:
+    """A listener of ``simulate`` that tells each hospital drawn (no records yet), then written."""
+    drawn: list[str] = []
+    written: list[int] = []
+
+    def tell(hospital: str, rows: int) -> None:
+        if rows:
+            written.append(rows)
+            progress(f"simulated {hospital}: {len(written)} of {hospitals} hospitals, {sum(written):,} records")
+        else:
+            drawn.append(hospital)
+            progress(f"drew the people and stays of {hospital}: {len(drawn)} of {hospitals} hospitals")
+
+    return tell
 
 
 def register(app: typer.Typer) -> None:
@@ -74,13 +91,9 @@ def register(app: typer.Typer) -> None:
         )
         console = Console(stderr=True)
         with Progress(console, f"simulating {len(plan.hospitals)} hospitals, {patients:,} patients") as progress:
-            done: list[int] = []
-
-            def tell(hospital: str, rows: int) -> None:
-                done.append(rows)
-                progress(f"{hospital}: {rows:,} records ({len(done)} of {len(plan.hospitals)} hospitals)")
-
-            summary = run(configured, plan, workers=workers, target=into, listener=tell)
+            summary = run(
+                configured, plan, workers=workers, target=into, listener=telling(progress, len(plan.hospitals))
+            )
         if as_json:
             typer.echo(json.dumps(summary.as_dict()))
             return

@@ -159,7 +159,9 @@ CHANGES: dict[str, Changes] = {
     "diagnosis": Changes((), _drawn("diagnosis_code", ("N390", "J180", "A419")), 0.002, 0.001, _any, True),
     "procedure": Changes((), _drawn("procedure_code", ("ZBQK002", "DEQP003")), 0.002, 0.001, _any, True),
     "prescription": Changes(("ended_at",), _drawn("status", ("stopped", "cancelled")), 0.003, 0.001, _any, True),
-    "specimen": Changes(("received_at", "validated_at"), _drawn("body_site", ("site corrigé",)), 0.002, 0.0, _none, True),
+    "specimen": Changes(
+        ("received_at", "validated_at"), _drawn("body_site", ("site corrigé",)), 0.002, 0.0, _none, True
+    ),
     "isolate": Changes((), _correct_isolate, 0.02, 0.0, _none, True),
     "susceptibility": Changes((), _drawn("category", ("S", "R")), 0.002, 0.001, _any, True),
     "lab_result": Changes((), _correct_value, 0.003, 0.001, _any, True),

@@ -24,11 +24,13 @@ def inverted_maps(hospital: Hospital) -> dict[str, dict[str, list[str]]]:
 
 
 def to_local(
-    codes: pl.Series, inverted: Mapping[str, list[str]] | None, rng: np.random.Generator, *, unmapped: bool = False
-) -> pl.Series:
+    codes: pl.Series, inverted: Mapping[str, list[str]] | None, rng: np.random.Generator, *, unmapped: bool = False,
+    alternatives: bool = True,
+) -> pl.Series:  # fmt: skip
     """Local codes of standard ones; where a standard code has several, some records take the second.
 
     Args:
+        alternatives: false for a part of a business key, which is written in one way.
         unmapped: a standard code that the map does not reach becomes a local code that nobody has mapped, as most of a laboratory's are.
 
     Raises:
@@ -41,7 +43,7 @@ def to_local(
         first = {c: f"NM{c.replace('-', '')}" for c in codes.drop_nulls().unique().to_list()} | first
     usual = codes.replace_strict(first, return_dtype=pl.String)
     several = {k: v[1] for k, v in inverted.items() if len(v) > 1}
-    if not several:
+    if not several or not alternatives:
         return usual
     other = codes.replace_strict(several, default=None, return_dtype=pl.String)
     take = pl.Series(rng.random(len(codes)) < ALTERNATIVE_SHARE) & other.is_not_null()

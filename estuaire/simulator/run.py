@@ -7,17 +7,20 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from estuaire.errors import SetupError
 from estuaire.objectstore import DirectoryStore, ObjectStore, open_store
 from estuaire.registry import load_registry
 from estuaire.settings import Settings
 from estuaire.simulator.delivery import HospitalOutcome, write_hospital
+from estuaire.simulator.effects import HospitalFacts, Planted, hospital_facts, plant
 from estuaire.simulator.plan import SimulationPlan
 from estuaire.simulator.population import hospital_weights
 from estuaire.simulator.truth import DeliveryTruth, as_document, linked_people
@@ -65,7 +68,7 @@ def simulate(
     Args:
         workers: processes; the bytes do not depend on it.
         target: a folder that takes ``landing/`` and ``simulation/`` instead of the settings' store and home.
-        listener: called with each hospital done and its rows.
+        listener: called with each hospital done and its records (0 once its people and stays are drawn, before anything is written).
 
     Raises:
         UnknownHospital: a hospital that the registry does not hold.
@@ -82,19 +85,27 @@ def simulate(
             "a faulty delivery is asked for that is not simulated", remedy="name a hospital and delivery id of the plan"
         )
     outcomes: dict[str, HospitalOutcome] = {}
-    for outcome in _outcomes(settings, plan, workers, target):
+    planted: Planted | None = None
+    for outcome in _outcomes(settings, plan, workers, target, listener):
+        if isinstance(outcome, Planted):
+            planted = outcome
+            continue
         outcomes[outcome.hospital] = outcome
         if listener:
             listener(outcome.hospital, sum(d.rows for d in outcome.deliveries))
     ordered = [outcomes[h] for h in plan.hospitals]
     path = (target or settings.root) / "simulation" / "truth.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(truth_document(plan, ordered), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(truth_document(plan, ordered, planted), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     deliveries = tuple(d for o in ordered for d in o.deliveries)
     return SimulationSummary(deliveries, path, time.monotonic() - began)
 
 
-def truth_document(plan: SimulationPlan, outcomes: list[HospitalOutcome]) -> dict[str, Any]:
+def truth_document(
+    plan: SimulationPlan, outcomes: list[HospitalOutcome], planted: Planted | None = None
+) -> dict[str, Any]:
     """The truth of all hospitals; see ``truth`` for its parts."""
     return {
         "version": TRUTH_VERSION,
@@ -111,6 +122,7 @@ def truth_document(plan: SimulationPlan, outcomes: list[HospitalOutcome]) -> dic
             str(w.sequence): linked_people([o.people_after[i] for o in outcomes])
             for i, w in enumerate(plan.written_windows)
         },
+        "effects": planted.truth if planted else [],
     }
 
 
@@ -118,30 +130,60 @@ def _store(settings: Settings, target: Path | None) -> ObjectStore:
     return DirectoryStore(target) if target else open_store(settings)
 
 
-def _one(settings: Settings, plan: SimulationPlan, hospital: str, target: Path | None) -> HospitalOutcome:
-    return write_hospital(plan, load_registry(settings.registry_dir).get(hospital), _store(settings, target))
+def _facts(settings: Settings, plan: SimulationPlan, hospital: str) -> HospitalFacts:
+    return hospital_facts(plan, load_registry(settings.registry_dir).get(hospital))
 
 
-def _outcomes(settings: Settings, plan: SimulationPlan, workers: int, target: Path | None) -> Iterator[HospitalOutcome]:
-    """Each hospital as it is done; the largest first, so that the last worker is not left alone with it."""
+def _one(
+    settings: Settings, plan: SimulationPlan, hospital: str, target: Path | None, planted: pl.DataFrame
+) -> HospitalOutcome:
+    entry = load_registry(settings.registry_dir).get(hospital)
+    return write_hospital(plan, entry, _store(settings, target), planted)
+
+
+def _outcomes(
+    settings: Settings, plan: SimulationPlan, workers: int, target: Path | None, listener: Listener | None
+) -> Iterator[HospitalOutcome | Planted]:
+    """The planted effects, once every hospital's care is drawn; then each hospital as it is written.
+
+    The largest first, so that the last worker is not left alone with it.
+    """
     weights = hospital_weights(plan)
     largest_first = sorted(range(len(plan.hospitals)), key=lambda i: (-weights[i], i))
     hospitals = [plan.hospitals[i] for i in largest_first]
+
+    def planted_by(facts: dict[str, HospitalFacts]) -> Planted:
+        return plant(plan, [facts[h] for h in plan.hospitals])
+
     if workers <= 1:
+        facts = {}
         for hospital in hospitals:
-            yield _one(settings, plan, hospital, target)
+            facts[hospital] = _facts(settings, plan, hospital)
+            if listener:
+                listener(hospital, 0)
+        planted = planted_by(facts)
+        yield planted
+        for hospital in hospitals:
+            yield _one(settings, plan, hospital, target, planted.by_hospital[hospital])
         return
     # spawn, not fork: polars holds threads; one polars thread each, since the processes share the cores
     with (
         _environment("POLARS_MAX_THREADS", "1"),
         ProcessPoolExecutor(min(workers, len(hospitals)), mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
-        waiting = {pool.submit(_one, settings, plan, hospital, target) for hospital in hospitals}
         try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
+            facts = {}
+            for future in as_completed({pool.submit(_facts, settings, plan, h) for h in hospitals}):
+                drawn = future.result()
+                facts[drawn.hospital] = drawn
+                if listener:
+                    listener(drawn.hospital, 0)
+            planted = planted_by(facts)
+            yield planted
+            for written in as_completed(
+                {pool.submit(_one, settings, plan, h, target, planted.by_hospital[h]): h for h in hospitals}
+            ):
+                yield written.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -16,6 +16,9 @@ from estuaire.registry import Dialect, Hospital
 from estuaire.simulator.clock import is_summer_time
 from estuaire.simulator.local_codes import to_local
 
+# stands for bytes that no text has, until the file is encoded
+DAMAGE = {"stray_quote": "<STRAY-QUOTE>", "invalid_byte": "<INVALID-BYTE>", "nul_byte": "<NUL-BYTE>"}
+INVALID_BYTES = {"utf-8": b"\xff", "utf-8-sig": b"\xff", "cp1252": b"\x81"}  # every byte is a character of latin-9
 GZIP_LEVEL = 1
 GZIP_FORMAT = 31  # zlib's window bits for a gzip header, whose time it leaves at 0
 
@@ -72,7 +75,11 @@ def as_text(
             values = decimal_text(values, dialect.decimal)
         elif column.type == "code":
             values = to_local(
-                values, inverted.get(column.code_system or ""), rng, unmapped=column.code_system == "laboratory_test"
+                values,
+                inverted.get(column.code_system or ""),
+                rng,
+                unmapped=column.code_system == "laboratory_test",
+                alternatives=column.name not in table.key,
             )
         columns.append(values.cast(pl.String).alias(column.name))
     if OPERATION_COLUMN in frame.columns:
@@ -87,8 +94,12 @@ def with_own_headers(frame: pl.DataFrame, hospital: Hospital, table: str) -> pl.
     return frame.rename({c: own[c] for c in frame.columns if c in own})
 
 
-def file_bytes(frame: pl.DataFrame, dialect: Dialect) -> bytes:
-    """The file: header and records, quoted only where needed, encoded and compressed; the same frame gives the same bytes."""
+def file_bytes(frame: pl.DataFrame, dialect: Dialect, *, damaged: bool = False) -> bytes:
+    """The file: header and records, quoted only where needed, encoded and compressed; the same frame gives the same bytes.
+
+    Args:
+        damaged: some records hold marks of ``DAMAGE``, written as the damage that they stand for.
+    """
     buffer = io.BytesIO()
     frame.write_csv(
         buffer,
@@ -102,6 +113,10 @@ def file_bytes(frame: pl.DataFrame, dialect: Dialect) -> bytes:
         data = b"\xef\xbb\xbf" + data
     elif dialect.encoding != "utf-8":
         data = data.decode("utf-8").encode(dialect.encoding)
+    if damaged:
+        bad = INVALID_BYTES.get(dialect.encoding, b"")
+        for mark, there in zip(DAMAGE.values(), (b'"', bad, b"\x00"), strict=True):
+            data = data.replace(mark.encode(), there)
     if dialect.compression == "gzip":
         data = zlib.compress(data, GZIP_LEVEL, GZIP_FORMAT)
     return data

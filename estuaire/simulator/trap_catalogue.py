@@ -2,6 +2,7 @@
 
 A record carries one trap at most, so every count is exact. ``rejected``: the record must not be accepted. ``flagged``:
 it is accepted, with a finding. ``kept``: it must be read like any other. ``superseded``: another record replaces it.
+``unparseable``: its bytes are damaged; it alone is lost, and counted.
 Default rates keep rejected records below 0.1 % and orphans below 0.5 %, so that the gates pass.
 """
 
@@ -59,6 +60,9 @@ CATALOGUE: tuple[Trap, ...] = (
     Trap("administration.label_accents", "administration", "drug_label", "kept", 0.0005),
     Trap("administration.label_quote", "administration", "drug_label", "kept", 0.0002),
     Trap("administration.label_newline", "administration", "drug_label", "kept", 0.0002),
+    Trap("administration.stray_quote", "administration", "drug_label", "unparseable", 0.00005),
+    Trap("administration.invalid_byte", "administration", "drug_label", "unparseable", 0.00005),
+    Trap("administration.nul_byte", "administration", "drug_label", "unparseable", 0.00005),
     Trap("administration.exact_duplicate", "administration", "administration_id", "superseded", 0.0005),
     Trap("stay.bad_datetime", "stay", "admitted_at", "rejected", 0.0002, "stay.admitted_at.type"),
     Trap("stay.missing_required", "stay", "stay_type", "rejected", 0.0002, "stay.stay_type.required"),

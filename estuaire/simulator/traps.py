@@ -12,7 +12,7 @@ from estuaire.registry import Dialect
 from estuaire.simulator.changes import NEW, Mask
 from estuaire.simulator.clock import DAY, HOUR, autumn_days, spring_days
 from estuaire.simulator.plan import Window
-from estuaire.simulator.text import datetime_text
+from estuaire.simulator.text import DAMAGE, INVALID_BYTES, datetime_text
 from estuaire.simulator.trap_catalogue import Trap, traps_of
 
 Positions = npt.NDArray[np.int64]
@@ -58,6 +58,8 @@ def _eligible(trap: Trap, frame: pl.DataFrame, window: Window, dialect: Dialect,
         in_stay_before: Mask = frame["_admitted"].to_numpy() < midnight
         in_stay_before &= np.isin(midnight, find(window.start, window.end))
         return in_stay_before
+    if kind == "invalid_byte":
+        return everything & (dialect.encoding in INVALID_BYTES)
     if kind == "unpadded_ucd":
         if drug_codes is None:
             return ~everything
@@ -135,6 +137,8 @@ def _spoiled(kind: str, values: pl.Series, dialect: Dialect, rng: np.random.Gene
             return pl.Series([f"LOCAL{n:03d}" for n in rng.integers(1, 13, count)])
         case "unpadded_ucd":
             return values.str.strip_chars_start("0")
+        case "stray_quote" | "invalid_byte" | "nul_byte":
+            return DAMAGE[kind] + values
         case "label_separator":
             return values.str.replace(" ", f"{dialect.delimiter} ", literal=True)
         case "label_accents":

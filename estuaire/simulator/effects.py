@@ -1,0 +1,204 @@
+"""Planted effects: what an antibiotic given in the exposure window does to the resistance of the group's index isolates.
+
+The estimand is that of the mart ``exposure_resistance``: one index isolate per person of the whole group (first diagnostic, final E. coli),
+exposed if a dose of the class was given on a local day of [index - 90, index - 1] in any hospital, odds ratio conditional on the strata
+ward (unit type of the specimen: icu or other) x indication (a stay admitted in the window has an infection as diagnosis, or none has).
+Both strata change resistance and go with exposure, so the crude odds ratio is biased as ``expected_crude_odds_ratio`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from estuaire.registry import Hospital
+from estuaire.simulator import catalogue, clinical
+from estuaire.simulator.clock import DAY
+from estuaire.simulator.plan import SimulationPlan
+from estuaire.simulator.randomness import generator
+from estuaire.simulator.world import delivery_of, hospital_care
+
+WINDOW_DAYS = 90
+STRATA = ("ward", "indication")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One planted effect: ATC class given, agent whose resistance it raises, odds ratio within the strata.
+
+    ``baseline``, ``icu`` and ``infection`` are the log odds of resistance without exposure and what each stratum adds.
+    """
+
+    name: str
+    atc: str
+    agent: str
+    odds_ratio: float
+    baseline: float
+    icu: float
+    infection: float
+
+
+EFFECTS = (
+    Effect("fluoroquinolone_ciprofloxacin", "J01MA", "CIP", 2.5, -2.3, 0.6, 0.8),
+    Effect("third_generation_cephalosporin_cefotaxime", "J01DD", "CTX", 3.0, -2.9, 0.8, 0.8),
+)
+
+
+@dataclass(frozen=True)
+class HospitalFacts:
+    """What one hospital adds: first draws that grow the index organism (one row a person), exposed days, infections.
+
+    ``index``: person, collected (local seconds), draw, icu. ``given``: person, effect, day. ``infection``: person, day of admission.
+    """
+
+    hospital: str
+    index: pl.DataFrame
+    given: pl.DataFrame
+    infection: pl.DataFrame
+
+
+def hospital_facts(plan: SimulationPlan, hospital: Hospital) -> HospitalFacts:
+    """Draw the hospital's care as ``world.hospital_tables`` does, and keep what decides the group's index isolates."""
+    of = partial(delivery_of, plan)
+    care = hospital_care(plan, hospital)
+    stay, booked = care.stay, care.stay["_booked"].to_numpy()
+    unit = clinical.units(plan, hospital)
+    specimen = clinical.specimens(plan, hospital.id, stay, unit, booked, of)
+    isolate = clinical.isolates(plan, hospital.id, specimen, of)
+    diagnosis = clinical.diagnoses(plan, hospital.id, stay, booked, of)
+    return HospitalFacts(
+        hospital.id, _index_draws(specimen, isolate), _given(care.administration, stay), _infections(diagnosis, stay)
+    )
+
+
+def _index_draws(specimen: pl.DataFrame, isolate: pl.DataFrame) -> pl.DataFrame:
+    found = isolate.filter((pl.col("organism_code") == catalogue.INDEX_ORGANISM) & (pl.col("status") == "final"))
+    rows = found["_specimen_row"].to_list()
+    return (
+        specimen[rows]
+        .filter(pl.col("purpose") == "diagnostic")
+        .select(
+            pl.col("_person").alias("person"),
+            pl.col("collected_at").alias("collected"),
+            pl.col("_draw").alias("draw"),
+            (pl.col("_unit_type") == "icu").alias("icu"),
+        )
+        .sort("collected", "draw")
+        .unique("person", keep="first", maintain_order=True)
+    )
+
+
+def _given(administration: pl.DataFrame, stay: pl.DataFrame) -> pl.DataFrame:
+    parts = []
+    given = administration.filter(pl.col("status") == "given")
+    for number, effect in enumerate(EFFECTS):
+        own = given.filter(pl.col("drug_code").str.starts_with(effect.atc))
+        parts.append(
+            pl.DataFrame(
+                {
+                    "person": stay["_person"].gather(own["_stay_row"]),
+                    "effect": np.full(len(own), number),
+                    "day": own["given_at"] // DAY,
+                }
+            ).unique(maintain_order=True)
+        )
+    return pl.concat(parts)
+
+
+def _infections(diagnosis: pl.DataFrame, stay: pl.DataFrame) -> pl.DataFrame:
+    rows = diagnosis.filter(pl.col("diagnosis_code").is_in(catalogue.INFECTIONS))["_stay_row"]
+    return pl.DataFrame(
+        {"person": stay["_person"].gather(rows), "day": stay["admitted_at"].gather(rows) // DAY}
+    ).unique(maintain_order=True)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Resistances by hospital (draw, agent, resistant), and what the truth file says of each effect."""
+
+    by_hospital: Mapping[str, pl.DataFrame]
+    truth: list[dict[str, Any]]
+
+
+def _any_in_window(index: pl.DataFrame, events: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """Per index row, whether its person has an event in [day - 90, day - 1]."""
+    hits = (
+        index.select("row", "person", "day")
+        .join(events.rename({"day": "event"}), on="person", how="inner")
+        .filter((pl.col("event") >= pl.col("day") - WINDOW_DAYS) & (pl.col("event") < pl.col("day")))
+    )
+    found = np.zeros(len(index), dtype=np.bool_)
+    found[hits["row"].to_numpy()] = True
+    return found
+
+
+def plant(plan: SimulationPlan, facts: list[HospitalFacts]) -> Planted:
+    """Draw the resistance of each index isolate of the group, in the plan's order of hospitals."""
+    empty = pl.DataFrame(schema={"draw": pl.Int64, "agent": pl.String, "resistant": pl.Boolean})
+    index = (
+        pl.concat([f.index.with_columns(pl.lit(f.hospital).alias("hospital")) for f in facts])
+        .sort("collected", "hospital", "draw")
+        .unique("person", keep="first", maintain_order=True)
+        .sort("person")
+        .with_row_index("row")
+        .with_columns((pl.col("collected") // DAY).alias("day"))
+    )
+    given = pl.concat([f.given for f in facts])
+    infected = _any_in_window(index, pl.concat([f.infection for f in facts]))
+    icu = index["icu"].to_numpy()
+    parts, documents = [], []
+    for number, effect in enumerate(EFFECTS):
+        exposed = _any_in_window(index, given.filter(pl.col("effect") == number))
+        odds = effect.baseline + effect.icu * icu + effect.infection * infected + np.log(effect.odds_ratio) * exposed
+        share = 1 / (1 + np.exp(-odds))
+        resistant = generator(plan.seed, "effect", effect.name).random(len(index)) < share
+        parts.append(
+            index.select("hospital", "draw", pl.lit(effect.agent).alias("agent"), pl.Series("resistant", resistant))
+        )
+        documents.append(_document(effect, exposed, icu, infected, share))
+    whole = pl.concat(parts)
+    by_hospital = {f.hospital: whole.filter(pl.col("hospital") == f.hospital).drop("hospital") for f in facts}
+    return Planted({h: frame if len(frame) else empty for h, frame in by_hospital.items()}, documents)
+
+
+def _document(
+    effect: Effect, exposed: npt.NDArray[np.bool_], icu: npt.NDArray[np.bool_], infected: npt.NDArray[np.bool_],
+    share: npt.NDArray[np.float64],
+) -> dict[str, Any]:  # fmt: skip
+    """What the truth file states of an effect; expected cases are sums of the probabilities that were drawn from."""
+    strata = []
+    for ward, in_icu in (("other", False), ("icu", True)):
+        for indication, has in (("none", False), ("infection", True)):
+            inside = (icu == in_icu) & (infected == has)
+            strata.append(
+                {
+                    "ward": ward,
+                    "indication": indication,
+                    "exposed": int((inside & exposed).sum()),
+                    "unexposed": int((inside & ~exposed).sum()),
+                    "expected_resistant_exposed": round(float(share[inside & exposed].sum()), 3),
+                    "expected_resistant_unexposed": round(float(share[inside & ~exposed].sum()), 3),
+                }
+            )
+    a, c = float(share[exposed].sum()), float(share[~exposed].sum())
+    b, d = float(exposed.sum()) - a, float((~exposed).sum()) - c
+    return {
+        "name": effect.name,
+        "estimand": "odds ratio of resistance (R against S and I), exposed against unexposed, conditional on the strata",
+        "index": "first diagnostic final or corrected E. coli isolate of each person of the group",
+        "organism": catalogue.INDEX_ORGANISM,
+        "agent": effect.agent,
+        "exposure": f"a dose of {effect.atc} given on a local day of [index - {WINDOW_DAYS}, index - 1], in any hospital",
+        "strata_by": list(STRATA),
+        "planted_odds_ratio": effect.odds_ratio,
+        "expected_crude_odds_ratio": round(a * d / (b * c), 4) if b * c else None,
+        "index_isolates": len(exposed),
+        "exposed": int(exposed.sum()),
+        "strata": strata,
+    }
