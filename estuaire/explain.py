@@ -228,7 +228,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     snapshots = sorted({s["snapshot_id"] for s in stages if s["snapshot_id"] is not None and s["state"] == "committed"})
     return Explanation(
         subject.name, state, message, arrived, tables, stages, gates, rules, stopped, snapshots, releases,
-        _next(subject.name, state, arrived, rows),
+        _next(arrived, rows, stages),
     )  # fmt: skip
 
 
@@ -283,7 +283,13 @@ def _stops_of_runs(rows: list[Row], stages: list[Row]) -> list[Stop]:
     return found
 
 
-def _next(name: str, state: str, arrived: list[Row], rows: list[Row]) -> list[Step]:
+def _only_refusals(run: Row, arrived: list[Row], stages: list[Row]) -> bool:
+    """Whether a failed ingest run failed only because every delivery was refused: no stage of it failed."""
+    sound = all(s["state"] == "committed" for s in stages if s["run_id"] == run["run_id"])
+    return sound and run["dag_id"] == INGEST and any(r["error_code"] for r in arrived)
+
+
+def _next(arrived: list[Row], rows: list[Row], stages: list[Row]) -> list[Step]:
     steps: list[Step] = []
     if any(r["state"] == "running" for r in _latest(rows)):
         steps.append(Step("follow", "estuaire run"))
@@ -292,9 +298,12 @@ def _next(name: str, state: str, arrived: list[Row], rows: list[Row]) -> list[St
         kind = "renew" if row["state"] == "landed" else "correct" if row["error_code"] in NEEDS_HOSPITAL else "retry"
         command = f"estuaire retry {place}" if kind == "retry" else "estuaire run"
         steps.append(Step(kind, command, place, row["remedy"] or ""))
-    if any(r["state"] == "failed" for r in _latest(rows)):
-        run = next(r for r in reversed(rows) if r["state"] == "failed")["run_id"]
-        steps += [Step("logs", f"estuaire logs {run}", run), Step("rerun", f"estuaire retry {run}", run)]
+    failed = [r for r in _latest(rows) if r["state"] == "failed"]
+    if failed:
+        run = failed[-1]["run_id"]
+        steps.append(Step("logs", f"estuaire logs {run}", run))
+        if not _only_refusals(failed[-1], arrived, stages):
+            steps.append(Step("rerun", f"estuaire retry {run}", run))
     if any(r["state"] == "received" for r in arrived) and not steps:
         steps.append(Step("land", "estuaire run"))
     if not steps:
@@ -328,14 +337,14 @@ def retry(settings: Settings, store: ObjectStore, name: str | None) -> Retry:
         settings, "select * from control.run where run_id = any(%s) order by started_at", (list(subject.runs),)
     )
     failed = [r for r in _latest(rows) if r["state"] in ("failed", "running")]
-    places = subject.deliveries or tuple(
-        (r["hospital_id"], r["delivery_id"])
-        for r in ledger.fetch(
-            settings,
-            "select hospital_id, delivery_id from control.delivery where run_id = any(%s) and error_code is not null",
-            (list(subject.runs),),
-        )
+    refused = ledger.fetch(
+        settings,
+        "select * from control.delivery where run_id = any(%s) and error_code is not null",
+        (list(subject.runs),),
     )
+    places = subject.deliveries or tuple((r["hospital_id"], r["delivery_id"]) for r in refused)
+    stages = ledger.fetch(settings, "select * from control.stage_run where run_id = any(%s)", (list(subject.runs),))
+    failed = [r for r in failed if not _only_refusals(r, refused, stages)]
     back, why_not = _put_back(settings, store, places)
     if failed and failed[0]["dag_id"] in DAGS and failed[0]["dag_id"] != INGEST:
         # an ingest run goes through the whole chain; deliveries put back ask for one

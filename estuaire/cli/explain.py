@@ -30,7 +30,7 @@ _WORDS = {
     "ended": ("Where it ended", "Où cela a abouti"),
     "next": ("What to do next", "Que faire ensuite"),
     "hospital_id": ("hospital", "hôpital"), "delivery_id": ("delivery", "livraison"), "kind": ("kind", "nature"),
-    "period": ("period", "période"), "table": ("table", "table"), "table_name": ("table", "table"),
+    "period": ("period", "période"), "how_many": ("tables", "tables"), "table": ("table", "table"), "table_name": ("table", "table"),
     "files": ("files", "fichiers"), "rows": ("rows", "lignes"), "state": ("state", "état"), "error_code": ("error", "erreur"),
     "stage": ("stage", "étape"), "rows_in": ("in", "entrée"), "rows_out": ("out", "sorties"),
     "quarantined": ("quarantined", "quarantaine"), "superseded": ("superseded", "remplacées"),
@@ -38,17 +38,20 @@ _WORDS = {
     "peak_mib": ("peak MiB", "pic Mio"), "verdict": ("verdict", "verdict"), "reasons": ("reasons", "raisons"),
     "rule_id": ("rule", "règle"), "action": ("action", "action"), "rate": ("rate", "taux"),
     "threshold": ("threshold", "seuil"), "rows_failed": ("broken by", "enfreinte par"),
-    "rows_checked": ("of records", "sur lignes"), "run_id": ("run", "exécution"), "deliveries": ("deliveries", "livraisons"),
+    "rows_checked": ("of records", "sur lignes"), "started_at": ("started", "début"),
     "snapshot": ("lake snapshot", "instantané du lac"), "release": ("release of the marts", "version des marts"),
     "none": ("none", "aucun"), "file": ("file", "fichier"), "remedy": ("remedy", "remède"),
     "follow": ("it is under way; this follows it", "c'est en cours ; ceci le suit"),
     "land": ("received, not landed yet; this lands it", "reçue, pas encore intégrée ; ceci l'intègre"),
-    "correct": ("ask the hospital to correct {about}, then", "demander à l'hôpital de corriger {about}, puis"),
+    "correct": ("the hospital corrects {about}", "l'hôpital corrige {about}"),
     "renew": (
-        "{about} stays as it was landed; the correction comes as a new delivery, then",
-        "{about} reste telle qu'intégrée ; la correction arrive comme nouvelle livraison, puis",
+        "{about} stays as it was landed; the correction comes as a new delivery",
+        "{about} reste telle qu'intégrée ; la correction arrive comme nouvelle livraison",
     ),
-    "retry": ("mend the cause (or a rule, the registry) of {about}, then", "corriger la cause (ou une règle, le registre) de {about}, puis"),
+    "retry": (
+        "mend the cause of {about} here (registry, rules) and retry; corrected by the hospital it needs no retry",
+        "corriger ici la cause de {about} (registre, règles) et relancer ; corrigée par l'hôpital, rien à relancer",
+    ),
     "logs": ("read the failed task's log", "lire le journal de la tâche en échec"),
     "rerun": ("make what failed run again", "relancer ce qui a échoué"),
     "query": ("look at the marts", "regarder les marts"),
@@ -101,16 +104,18 @@ def _print(found: Explanation, *, french: bool) -> None:
     out.print(
         f"{found.name}: {found.state}{' - ' + found.message if found.message else ''}", style="bold", markup=False
     )
-    arrived = [{**r, "period": _period(r), "tables": None, "table": r["tables"]} for r in found.arrived]
-    for row in arrived:
-        row["deliveries"] = f"{row['hospital_id']}/{row['delivery_id']}"
-    table("arrived", arrived, "deliveries", "kind", "period", "table", "rows", "state", "error_code")
+    arrived = [{**r, "period": _period(r), "how_many": r["tables"]} for r in found.arrived]
+    table("arrived", arrived, "hospital_id", "delivery_id", "kind", "period", "how_many", "rows", "state", "error_code")
     table("tables", found.tables, "hospital_id", "delivery_id", "table", "files", "rows")
     for row in found.stages:
         row["peak_mib"] = (row["peak_memory_bytes"] or 0) // 2**20 or None
     counts = ("rows_in", "rows_out", "quarantined", "superseded", "unparseable")
-    table("stages", found.stages, "stage", "state", *counts, "seconds", "cpu_seconds", "peak_mib", "run_id")
-    table("gates", found.gates, "hospital_id", "delivery_id", "stage", "verdict", "reasons")
+    table("stages", found.stages, "stage", "state", *counts, "seconds", "cpu_seconds", "peak_mib", "started_at")
+    gates = [
+        {**r, "reasons": r["reasons"].partition("]")[0].lstrip("[")} if "[E_" in r["reasons"] else r
+        for r in found.gates
+    ]
+    table("gates", gates, "hospital_id", "delivery_id", "stage", "verdict", "reasons")
     rules = [{**r, "rate": _percent(r["rate"]), "threshold": _percent(r["threshold"])} for r in found.rules]
     table("rules", rules, "table_name", "rule_id", "action", "rows_failed", "rows_checked", "rate", "threshold")
     if found.stopped:
@@ -126,8 +131,10 @@ def _print(found: Explanation, *, french: bool) -> None:
     out.print(f"  {word('release')}: {releases or word('none')}")
     heading("next")
     for step in found.next:
-        text = word(step.kind).format(about=step.about) + (f" ({step.detail})" if step.detail else "")
-        out.print(f"  {text}:\n    {step.command}", markup=False)
+        out.print(f"  {word(step.kind).format(about=step.about)}", markup=False)
+        if step.detail:
+            out.print(f"    {word('remedy')}: {step.detail}", markup=False)
+        out.print(f"    {step.command}", markup=False)
 
 
 def _period(row: Mapping[str, Any]) -> str | None:
