@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -155,7 +156,13 @@ def _outcomes(settings: Settings, plan: SimulationPlan, workers: int, target: Pa
     # spawn, not fork: polars holds threads; one polars thread each, since the processes share the cores
     with (
         _environment("POLARS_MAX_THREADS", "1"),
-        ProcessPoolExecutor(min(workers, len(hospitals)), mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            min(workers, len(hospitals)),
+            mp_context=multiprocessing.get_context("spawn"),
+            # Ctrl-C ends the workers at once, without a traceback each: a delivery without its manifest is written again
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_DFL),
+        ) as pool,
     ):
         waiting = {pool.submit(_one, settings, plan, hospital, target) for hospital in hospitals}
         try:
