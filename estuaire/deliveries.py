@@ -54,6 +54,12 @@ def _fingerprint(objects: list[ObjectInfo]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def fingerprint_of(store: ObjectStore, hospital: str, delivery: str) -> str | None:
+    """What tells whether a delivery's folder changed since a scan; None where it is gone."""
+    objects = list(store.list(f"{PREFIX}{hospital}/{delivery}/"))
+    return _fingerprint(objects) if objects else None
+
+
 def _folders(store: ObjectStore) -> dict[tuple[str, str], list[ObjectInfo]]:
     """Objects of landing/ by (hospital, delivery) folder."""
     folders: dict[tuple[str, str], list[ObjectInfo]] = {}

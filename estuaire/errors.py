@@ -15,6 +15,7 @@ class EstuaireError(Exception):
 
     code = "E_ESTUAIRE"
     retryable = False
+    exit_code = 1  # of the command that ends with it
 
     def __init__(
         self,
@@ -212,3 +213,22 @@ class RunFailed(EstuaireError):
     """A pipeline run ended in failure."""
 
     code = "E_RUN"
+
+
+class FollowingStopped(EstuaireError):
+    """Ctrl-C: the display has stopped; a chain that was started goes on in Airflow."""
+
+    code = "E_INTERRUPTED"
+    exit_code = 130
+
+
+class UnknownName(EstuaireError):
+    """No run and no delivery has this name."""
+
+    code = "E_UNKNOWN_NAME"
+
+
+class NothingToRetry(EstuaireError):
+    """Nothing of a run or delivery failed, or what failed cannot pass as it stands."""
+
+    code = "E_NOTHING_TO_RETRY"

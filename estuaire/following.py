@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from estuaire import ledger
-from estuaire.errors import RunFailed
-from estuaire.orchestration.naming import CONSOLIDATE, DAGS, INGEST, PUBLISH, ledger_run_id
+from estuaire.errors import FollowingStopped, RunFailed
+from estuaire.orchestration.naming import DAGS, INGEST, ROOT_RUN, ledger_run_id
 from estuaire.settings import Settings
 from estuaire.stack.airflow_client import AirflowClient
 
@@ -124,7 +125,7 @@ def _wait(
             tasks = client.task_instances(dag_id, failed[0]["dag_run_id"])
             names = ", ".join(t["task_id"] for t in tasks if t["state"] == "failed") or "no task"
             raise RunFailed(
-                f"{dag_id} failed in task {names}", remedy="read the task's log in Airflow's page, then run again"
+                f"{dag_id} failed in task {names}", remedy="read the task's log (`estuaire logs`), then run again"
             )
         if not runs and time.monotonic() - asked > _HANDOVER_SECONDS:
             raise RunFailed(f"{dag_id} was not started by Airflow", remedy="see `estuaire logs scheduler`")
@@ -134,39 +135,102 @@ def _wait(
         time.sleep(_POLL_SECONDS)
 
 
-def follow(settings: Settings, report: Report) -> Followed:
-    """Trigger the ingest DAG and follow the chain to the published marts.
+@dataclass(frozen=True)
+class _Chain:
+    """A chain to follow: from which DAG on, the ledger's id of its first run, and since when."""
+
+    dag_id: str
+    run_id: str
+    since: datetime
+
+
+def under_way(settings: Settings, client: AirflowClient) -> _Chain | None:
+    """The chain that runs now, from its most upstream DAG on, or None. A chain between two of its DAGs runs, too."""
+    live = [run for state in ("running", "queued") for run in client.dag_runs(state=state)]
+    for dag_id in DAGS:
+        runs = [run for run in live if run["dag_id"] == dag_id]
+        if runs:
+            newest = max(runs, key=lambda run: str(run["run_after"]))
+            own = ledger_run_id(dag_id, newest["dag_run_id"])
+            parents = ledger.fetch(settings, "select parent_run_id from control.run where run_id = %s", (own,))
+            parent = parents[0]["parent_run_id"] if parents else None
+            return _Chain(dag_id, parent or own, datetime.fromisoformat(newest["run_after"]))
+    for dag_id, following in itertools.pairwise(DAGS):
+        rows = ledger.fetch(
+            settings,
+            "select coalesce(r.parent_run_id, r.run_id) as run_id, r.started_at from control.run r "
+            "where r.dag_id = %s and r.state = 'success' and r.ended_at > clock_timestamp() - interval '30 seconds' "
+            "and not exists (select 1 from control.run n where n.dag_id = %s and n.started_at >= r.ended_at) "
+            "order by r.started_at desc limit 1",
+            (dag_id, following),
+        )
+        if rows:
+            return _Chain(dag_id, rows[0]["run_id"], rows[0]["started_at"])
+    return None
+
+
+def _start(client: AirflowClient, dag_id: str, root: str | None) -> _Chain:
+    began = datetime.now(UTC)
+    run_id = f"run-{began:%Y%m%dT%H%M%S}-{began.microsecond // 1000:03d}"
+    client.trigger(dag_id, {ROOT_RUN: root} if root else None, run_id)
+    return _Chain(dag_id, root or ledger_run_id(dag_id, run_id), began)
+
+
+def _to_the_end(settings: Settings, client: AirflowClient, chain: _Chain, report: Report) -> list[dict[str, Any]]:
+    """The ledger's rows of the chain's runs, each once it has ended."""
+    told: set[tuple[str, str, int]] = set()
+    ended: list[dict[str, Any]] = []
+    since = chain.since
+    for dag_id in DAGS[DAGS.index(chain.dag_id) :]:
+        ended.append(_wait(settings, client, dag_id, since, chain.since, told, report))
+        since = ended[-1]["started_at"]
+        if ended[-1]["state"] != "success":
+            break
+    _told(settings, told, chain.since, report)
+    return ended
+
+
+def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str | None = None) -> Followed:
+    """Follow the chain that runs already, or trigger ``start`` and follow from there to the published marts.
+
+    Args:
+        root: the ledger run that a retried consolidate or publish belongs to.
 
     Raises:
         RunFailed: one of the runs failed; the sentence is the failing stage's own.
+        FollowingStopped: Ctrl-C; a chain that was started goes on.
     """
     started = time.monotonic()
-    told: set[tuple[str, str, int]] = set()
-    with AirflowClient(settings) as client:
-        wait_for_dags(client, report)
-        began = datetime.now(UTC)
-        run_id = f"run-{began:%Y%m%dT%H%M%S}-{began.microsecond // 1000:03d}"
-        client.trigger(INGEST, run_id=run_id)
-        own = ledger_run_id(INGEST, run_id)
-        report(f"run {own} started")
-        ingest = _wait(settings, client, INGEST, began, began, told, report)
-        blocked = [
-            str(r["error"])
-            for r in ledger.fetch(
-                settings, "select error from control.delivery where error_code is not null and run_id = %s", (own,)
-            )
-        ]
-        last = ingest
-        if ingest["state"] == "success":
-            for dag_id in (CONSOLIDATE, PUBLISH):
-                last = _wait(settings, client, dag_id, last["started_at"], began, told, report)
-                if last["state"] == "failed":
-                    break
-        _told(settings, told, began, report)
+    chain: _Chain | None = None
+    try:
+        with AirflowClient(settings) as client:
+            wait_for_dags(client, report)
+            chain = under_way(settings, client)
+            if chain:
+                report(f"run {chain.run_id} is under way: following it, no second one is started")
+            else:
+                chain = _start(client, start, root)
+                report(f"run {chain.run_id} started")
+            ended = _to_the_end(settings, client, chain, report)
+    except KeyboardInterrupt:
+        if chain is None:
+            raise FollowingStopped("stopped before a run began", remedy="`estuaire run` starts one") from None
+        raise FollowingStopped(
+            f"only the display has stopped: run {chain.run_id} goes on in Airflow",
+            remedy=f"`estuaire run` attaches to it again, `estuaire explain {chain.run_id}` shows where it stands",
+        ) from None
+    blocked = [
+        str(r["error"])
+        for r in ledger.fetch(
+            settings, "select error from control.delivery where error_code is not null and run_id = %s", (chain.run_id,)
+        )
+    ]
+    first, last = ended[0], ended[-1]
     if last["state"] == "failed":
         raise RunFailed(
             f"run {last['run_id']}: {last['message']}",
-            remedy="`estuaire runs` shows each stage; mend the cause and `estuaire run` again",
+            remedy=f"`estuaire explain {chain.run_id}` shows each stage; mend the cause, then "
+            f"`estuaire retry {chain.run_id}`",
         )
-    message = ingest["message"] if last is ingest else f"{ingest['message']}; {last['message']}"
-    return Followed(own, ingest["state"], message, blocked, time.monotonic() - started)
+    messages = [row["message"] for row in ([first] if last is first else [first, last]) if row["message"]]
+    return Followed(chain.run_id, first["state"], "; ".join(messages), blocked, time.monotonic() - started)

@@ -37,7 +37,7 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point. An EstuaireError is one readable line and exit code 1; ESTUAIRE_DEBUG=1 shows the traceback."""
+    """Entry point. An EstuaireError is one readable line and its exit code; ESTUAIRE_DEBUG=1 shows the traceback."""
     try:
         build()()
     except EstuaireError as error:
@@ -47,4 +47,4 @@ def main() -> None:
         from rich.text import Text
 
         Console(stderr=True, soft_wrap=True).print(Text(error.sentence(), style="red"))
-        sys.exit(1)
+        sys.exit(error.exit_code)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from estuaire.following import Followed
 
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -84,6 +87,13 @@ def run(as_json: Json = False) -> None:
     if as_json:
         _print_json(asdict(result))
         return
+    show_followed(result)
+
+
+def show_followed(result: Followed) -> None:
+    """Print what was blocked, and how the chain ended."""
+    from rich.console import Console
+
     out = Console(soft_wrap=True)
     for sentence in result.blocked:
         out.print(f"BLOCKED {sentence}", style="red", markup=False)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from estuaire.cli.progress import Progress
+    from estuaire.simulator import SimulationPlan
 
 FULL_PATIENTS = 50_000
 FIRST_QUERY = (
@@ -31,25 +35,29 @@ def demo(
 
     from estuaire.cli import stack
     from estuaire.cli.progress import Progress
-    from estuaire.cli.simulate import telling
+    from estuaire.errors import FollowingStopped
     from estuaire.following import follow
     from estuaire.query import run_query
     from estuaire.registry import load_registry
     from estuaire.settings import settings
-    from estuaire.simulator import SimulationPlan, simulate
+    from estuaire.simulator import SimulationPlan
 
     began = time.monotonic()
     patients = FULL_PATIENTS if full else patients
-    stack.up()
     console = Console(stderr=True)
-    fictional = [h.id for h in load_registry(settings().registry_dir).hospitals.values() if h.fictional]
-    with Progress(console, "simulating the hospitals' deliveries") as progress:
+    try:
+        stack.up()
+        fictional = [h.id for h in load_registry(settings().registry_dir).hospitals.values() if h.fictional]
         plan = SimulationPlan(
             hospitals=tuple(fictional[:hospitals]), patients=patients, deliveries=deliveries, seed=seed
         )
-        summary = simulate(settings(), plan, workers=2, listener=telling(progress, len(plan.hospitals)))
-        progress(f"{len(summary.deliveries)} deliveries of {len(plan.hospitals)} hospitals, {summary.rows:,} records")
-        result = follow(settings(), progress)
+        with Progress(console, "simulating the hospitals' deliveries") as progress:
+            _simulated(plan, progress)
+            result = follow(settings(), progress)
+    except KeyboardInterrupt:
+        raise FollowingStopped(
+            "the demo has stopped before its run began", remedy="`estuaire demo` again goes on from what is done"
+        ) from None
     for sentence in result.blocked:
         typer.echo(f"BLOCKED {sentence}")
     typer.echo(f"{result.message}. The whole demo took {time.monotonic() - began:.0f} s.\n")
@@ -63,11 +71,26 @@ def demo(
 What to open and what to try:
   Airflow     http://127.0.0.1:{settings().airflow_port}   user admin, password in {settings().secrets_path}/airflow_admin
   runs        .venv/bin/estuaire runs
+  explain     .venv/bin/estuaire explain
   accounting  .venv/bin/estuaire accounting
   query       .venv/bin/estuaire query "select * from antibiotic_days_of_therapy"
   releases    .venv/bin/estuaire releases
   stop        make down"""
     )
+
+
+def _simulated(plan: SimulationPlan, progress: Progress) -> None:
+    """Write the plan's deliveries, or say that an earlier demo wrote them all."""
+    from estuaire.cli.simulate import telling
+    from estuaire.settings import settings
+    from estuaire.simulator import already_written, simulate
+
+    there = already_written(settings(), plan)
+    if there is not None:
+        progress(f"the deliveries of {len(plan.hospitals)} hospitals are there already: {there:,} records")
+        return
+    summary = simulate(settings(), plan, workers=2, listener=telling(progress, len(plan.hospitals)))
+    progress(f"{len(summary.deliveries)} deliveries of {len(plan.hospitals)} hospitals, {summary.rows:,} records")
 
 
 def clean() -> None:

@@ -77,24 +77,41 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
 
 
 def logs(
-    name: Annotated[str, typer.Argument(help="postgres, api-server, scheduler, dag-processor or triggerer.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A part (postgres, api-server, scheduler, dag-processor, triggerer), a run or a delivery; "
+            "default: the failed tasks of the last run."
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Of a run: land, consolidate, load, publish or another task.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Of a part: go on until interrupted.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 50,
 ) -> None:
-    """Show the log of one part."""
+    """Show the log of one part of the stack, or of the failed tasks of a run."""
     import time
 
-    from estuaire.errors import SetupError
+    from estuaire.errors import DatabaseUnavailable, SetupError, UnknownName
     from estuaire.settings import settings
     from estuaire.stack import processes
 
     folder = settings().logs
     known = sorted(path.stem for path in folder.glob("*.log"))
     if name not in known:
-        raise SetupError(
-            f"there is no log named '{name}'",
-            remedy=f"choose one of: {', '.join(known)}" if known else "run `estuaire up` first",
-        )
+        from estuaire.cli.explain import run_logs
+
+        try:
+            return run_logs(name, stage, lines)
+        except (UnknownName, DatabaseUnavailable) as error:
+            if name is None or stage is not None:
+                raise
+            raise SetupError(
+                f"there is no log named '{name}'; {error.what}",
+                remedy=f"choose one of: {', '.join(known)}; or {error.remedy}" if known else "run `estuaire up` first",
+            ) from error
+    assert name is not None  # noqa: S101 - it is one of the known
     path = processes.log_file(settings(), name)
     with path.open(encoding="utf-8", errors="replace") as file:
         file.seek(0, 2)

@@ -32,14 +32,14 @@ def spark_conf(settings: Settings) -> dict[str, str]:
 
 
 def triggering_root(context: Any) -> str | None:
-    """The ledger run that began the chain of asset events that started this run, or None for a run started by hand."""
+    """The ledger run that began this run's chain: by its asset events, or as `estuaire retry` names it; None if by hand."""
     roots = [
         (event.timestamp, event.extra[ROOT_RUN])
         for events in (context.get("triggering_asset_events") or {}).values()
         for event in events
         if ROOT_RUN in (event.extra or {})
     ]
-    return max(roots)[1] if roots else None
+    return max(roots)[1] if roots else (context["dag_run"].conf or {}).get(ROOT_RUN)
 
 
 class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not typed for us

@@ -6,6 +6,6 @@ delivery tells, ``traps`` plants faults, ``text`` renders a dialect, ``delivery`
 """
 
 from estuaire.simulator.plan import SimulationPlan
-from estuaire.simulator.run import SimulationSummary, simulate
+from estuaire.simulator.run import SimulationSummary, already_written, simulate
 
-__all__ = ["SimulationPlan", "SimulationSummary", "simulate"]
+__all__ = ["SimulationPlan", "SimulationSummary", "already_written", "simulate"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,10 +17,11 @@ from typing import Any
 import polars as pl
 
 from estuaire.errors import SetupError
+from estuaire.manifest import NAME
 from estuaire.objectstore import DirectoryStore, ObjectStore, open_store
 from estuaire.registry import load_registry
 from estuaire.settings import Settings
-from estuaire.simulator.delivery import HospitalOutcome, write_hospital
+from estuaire.simulator.delivery import LANDING, HospitalOutcome, write_hospital
 from estuaire.simulator.effects import HospitalFacts, Planted, hospital_facts, plant
 from estuaire.simulator.plan import SimulationPlan
 from estuaire.simulator.population import hospital_weights
@@ -103,20 +105,40 @@ def simulate(
     return SimulationSummary(deliveries, path, time.monotonic() - began)
 
 
+def already_written(settings: Settings, plan: SimulationPlan) -> int | None:
+    """Records of the plan's deliveries where an earlier simulation of it wrote them all; None where it did not finish.
+
+    The truth is written last; it names seed, size and deliveries, not the rates of traps and faults.
+    """
+    try:
+        truth = json.loads((settings.root / "simulation" / "truth.json").read_text(encoding="utf-8"))
+        same = truth["version"] == TRUTH_VERSION and truth["plan"] == _plan_document(plan)
+        rows = sum(d["rows"] for h in truth["hospitals"].values() for d in h.values())
+    except (OSError, ValueError, KeyError):
+        return None
+    store = open_store(settings)
+    keys = [f"{LANDING}/{h}/{w.delivery_id}/{NAME}" for h in plan.hospitals for w in plan.sendings(h)]
+    return int(rows) if same and all(store.stat(key) is not None for key in keys) else None
+
+
+def _plan_document(plan: SimulationPlan) -> dict[str, Any]:
+    return {
+        "seed": plan.seed,
+        "hospitals": list(plan.hospitals),
+        "patients": plan.patients,
+        "start": plan.start.isoformat(),
+        "end": plan.end.isoformat(),
+        "deliveries": [w.delivery_id for w in plan.written_windows],
+    }
+
+
 def truth_document(
     plan: SimulationPlan, outcomes: list[HospitalOutcome], planted: Planted | None = None
 ) -> dict[str, Any]:
     """The truth of all hospitals; see ``truth`` for its parts."""
     return {
         "version": TRUTH_VERSION,
-        "plan": {
-            "seed": plan.seed,
-            "hospitals": list(plan.hospitals),
-            "patients": plan.patients,
-            "start": plan.start.isoformat(),
-            "end": plan.end.isoformat(),
-            "deliveries": [w.delivery_id for w in plan.written_windows],
-        },
+        "plan": _plan_document(plan),
         "hospitals": {o.hospital: {d.delivery: as_document(d) for d in o.deliveries} for o in outcomes},
         "people_after": {
             str(w.sequence): linked_people([o.people_after[i] for o in outcomes])
@@ -169,7 +191,13 @@ def _outcomes(
     # spawn, not fork: polars holds threads; one polars thread each, since the processes share the cores
     with (
         _environment("POLARS_MAX_THREADS", "1"),
-        ProcessPoolExecutor(min(workers, len(hospitals)), mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            min(workers, len(hospitals)),
+            mp_context=multiprocessing.get_context("spawn"),
+            # Ctrl-C ends the workers at once, without a traceback each: a delivery without its manifest is written again
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_DFL),
+        ) as pool,
     ):
         try:
             facts = {}

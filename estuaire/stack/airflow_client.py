@@ -97,7 +97,7 @@ class AirflowClient:
             f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}",
             params={"map_index": map_index, "full_content": True},
         )
-        return "\n".join(_line(event) for event in body.get("content", []))
+        return "\n".join(log_line(event) for event in body.get("content", []))
 
     # ---------------------------------------------------------------- HTTP
     def _pages(self, path: str, key: str, params: Json) -> list[Json]:
@@ -152,7 +152,8 @@ def _detail(answer: httpx2.Response) -> str:
         return answer.text[:300]
 
 
-def _line(event: object) -> str:
+def log_line(event: object) -> str:
+    """An event of a task's log as one line; a traceback follows."""
     if not isinstance(event, dict):
         return str(event)
     parts = [str(event[key]) for key in ("timestamp", "level", "event") if event.get(key)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from simulated_world import World, write
 
 from estuaire.errors import DeliveryChanged, SetupError, UnknownHospital
+from estuaire.settings import Settings
+from estuaire.simulator import SimulationPlan, already_written, simulate
 
 
 def test_two_workers_write_the_bytes_of_one(world: World, tmp_path: Path) -> None:
@@ -68,3 +71,14 @@ def test_a_hospital_that_the_registry_does_not_hold_is_refused(tmp_path: Path) -
 def test_a_plan_that_cannot_be_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(SetupError):
         write(tmp_path, **wrong)
+
+
+def test_a_simulation_that_finished_is_recognised_and_not_made_again(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, home=tmp_path)
+    plan = SimulationPlan(hospitals=("h01",), patients=20, administrations_per_patient=5)
+    assert already_written(settings, plan) is None
+    written = simulate(settings, plan)
+    assert already_written(settings, plan) == written.rows
+    assert already_written(settings, replace(plan, seed=2)) is None
+    (settings.store_path / "landing" / "h01" / written.deliveries[-1].delivery / "manifest.json").unlink()
+    assert already_written(settings, plan) is None

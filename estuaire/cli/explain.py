@@ -1,0 +1,207 @@
+"""`estuaire explain | retry`, and the part of `estuaire logs` that shows a run's tasks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from estuaire.explain import Explanation
+
+Name = Annotated[
+    str | None, typer.Argument(help="A run's id, hospital/delivery or a delivery's id; default: last run.")
+]
+
+# (English, French) of headings, columns and next steps
+_WORDS = {
+    "arrived": ("What arrived", "Ce qui est arrivé"),
+    "tables": ("Tables of the delivery, as its manifest declares them", "Tables de la livraison, d'après son manifeste"),
+    "stages": (
+        "What each stage did: rows in = out + quarantined + superseded + unparseable",
+        "Ce qu'a fait chaque étape : lignes en entrée = sorties + quarantaine + remplacées + illisibles",
+    ),
+    "gates": ("What the gates decided", "Décisions des contrôles"),
+    "rules": ("Rules that records broke", "Règles enfreintes"),
+    "stopped": ("Why it stopped", "Pourquoi cela s'est arrêté"),
+    "ended": ("Where it ended", "Où cela a abouti"),
+    "next": ("What to do next", "Que faire ensuite"),
+    "hospital_id": ("hospital", "hôpital"), "delivery_id": ("delivery", "livraison"), "kind": ("kind", "nature"),
+    "period": ("period", "période"), "how_many": ("tables", "tables"), "table": ("table", "table"), "table_name": ("table", "table"),
+    "files": ("files", "fichiers"), "rows": ("rows", "lignes"), "state": ("state", "état"), "error_code": ("error", "erreur"),
+    "stage": ("stage", "étape"), "rows_in": ("in", "entrée"), "rows_out": ("out", "sorties"),
+    "quarantined": ("quarantined", "quarantaine"), "superseded": ("superseded", "remplacées"),
+    "unparseable": ("unparseable", "illisibles"), "seconds": ("seconds", "secondes"), "cpu_seconds": ("CPU s", "s CPU"),
+    "peak_mib": ("peak MiB", "pic Mio"), "verdict": ("verdict", "verdict"), "reasons": ("reasons", "raisons"),
+    "rule_id": ("rule", "règle"), "action": ("action", "action"), "rate": ("rate", "taux"),
+    "threshold": ("threshold", "seuil"), "rows_failed": ("broken by", "enfreinte par"),
+    "rows_checked": ("of records", "sur lignes"), "started_at": ("started", "début"),
+    "snapshot": ("lake snapshot", "instantané du lac"), "release": ("release of the marts", "version des marts"),
+    "none": ("none", "aucun"), "file": ("file", "fichier"), "remedy": ("remedy", "remède"),
+    "follow": ("it is under way; this follows it", "c'est en cours ; ceci le suit"),
+    "land": ("received, not landed yet; this lands it", "reçue, pas encore intégrée ; ceci l'intègre"),
+    "correct": ("the hospital corrects {about}", "l'hôpital corrige {about}"),
+    "renew": (
+        "{about} stays as it was landed; the correction comes as a new delivery",
+        "{about} reste telle qu'intégrée ; la correction arrive comme nouvelle livraison",
+    ),
+    "retry": (
+        "mend the cause of {about} here (registry, rules) and retry; corrected by the hospital it needs no retry",
+        "corriger ici la cause de {about} (registre, règles) et relancer ; corrigée par l'hôpital, rien à relancer",
+    ),
+    "logs": ("read the failed task's log", "lire le journal de la tâche en échec"),
+    "rerun": ("make what failed run again", "relancer ce qui a échoué"),
+    "query": ("look at the marts", "regarder les marts"),
+}  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(explain)
+    app.command()(retry)
+
+
+def explain(
+    name: Name = None,
+    lang: Annotated[str | None, typer.Option(help="en or fr; default: the settings' language.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """What arrived, what each stage did, why it stopped, and what to do next."""
+    from dataclasses import asdict
+
+    from estuaire import explain as explaining
+    from estuaire.settings import settings
+
+    found = explaining.explain(settings(), name)
+    if as_json:
+        for row in found.arrived:
+            del row["manifest"]
+        typer.echo(json.dumps(asdict(found), default=str, ensure_ascii=False, indent=1))
+        return
+    _print(found, french=(lang or settings().language) == "fr")
+
+
+def _print(found: Explanation, *, french: bool) -> None:
+    from rich.console import Console
+
+    from estuaire.cli.tables import show
+
+    out = Console(soft_wrap=True, highlight=False)
+
+    def word(key: str) -> str:
+        return _WORDS[key][french]
+
+    def table(title: str, rows: list[dict[str, Any]], *keys: str) -> None:
+        used = [k for k in keys if any(row.get(k) is not None for row in rows)]
+        if rows:
+            show(rows, {k: word(k) for k in used}, title=word(title))
+
+    def heading(key: str) -> None:
+        out.print(word(key), style="bold")
+
+    out.print(
+        f"{found.name}: {found.state}{' - ' + found.message if found.message else ''}", style="bold", markup=False
+    )
+    arrived = [{**r, "period": _period(r), "how_many": r["tables"]} for r in found.arrived]
+    table("arrived", arrived, "hospital_id", "delivery_id", "kind", "period", "how_many", "rows", "state", "error_code")
+    table("tables", found.tables, "hospital_id", "delivery_id", "table", "files", "rows")
+    for row in found.stages:
+        row["peak_mib"] = (row["peak_memory_bytes"] or 0) // 2**20 or None
+    counts = ("rows_in", "rows_out", "quarantined", "superseded", "unparseable")
+    table("stages", found.stages, "stage", "state", *counts, "seconds", "cpu_seconds", "peak_mib", "started_at")
+    gates = [
+        {**r, "reasons": r["reasons"].partition("]")[0].lstrip("[")} if "[E_" in r["reasons"] else r
+        for r in found.gates
+    ]
+    table("gates", gates, "hospital_id", "delivery_id", "stage", "verdict", "reasons")
+    rules = [{**r, "rate": _percent(r["rate"]), "threshold": _percent(r["threshold"])} for r in found.rules]
+    table("rules", rules, "table_name", "rule_id", "action", "rows_failed", "rows_checked", "rate", "threshold")
+    if found.stopped:
+        heading("stopped")
+        for stop in found.stopped:
+            file = f", {word('file')} {stop.file}" if stop.file else ""
+            out.print(f"  {stop.where}{file}: {stop.code} {stop.what}", style="red", markup=False)
+            if stop.remedy:
+                out.print(f"    {word('remedy')}: {stop.remedy}", markup=False)
+    heading("ended")
+    out.print(f"  {word('snapshot')}: {', '.join(map(str, found.snapshots)) or word('none')}")
+    releases = ", ".join(f"{r['release_id']} ({r['state']})" for r in found.releases)
+    out.print(f"  {word('release')}: {releases or word('none')}")
+    heading("next")
+    for step in found.next:
+        out.print(f"  {word(step.kind).format(about=step.about)}", markup=False)
+        if step.detail:
+            out.print(f"    {word('remedy')}: {step.detail}", markup=False)
+        out.print(f"    {step.command}", markup=False)
+
+
+def _period(row: Mapping[str, Any]) -> str | None:
+    return f"{row['period_from']} - {row['period_to']}" if row["period_from"] else None
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.3%}"
+
+
+def retry(name: Name = None) -> None:
+    """Make what failed run again: the failed stage's chain, or a refused delivery; then follow it."""
+    from rich.console import Console
+
+    from estuaire import explain as explaining
+    from estuaire.cli.data import show_followed
+    from estuaire.cli.progress import Progress
+    from estuaire.errors import NothingToRetry
+    from estuaire.following import follow, under_way
+    from estuaire.objectstore import open_store
+    from estuaire.settings import settings
+    from estuaire.stack.airflow_client import AirflowClient
+
+    with Progress(Console(stderr=True), "asking Airflow whether a run is under way") as progress:
+        with AirflowClient(settings()) as client:
+            going_on = under_way(settings(), client)
+        if going_on:
+            raise NothingToRetry(
+                f"run {going_on.run_id} is under way; nothing was changed",
+                remedy="`estuaire run` follows it; try again once it has ended",
+            )
+        plan = explaining.retry(settings(), open_store(settings()), name)
+        for hospital, delivery in plan.put_back:
+            progress(f"{hospital}/{delivery} is pending again")
+        for reason in plan.left:
+            progress(f"left as it is: {reason}")
+        result = follow(settings(), progress, start=plan.start, root=plan.root)
+    show_followed(result)
+
+
+def run_logs(name: str | None, stage: str | None, lines: int) -> None:
+    """Print paths and ends of the logs of a run's or delivery's tasks: the failed ones', or those of ``stage``."""
+    from estuaire import explain as explaining
+    from estuaire.errors import UnknownName
+    from estuaire.settings import settings
+    from estuaire.stack import processes
+    from estuaire.stack.airflow_client import log_line
+
+    subject = explaining.resolve(settings(), name)
+    logs = explaining.task_logs(settings(), explaining.runs_of(settings(), subject), stage)
+    if not logs:
+        raise UnknownName(
+            f"no task of {subject.name}{f' is named {stage} and' if stage else ''} has a log on this machine",
+            remedy="stages are land, consolidate, load and publish; `estuaire explain` shows which ran",
+        )
+    failed = [log for log in logs if log.failed]
+    if not failed and stage is None:
+        typer.echo(f"No task of {subject.name} failed. Its logs (--stage shows one):")
+    for log in logs if stage else failed or logs:
+        typer.echo(f"{log.task} of {log.run_id}: {log.path}")
+        if failed or stage:
+            for line in processes.tail(log.path, lines):
+                typer.echo("  " + log_line(_event(line)))
+
+
+def _event(line: str) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return line

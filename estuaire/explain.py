@@ -1,0 +1,429 @@
+"""What happened to a run or a delivery, from the ledger and the gates' results: counts, codes and sentences, never a patient's value.
+
+A run here is a whole chain: the ingest run and what it set off. A delivery's stages are those of the chains that landed, refused
+or first consolidated it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from estuaire import ledger
+from estuaire.deliveries import fingerprint_of
+from estuaire.errors import (
+    ChecksumMismatch,
+    DeliveryChanged,
+    FileMissing,
+    ManifestInvalid,
+    ManifestMissing,
+    NothingToRetry,
+    PathOutsideDelivery,
+    UnknownName,
+)
+from estuaire.objectstore import ObjectStore
+from estuaire.orchestration.naming import DAGS, INGEST, ledger_run_id
+from estuaire.settings import Settings
+
+Row = dict[str, Any]
+Place = tuple[str, str]
+REFUSED = "refused"  # stage of a verdict that keeps a refusal which someone asked to try again
+# their cause lies in the bytes alone: no registry entry, rule or code map makes the same bytes pass
+NEEDS_HOSPITAL = frozenset(
+    kind.code
+    for kind in (ManifestMissing, ManifestInvalid, PathOutsideDelivery, FileMissing, ChecksumMismatch, DeliveryChanged)
+)
+_SENTENCE = re.compile(r"^\[(?P<code>E_\w+)\] (?:delivery (?P<place>\S+): )?(?:file (?P<file>.+?): )?(?P<what>.*)$")
+_REMEDY = "What to do: "
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a name means: the runs of a chain (oldest first), or one or more deliveries of that name."""
+
+    name: str
+    runs: tuple[str, ...] = ()
+    deliveries: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why something stopped. ``where`` is a delivery or a stage; ``code`` is empty where nobody typed the error."""
+
+    where: str
+    code: str
+    file: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do next. ``kind``: follow, land, correct, renew, retry, logs, rerun, query."""
+
+    kind: str
+    command: str
+    about: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Grain of the lists: ``arrived`` a delivery, ``tables`` a table of one, ``stages`` an attempt of a stage (seconds, bytes),
+    ``gates`` a verdict, ``rules`` a rule that records broke, ``releases`` a release."""
+
+    name: str
+    state: str
+    message: str
+    arrived: list[Row]
+    tables: list[Row]
+    stages: list[Row]
+    gates: list[Row]
+    rules: list[Row]
+    stopped: list[Stop]
+    snapshots: list[int]
+    releases: list[Row]
+    next: list[Step]
+
+
+# ------------------------------------------------------------------------------------------------ names
+
+
+def resolve(settings: Settings, name: str | None) -> Subject:
+    """The run or the deliveries of this name; None is the latest run. A run's id may be the ledger's or Airflow's.
+
+    Raises:
+        UnknownName: nothing has this name; names the nearest.
+    """
+    runs = ledger.fetch(settings, "select run_id, parent_run_id from control.run order by started_at desc")
+    if name is None:
+        if not runs:
+            raise UnknownName("there is no run yet", remedy="`estuaire run` starts one, `estuaire demo` shows it all")
+        name = str(runs[0]["run_id"])
+    roots = {r["run_id"]: r["parent_run_id"] or r["run_id"] for r in runs}
+    own = next((n for n in (name, *(ledger_run_id(d, name) for d in DAGS)) if n in roots), None)
+    if own is not None:
+        return Subject(roots[own], tuple(r for r in reversed(roots) if roots[r] == roots[own]))
+    places = [
+        (r["hospital_id"], r["delivery_id"])
+        for r in ledger.fetch(settings, "select hospital_id, delivery_id from control.delivery order by 1, 2")
+    ]
+    found = tuple(p for p in places if name in (p[1], "/".join(p)))
+    if found:
+        return Subject(name, deliveries=found)
+    known = list(dict.fromkeys([*roots, *("/".join(p) for p in places), *(p[1] for p in places)]))
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+    raise UnknownName(
+        f"no run and no delivery is named '{name}'",
+        remedy=f"the nearest names are {', '.join(near)}" if near else "`estuaire run` starts the first run",
+    )
+
+
+def runs_of(settings: Settings, subject: Subject) -> tuple[str, ...]:
+    """The runs to tell about: a run's chain, or the chains that landed, refused or first consolidated a delivery."""
+    if subject.runs:
+        return subject.runs
+    hospitals, deliveries = zip(*subject.deliveries, strict=True)
+    rows = ledger.fetch(
+        settings,
+        "with place as (select unnest(%(h)s::text[]) as hospital_id, unnest(%(d)s::text[]) as delivery_id), touched as ("
+        "  select run_id from control.delivery join place using (hospital_id, delivery_id) where run_id is not null "
+        "  union select run_id from quality.verdict join place using (hospital_id, delivery_id) "
+        "  union select run_id from control.accounting a join place using (hospital_id, delivery_id) where a.stage = 'land' "
+        "  union select run_id from (select distinct on (hospital_id, delivery_id) a.run_id from control.accounting a "
+        "    join place using (hospital_id, delivery_id) join control.stage_run s using (run_id, stage, token) "
+        "    where a.stage = 'consolidate' and s.state = 'committed' order by hospital_id, delivery_id, s.started_at) c) "
+        "select run_id from control.run where coalesce(parent_run_id, run_id) in "
+        "(select coalesce(r.parent_run_id, r.run_id) from control.run r join touched using (run_id)) order by started_at",
+        {"h": list(hospitals), "d": list(deliveries)},
+    )
+    return tuple(r["run_id"] for r in rows)
+
+
+# ------------------------------------------------------------------------------------------------ explain
+
+_DELIVERIES = """
+select d.*, (select count(distinct f ->> 'table') from jsonb_array_elements(d.manifest -> 'files') f) as tables,
+       (select sum((f ->> 'rows')::bigint) from jsonb_array_elements(d.manifest -> 'files') f)::bigint as rows
+from control.delivery d where {where} order by hospital_id, sequence nulls last, delivery_id
+"""
+_ARRIVED_IN_RUNS = """(hospital_id, delivery_id) in (
+    select hospital_id, delivery_id from control.delivery where run_id = any(%(runs)s)
+    union select hospital_id, delivery_id from quality.verdict where run_id = any(%(runs)s)
+    union select hospital_id, delivery_id from control.accounting where run_id = any(%(runs)s) and stage = 'land')"""
+_OF_PLACES = "(hospital_id, delivery_id) in (select unnest(%(h)s::text[]), unnest(%(d)s::text[]))"
+_STAGES = """
+select s.run_id, s.stage, s.token, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes, s.snapshot_id, s.message,
+       case when s.state = 'running' and r.ended_at is not null then 'died' else s.state end as state,
+       coalesce(a.rows_in, s.rows) as rows_in, a.rows_out, a.quarantined, a.superseded, a.unparseable
+from control.stage_run s join control.run r using (run_id) left join (
+    select run_id, stage, token, sum(rows_in)::bigint as rows_in, sum(rows_out)::bigint as rows_out,
+           sum(rows_quarantined)::bigint as quarantined, sum(rows_superseded)::bigint as superseded,
+           sum(rows_unparseable)::bigint as unparseable
+    from control.accounting where {where} group by run_id, stage, token) a using (run_id, stage, token)
+where s.run_id = any(%(runs)s) order by s.started_at, s.token
+"""
+_RULES = """
+select table_name, rule_id, max(action) as action, max(severity) as severity, sum(rows_failed)::bigint as rows_failed,
+       sum(rows_checked)::bigint as rows_checked, sum(rows_failed)::float / nullif(sum(rows_checked), 0) as rate,
+       max(threshold) as threshold, count(*) filter (where status <> 'pass') as deliveries
+from quality.result where run_id = any(%(runs)s) and hospital_id <> '*' and (rows_failed > 0 or status in ('fail', 'error'))
+and {where} group by table_name, rule_id order by table_name, rule_id
+"""
+# the first release that was built after the delivery had been consolidated
+_RELEASES_OF_PLACES = """
+select distinct release_id, state, snapshot_id, published_at from (
+    select a.hospital_id, a.delivery_id, min(s.ended_at) as ended_at, min(s.snapshot_id) as snapshot
+    from control.accounting a join control.stage_run s using (run_id, stage, token)
+    where a.stage = 'consolidate' and s.state = 'committed' and {where} group by 1, 2) c
+cross join lateral (select * from control.release r where r.built_at >= c.ended_at and r.snapshot_id >= c.snapshot
+                    order by release_id limit 1) r order by release_id
+"""
+
+
+def explain(settings: Settings, name: str | None = None) -> Explanation:
+    """Everything that the ledger tells about a run or delivery.
+
+    Raises:
+        UnknownName: nothing has this name.
+    """
+    subject = resolve(settings, name)
+    runs = runs_of(settings, subject)
+    given: dict[str, object] = {
+        "runs": list(runs),
+        "h": [h for h, _ in subject.deliveries],
+        "d": [d for _, d in subject.deliveries],
+    }
+    where = _OF_PLACES if subject.deliveries else "true"
+
+    def ask(sql: str, **parts: str) -> list[Row]:
+        return ledger.fetch(settings, sql.format(**parts) if parts else sql, given)
+
+    arrived = ask(_DELIVERIES, where=_OF_PLACES if subject.deliveries else _ARRIVED_IN_RUNS)
+    stages = ask(_STAGES, where=where)
+    rows = ask("select * from control.run where run_id = any(%(runs)s) order by started_at")
+    stopped = [*_stops_of_deliveries(arrived), *_stops_of_runs(rows, stages)]
+    if subject.deliveries:
+        states = {r["state"] for r in arrived}
+        state, message = ", ".join(sorted(states)), ""
+        releases = ask(_RELEASES_OF_PLACES, where=_OF_PLACES)
+        tables = _tables(arrived)
+    else:
+        ended = {r["state"] for r in _latest(rows)}
+        state = next((s for s in ("running", "failed", "nothing_new") if s in ended), "success")
+        message = "; ".join(r["message"] for r in rows if r["message"] and r["state"] != "failed")
+        releases = ask(
+            "select release_id, state, snapshot_id, published_at from control.release where run_id = any(%(runs)s) order by 1"
+        )
+        tables = []
+    gates = ask(
+        f"select stage, hospital_id, delivery_id, verdict, reasons, run_id from quality.verdict "
+        f"where run_id = any(%(runs)s) and {where} order by hospital_id, delivery_id, run_id, stage"
+    )
+    rules = ask(_RULES, where=where)
+    snapshots = sorted({s["snapshot_id"] for s in stages if s["snapshot_id"] is not None and s["state"] == "committed"})
+    return Explanation(
+        subject.name, state, message, arrived, tables, stages, gates, rules, stopped, snapshots, releases,
+        _next(arrived, rows, stages),
+    )  # fmt: skip
+
+
+def _tables(arrived: list[Row]) -> list[Row]:
+    """Per delivery and table what the manifest declares."""
+    found: dict[tuple[str, str, str], Row] = {}
+    for row in arrived:
+        for file in (row["manifest"] or {}).get("files", []):
+            place = (row["hospital_id"], row["delivery_id"], file["table"])
+            empty = {
+                "hospital_id": place[0],
+                "delivery_id": place[1],
+                "table": place[2],
+                "files": 0,
+                "rows": 0,
+                "bytes": 0,
+            }
+            entry = found.setdefault(place, empty)
+            entry["files"] += 1
+            entry["rows"] += file["rows"]
+            entry["bytes"] += file["bytes"]
+    return list(found.values())
+
+
+def _latest(rows: list[Row]) -> list[Row]:
+    """Of a chain's runs the last of each DAG: an earlier one was retried."""
+    return list({r["dag_id"]: r for r in rows}.values())
+
+
+def _stop(where: str, sentence: str) -> Stop:
+    head, _, remedy = sentence.partition(_REMEDY)
+    match = _SENTENCE.match(head)
+    if match is None:
+        return Stop(where, "", "", head.strip(), remedy)
+    return Stop(match["place"] or where, match["code"], match["file"] or "", match["what"].strip(), remedy)
+
+
+def _stops_of_deliveries(arrived: list[Row]) -> list[Stop]:
+    return [_stop(f"{r['hospital_id']}/{r['delivery_id']}", str(r["error"])) for r in arrived if r["error_code"]]
+
+
+def _stops_of_runs(rows: list[Row], stages: list[Row]) -> list[Stop]:
+    """The last attempt of each failed run's failed stage; the run's own message where no stage tells."""
+    found = []
+    for run in (r for r in _latest(rows) if r["state"] == "failed"):
+        own = {s["stage"]: s for s in stages if s["run_id"] == run["run_id"]}
+        failed = [s for s in own.values() if s["state"] in ("failed", "died")]
+        for stage in failed:
+            found.append(_stop(stage["stage"], stage["message"] or run["message"] or stage["state"]))
+        if not failed:
+            found.append(_stop(run["run_id"], run["message"] or "failed"))
+    return found
+
+
+def _only_refusals(run: Row, arrived: list[Row], stages: list[Row]) -> bool:
+    """Whether a failed ingest run failed only because every delivery was refused: no stage of it failed."""
+    sound = all(s["state"] == "committed" for s in stages if s["run_id"] == run["run_id"])
+    return sound and run["dag_id"] == INGEST and any(r["error_code"] for r in arrived)
+
+
+def _next(arrived: list[Row], rows: list[Row], stages: list[Row]) -> list[Step]:
+    steps: list[Step] = []
+    if any(r["state"] == "running" for r in _latest(rows)):
+        steps.append(Step("follow", "estuaire run"))
+    for row in (r for r in arrived if r["error_code"]):
+        place = f"{row['hospital_id']}/{row['delivery_id']}"
+        kind = "renew" if row["state"] == "landed" else "correct" if row["error_code"] in NEEDS_HOSPITAL else "retry"
+        command = f"estuaire retry {place}" if kind == "retry" else "estuaire run"
+        steps.append(Step(kind, command, place, row["remedy"] or ""))
+    failed = [r for r in _latest(rows) if r["state"] == "failed"]
+    if failed:
+        run = failed[-1]["run_id"]
+        steps.append(Step("logs", f"estuaire logs {run}", run))
+        if not _only_refusals(failed[-1], arrived, stages):
+            steps.append(Step("rerun", f"estuaire retry {run}", run))
+    if any(r["state"] == "received" for r in arrived) and not steps:
+        steps.append(Step("land", "estuaire run"))
+    if not steps:
+        steps.append(Step("query", 'estuaire query "select * from antibiotic_days_of_therapy"'))
+    return steps
+
+
+# ------------------------------------------------------------------------------------------------ retry
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What to start again: the DAG, and the chain it belongs to (None: a chain of its own); what stays refused, and why."""
+
+    start: str
+    root: str | None
+    put_back: list[Place]
+    left: list[str]
+
+
+def retry(settings: Settings, store: ObjectStore, name: str | None) -> Retry:
+    """Make what failed ready to run again: blocked deliveries go back to received. The caller starts the DAG, and has made sure
+    that no chain runs: a run that the ledger still holds as running has died.
+
+    Raises:
+        UnknownName: nothing has this name.
+        NothingToRetry: nothing failed, or the same bytes would be refused again; says why.
+    """
+    subject = resolve(settings, name)
+    rows = ledger.fetch(
+        settings, "select * from control.run where run_id = any(%s) order by started_at", (list(subject.runs),)
+    )
+    failed = [r for r in _latest(rows) if r["state"] in ("failed", "running")]
+    refused = ledger.fetch(
+        settings,
+        "select * from control.delivery where run_id = any(%s) and error_code is not null",
+        (list(subject.runs),),
+    )
+    places = subject.deliveries or tuple((r["hospital_id"], r["delivery_id"]) for r in refused)
+    stages = ledger.fetch(settings, "select * from control.stage_run where run_id = any(%s)", (list(subject.runs),))
+    failed = [r for r in failed if not _only_refusals(r, refused, stages)]
+    back, why_not = _put_back(settings, store, places)
+    if failed and failed[0]["dag_id"] in DAGS and failed[0]["dag_id"] != INGEST:
+        # an ingest run goes through the whole chain; deliveries put back ask for one
+        return Retry(INGEST, None, back, why_not) if back else Retry(failed[0]["dag_id"], subject.name, back, why_not)
+    if failed or back:
+        return Retry(INGEST, None, back, why_not)
+    raise NothingToRetry(
+        "; ".join(why_not) or f"nothing of {subject.name} failed",
+        remedy="`estuaire run` lands a corrected delivery" if why_not else f"see `estuaire explain {subject.name}`",
+    )
+
+
+def _put_back(settings: Settings, store: ObjectStore, places: Sequence[Place]) -> tuple[list[Place], list[str]]:
+    """Blocked deliveries back to received, each refusal kept as a verdict; (those put back, why the others are not)."""
+    back, why_not = [], []
+    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+        # landing holds this row while it writes its verdicts: either it has ended, or it waits for this transaction
+        cursor.execute("select token from control.fence where stage = 'land' for update")
+        for hospital, delivery in places:
+            cursor.execute(
+                "select state, error_code, error, run_id, fingerprint, remedy from control.delivery "
+                "where hospital_id = %s and delivery_id = %s for update",
+                (hospital, delivery),
+            )
+            row = cursor.fetchone()
+            if row is None:
+                continue
+            state, code, error, run_id, fingerprint, remedy = row
+            present = fingerprint_of(store, hospital, delivery)
+            if present is None:
+                why_not.append(f"{hospital}/{delivery} is no longer in landing/")
+            elif state == "landed":
+                landed = f"{hospital}/{delivery} has landed"
+                why_not.append(f"{landed}; {code}: {remedy}" if code else landed)
+            elif state == "blocked" and code in NEEDS_HOSPITAL and present == fingerprint:
+                why_not.append(
+                    f"{hospital}/{delivery} was refused with {code}, which only a corrected delivery from the hospital mends "
+                    f"({remedy})"
+                )
+            else:
+                if state == "blocked":
+                    cursor.execute(
+                        "insert into quality.verdict (run_id, stage, hospital_id, delivery_id, verdict, reasons) "
+                        "values (%s, %s, %s, %s, 'block', %s) on conflict do nothing",
+                        (run_id, REFUSED, hospital, delivery, error),
+                    )
+                    cursor.execute(
+                        "update control.delivery set state = 'received', error_code = null, error = null, remedy = null, "
+                        "updated_at = now() where hospital_id = %s and delivery_id = %s",
+                        (hospital, delivery),
+                    )
+                back.append((hospital, delivery))
+    return back, why_not
+
+
+# ------------------------------------------------------------------------------------------------ logs
+
+
+@dataclass(frozen=True)
+class TaskLog:
+    """The log of one try of one task (a Spark stage's own output is in it). ``failed``: it holds an error."""
+
+    run_id: str
+    task: str
+    path: Path
+    failed: bool
+
+
+def task_logs(settings: Settings, runs: Sequence[str], stage: str | None = None) -> list[TaskLog]:
+    """Logs of these runs' tasks on this machine's disk, oldest first; with ``stage`` only of the task of that name."""
+    folder = settings.logs / "airflow"
+    found = []
+    for run in folder.glob("dag_id=*/run_id=*"):
+        run_id = ledger_run_id(run.parent.name.removeprefix("dag_id="), run.name.removeprefix("run_id="))
+        if run_id not in runs:
+            continue
+        for path in run.rglob("attempt=*.log"):
+            task = path.relative_to(run).parts[0].removeprefix("task_id=")
+            if stage in (None, task):
+                failed = '"level":"error"' in path.read_text(encoding="utf-8", errors="replace").replace(": ", ":")
+                found.append(TaskLog(run_id, task, path, failed))
+    return sorted(found, key=lambda log: (log.path.stat().st_mtime, str(log.path)))

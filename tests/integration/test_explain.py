@@ -1,0 +1,236 @@
+"""`estuaire explain` and `retry` on a real ledger, `logs` on real folders, and Ctrl-C while a chain is followed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from small_platform import Platform, dose
+from typer.testing import CliRunner
+
+from estuaire import following, ledger
+from estuaire.cli import build
+from estuaire.cli import explain as command
+from estuaire.errors import FollowingStopped, NothingToRetry, UnknownName
+from estuaire.explain import Explanation, explain, resolve, retry, task_logs
+from estuaire.orchestration.naming import CONSOLIDATE, INGEST, ledger_run_id
+from estuaire.settings import Settings
+
+PATIENTS = ["77;16/03/1950;F;"]
+STAYS = ["900;77;15/03/2025 08:00;MCO"]
+
+
+def full(platform: Platform, doses: list[str], delivery: str = "2025-10-full", **more: Any) -> None:
+    platform.deliver(delivery, 1, kind="full", patient=PATIENTS, stay=STAYS, administration=doses, **more)
+
+
+def end_runs(platform: Platform) -> None:
+    """As the DAG's last step does; the small platform leaves its runs open."""
+    platform.execute("update control.run set state = 'success', ended_at = clock_timestamp()")
+
+
+def wrong_checksum(document: dict[str, Any]) -> None:
+    document["files"][0]["sha256"] = "0" * 64
+
+
+def printed(found: Explanation, capsys: pytest.CaptureFixture[str], *, french: bool = False) -> str:
+    command._print(found, french=french)
+    return capsys.readouterr().out
+
+
+def test_a_good_delivery_and_a_refused_one(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
+    full(platform, [dose("a"), dose("b")])
+    platform.deliver("2025-11-delta", 2, change=wrong_checksum, administration=[dose("c")])
+    platform.land()
+    platform.consolidate()
+    end_runs(platform)
+
+    good = explain(platform.settings, "h01/2025-10-full")
+    assert (good.state, good.stopped) == ("landed", [])
+    assert [(t["table"], t["rows"]) for t in good.tables] == [("patient", 1), ("stay", 1), ("administration", 2)]
+    stages = {s["stage"]: s for s in good.stages}
+    assert list(stages) == ["land", "consolidate"]
+    for stage in stages.values():
+        parts = ("rows_out", "quarantined", "superseded", "unparseable")
+        assert stage["rows_in"] == sum(stage[part] for part in parts) == 4
+        assert stage["seconds"] > 0
+        assert stage["cpu_seconds"] > 0
+        assert stage["peak_memory_bytes"] > 0
+    assert [g["verdict"] for g in good.gates] == ["pass"]
+    assert good.snapshots
+    assert [s.kind for s in good.next] == ["query"]
+
+    refused = explain(platform.settings, "2025-11-delta")
+    [stop] = refused.stopped
+    assert (refused.state, stop.where, stop.code, stop.file) == (
+        "blocked", "h01/2025-11-delta", "E_CHECKSUM", "administration.csv",
+    )  # fmt: skip
+    assert stop.remedy
+    assert [(s.kind, s.command) for s in refused.next] == [("correct", "estuaire run")]
+    text = printed(refused, capsys)
+    for part in ("E_CHECKSUM", "What to do next", stop.remedy, "administration.csv"):
+        assert part in text
+    assert "Que faire ensuite" in printed(refused, capsys, french=True)
+    assert "J01DD04" not in text
+
+    # the bytes are at fault: nothing to retry, and why
+    with pytest.raises(NothingToRetry, match=r"E_CHECKSUM.*hospital"):
+        retry(platform.settings, platform.store, "2025-11-delta")
+    assert platform.state("2025-11-delta") == ("blocked", "E_CHECKSUM")
+    with pytest.raises(NothingToRetry, match="has landed"):
+        retry(platform.settings, platform.store, "2025-10-full")
+    # corrected bytes that no scan has seen yet may be retried
+    platform.deliver("2025-11-delta", 2, administration=[dose("c")])
+    assert retry(platform.settings, platform.store, "2025-11-delta").put_back == [("h01", "2025-11-delta")]
+    platform.land()
+    assert platform.state("2025-11-delta") == ("landed", None)
+    history = explain(platform.settings, "2025-11-delta").gates
+    assert sorted((g["stage"], g["verdict"]) for g in history) == [
+        ("landed", "block"), ("landed", "pass"), ("refused", "block"),
+    ]  # fmt: skip
+    assert any("E_CHECKSUM" in g["reasons"] for g in history if g["stage"] == "refused")
+
+
+def block(platform: Platform, code: str = "E_REJECTED_RATE", delivery: str = "2025-11-delta") -> str:
+    """A delivery that a run refused, without landing it for real; returns the run."""
+    platform.deliver(delivery, 2, administration=[dose("c")])
+    platform.discover()
+    [(run_id,)] = platform.ask("select run_id from control.delivery where delivery_id = %s", delivery)
+    platform.execute(
+        "update control.delivery set state = 'blocked', error_code = %s, error = %s, remedy = 'correct it' "
+        "where delivery_id = %s",
+        code,
+        f"[{code}] delivery h01/{delivery}: 3 of 9 records rejected. What to do: correct it.",
+        delivery,
+    )
+    return str(run_id)
+
+
+def test_retry_puts_a_refused_delivery_back_and_keeps_the_refusal(platform: Platform) -> None:
+    run_id = block(platform)
+    end_runs(platform)
+    assert [(s.kind, s.command) for s in explain(platform.settings, run_id).next] == [
+        ("retry", "estuaire retry h01/2025-11-delta")
+    ]
+    plan = retry(platform.settings, platform.store, run_id)
+    assert (plan.start, plan.put_back) == (INGEST, [("h01", "2025-11-delta")])
+    assert platform.state("2025-11-delta") == ("received", None)
+    [kept] = platform.ask("select verdict, reasons from quality.verdict where stage = 'refused'")
+    assert kept[0] == "block"
+    assert "E_REJECTED_RATE" in kept[1]
+    assert platform.discover().pending == [("h01", "2025-11-delta")]
+
+
+def test_a_delivery_that_left_landing_is_not_put_back(platform: Platform) -> None:
+    block(platform)
+    for item in list(platform.store.list("landing/h01/2025-11-delta/")):
+        platform.store.delete(item.key)
+    with pytest.raises(NothingToRetry, match="no longer in landing"):
+        retry(platform.settings, platform.store, "2025-11-delta")
+    assert platform.state("2025-11-delta")[0] == "blocked"
+
+
+def test_retry_of_a_failed_run_starts_at_what_failed(platform: Platform) -> None:
+    settings = platform.settings
+    root = ledger_run_id(INGEST, "run-1")
+    ledger.start_run(settings, root, INGEST)
+    ledger.end_run(settings, root, "success", "1 deliveries landed, 0 blocked")
+    ledger.start_run(settings, "consolidate-x", CONSOLIDATE, root)
+    ledger.end_run(settings, "consolidate-x", "failed", "[E_ACCOUNTING] table stay: 1 of 2. What to do: report it.")
+    found = explain(settings)
+    assert (found.name, found.state) == (root, "failed")
+    assert [(s.code, s.what, s.remedy) for s in found.stopped] == [
+        ("E_ACCOUNTING", "table stay: 1 of 2.", "report it.")
+    ]
+    assert [s.command for s in found.next] == ["estuaire logs consolidate-x", "estuaire retry consolidate-x"]
+    for name in (root, "run-1", "consolidate-x", None):
+        plan = retry(settings, platform.store, name)
+        assert (plan.start, plan.root) == (CONSOLIDATE, root)
+    ledger.start_run(settings, "consolidate-y", CONSOLIDATE, root)
+    ledger.end_run(settings, "consolidate-y", "success")
+    assert explain(settings, root).state == "success"
+    with pytest.raises(NothingToRetry, match="nothing of"):
+        retry(settings, platform.store, root)
+
+
+def test_a_run_that_failed_only_by_refusals_asks_for_corrected_deliveries(platform: Platform) -> None:
+    run_id = block(platform, "E_CHECKSUM")
+    platform.execute("update control.run set dag_id = %s", INGEST)
+    ledger.end_run(platform.settings, run_id, "failed", "0 deliveries landed, 1 blocked")
+    assert [s.kind for s in explain(platform.settings, run_id).next] == ["correct", "logs"]
+    with pytest.raises(NothingToRetry, match="E_CHECKSUM"):
+        retry(platform.settings, platform.store, run_id)
+
+
+def test_an_unknown_name_lists_the_nearest(platform: Platform) -> None:
+    with pytest.raises(UnknownName, match="there is no run yet"):
+        resolve(platform.settings, None)
+    block(platform)
+    with pytest.raises(UnknownName, match=r"E_UNKNOWN_NAME.*nearest names are h01/2025-11-delta"):
+        explain(platform.settings, "h01/2025-11-dleta")
+
+
+def test_logs_of_a_run_are_found_on_disk(platform: Platform, tmp_path: Any) -> None:
+    settings = Settings(_env_file=None, home=tmp_path)
+    run = tmp_path / "logs" / "airflow" / f"dag_id={INGEST}" / "run_id=run-1"
+    for task, level in (("land", "error"), ("discover", "info")):
+        path = run / f"task_id={task}" / "attempt=1.log"
+        path.parent.mkdir(parents=True)
+        path.write_text(f'{{"level":"{level}","event":"x"}}\n', encoding="utf-8")
+    logs = task_logs(settings, [ledger_run_id(INGEST, "run-1")])
+    assert {(log.task, log.failed) for log in logs} == {("land", True), ("discover", False)}
+    assert [log.task for log in task_logs(settings, [ledger_run_id(INGEST, "run-1")], "land")] == ["land"]
+    assert task_logs(settings, ["another"]) == []
+
+
+class FakeAirflow:
+    """Airflow's client as far as following goes: one running ingest run, or none."""
+
+    def __init__(self, running: bool) -> None:
+        self.running, self.triggered = running, 0
+
+    def __call__(self, _: Settings) -> FakeAirflow:
+        return self
+
+    def __enter__(self) -> FakeAirflow:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def dags(self) -> list[dict[str, str]]:
+        return [{"dag_id": d} for d in following.DAGS]
+
+    def dag_runs(self, dag_id: str = "~", *, state: str = "running", since: str = "") -> list[dict[str, str]]:
+        if not self.running or state != "running":
+            return []
+        return [{"dag_id": INGEST, "dag_run_id": "run-9", "run_after": datetime.now(UTC).isoformat(), "state": state}]
+
+    def task_instances(self, *_: object) -> list[dict[str, str]]:
+        return []
+
+    def trigger(self, *_: object) -> None:
+        self.triggered += 1
+        self.running = True
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_ctrl_c_stops_only_the_display(platform: Platform, monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
+    airflow, said = FakeAirflow(running), []
+    monkeypatch.setattr(following, "AirflowClient", airflow)
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(following.time, "sleep", interrupted)
+    with pytest.raises(FollowingStopped, match=r"goes on in Airflow.*`estuaire run` attaches") as stopped:
+        following.follow(platform.settings, said.append)
+    assert stopped.value.exit_code == 130
+    assert airflow.triggered == (0 if running else 1)  # a chain that runs is attached to, none is started
+    assert any(("under way" if running else "started") in line for line in said)
+
+
+def test_the_commands_are_there() -> None:
+    shown = CliRunner().invoke(build(), ["--help"]).output
+    assert "explain" in shown
+    assert "retry" in shown
