@@ -131,7 +131,7 @@ class SimulationPlan:
             start = month_start(window.start, -1) if overlaps else window.start
             late = 45 if habit == 0 and window.sequence == 2 and self.deliveries > 2 else 0
             found.append(Sending(window, window.delivery_id, number, start, delay=late))
-            if habit == 2 and window.sequence == 2:
+            if habit == 2 and window.sequence == 2 and (hospital, window.delivery_id) not in self.bad_checksum:
                 found.append(Sending(window, f"{window.delivery_id}-again", number + 1, start, again=True))
         return tuple(found)
 

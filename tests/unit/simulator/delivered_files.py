@@ -6,8 +6,9 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -26,10 +27,30 @@ def manifest(folder: Path, hospital: str, delivery: str) -> dict[str, Any]:
     return document
 
 
-def records(folder: Path, hospital: str, delivery: str, table: str) -> list[Record]:
-    """Every record of a table, contract name -> text (None for the hospital's null texts)."""
+def without_damage(data: bytes, delimiter: bytes) -> tuple[bytes, Counter[str]]:
+    """The file without its damaged records, and how many of each kind there were.
+
+    A damaged record stands on a line of its own: it has a NUL, a byte that is no character of UTF-8 or cp1252, or all its separators
+    and one quote only.
+    """
+    kept: list[bytes] = []
+    found: Counter[str] = Counter()
+    width = data.split(b"\n", 1)[0].count(delimiter)
+    for line in data.split(b"\n"):
+        if b"\x00" in line:
+            found["nul_byte"] += 1
+        elif re.search(rb"[\xff\x81](?=[A-Z])", line):
+            found["invalid_byte"] += 1
+        elif line.count(b'"') == 1 and line.count(delimiter) == width:
+            found["stray_quote"] += 1
+        else:
+            kept.append(line)
+    return b"\n".join(kept), found
+
+
+def files(folder: Path, hospital: str, delivery: str, table: str) -> Iterator[tuple[Dialect, bytes, Counter[str]]]:
+    """Each file of a table: its dialect, its bytes without damage, the damage."""
     entry = load_registry().get(hospital)
-    found: list[Record] = []
     for item in manifest(folder, hospital, delivery)["files"]:
         if item["table"] != table:
             continue
@@ -37,6 +58,22 @@ def records(folder: Path, hospital: str, delivery: str, table: str) -> list[Reco
         data = (folder / "landing" / hospital / delivery / item["path"]).read_bytes()
         if dialect.compression == "gzip":
             data = gzip.decompress(data)
+        yield dialect, *without_damage(data, dialect.delimiter.encode())
+
+
+def damage(folder: Path, hospital: str, delivery: str, table: str) -> Counter[str]:
+    """Damaged records of a table, by kind."""
+    found: Counter[str] = Counter()
+    for _, _, counts in files(folder, hospital, delivery, table):
+        found += Counter({f"{table}.{kind}": n for kind, n in counts.items()})
+    return found
+
+
+def records(folder: Path, hospital: str, delivery: str, table: str) -> list[Record]:
+    """Every undamaged record of a table, contract name -> text (None for the hospital's null texts)."""
+    entry = load_registry().get(hospital)
+    found: list[Record] = []
+    for dialect, data, _ in files(folder, hospital, delivery, table):
         reader = csv.reader(io.StringIO(data.decode(dialect.encoding), newline=""), delimiter=dialect.delimiter)
         header = [entry.columns_of(table).get(name, name) for name in next(reader)]
         for row in reader:
@@ -108,6 +145,17 @@ def nir_holds(nir: str) -> bool:
     return int(nir[13:]) == 97 - int(body) % 97
 
 
+_LOOKS: tuple[tuple[str, str, Callable[[str], object]], ...] = (
+    ("patient.invalid_nir_key", "national_id", lambda text: not nir_holds(text)),
+    ("isolate.label_mojibake", "organism_label", lambda text: "¿" in text),
+    ("isolate.label_newline", "organism_label", lambda text: "\n" in text),
+    ("susceptibility.operator_padded", "operator", lambda text: text != text.strip()),
+    ("susceptibility.operator_reversed", "operator", lambda text: text.strip() in ("=<", "=>")),
+    ("susceptibility.category_with_value", "category", lambda text: text.startswith("< 0.5 ")),
+    ("diagnosis.dotted_code", "diagnosis_code", lambda text: "." in text),
+)
+
+
 def planted(found: list[Record], hospital: Hospital, table: str) -> Counter[str]:
     """Traps recognised by what they look like, not by where they were planted."""
     counts: Counter[str] = Counter()
@@ -115,8 +163,9 @@ def planted(found: list[Record], hospital: Hospital, table: str) -> Counter[str]
     seen: Counter[tuple[str | None, ...]] = Counter(tuple(r.values()) for r in found)
     counts[f"{table}.exact_duplicate"] = sum(n - 1 for n in seen.values())
     for record in [r for r in found if r.get("op") != "delete"]:
-        if table == "patient" and (nir := record["national_id"]) is not None:
-            counts["patient.invalid_nir_key"] += not nir_holds(nir)
+        for name, column, looks in _LOOKS:
+            if name.startswith(f"{table}.") and (text := record[column]) is not None:
+                counts[name] += bool(looks(text))
         if table != "administration":
             continue
         label, drug, stay = record["drug_label"] or "", record["drug_code"] or "", record["stay_id"] or ""

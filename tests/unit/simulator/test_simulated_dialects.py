@@ -114,7 +114,7 @@ def test_no_row_lies_outside_its_period(world: World) -> None:
                 assert updated is not None
                 assert begin <= updated.replace(tzinfo=None) < end
         kinds = world.truth["hospitals"][hospital][delivery]["tables"][table]["kinds"]
-        assert later <= kinds["update"] + kinds["correction"]
+        assert later <= kinds["update"] + kinds["correction"]  # a repeated month lies inside the manifest's period
 
 
 def test_open_stays_are_closed_by_a_later_delta(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from delivered_files import records
+from delivered_files import damage, records
 from simulated_world import World, write
 
 from estuaire.manifest import parse_manifest
@@ -25,7 +25,8 @@ def test_manifests_parse_and_match_the_files(world: World) -> None:
         for file in manifest.files:
             data = (folder / file.path).read_bytes()
             assert (len(data), hashlib.sha256(data).hexdigest()) == (file.bytes, file.sha256)
-            assert len(records(world.folder, delivery.hospital, delivery.delivery, file.table)) == file.rows
+            place = (world.folder, delivery.hospital, delivery.delivery, file.table)
+            assert len(records(*place)) + damage(*place).total() == file.rows
 
 
 def test_large_tables_are_split_without_loss(world: World, tmp_path: Path) -> None:
@@ -38,9 +39,9 @@ def test_large_tables_are_split_without_loss(world: World, tmp_path: Path) -> No
 
 
 def test_a_wrong_checksum_is_in_the_manifest_only(world: World, tmp_path: Path) -> None:
-    bad = write(tmp_path, shared_share=0.2, bad_checksum=(("h02", "2025-11-delta"),))
+    bad = write(tmp_path, shared_share=0.2, bad_checksum=(("h03", "2025-11-delta"),))
     ours, theirs = bad.bytes(), world.bytes()
-    assert {name for name in ours if ours[name] != theirs[name]} == {"h02/2025-11-delta/manifest.json"}
+    assert {name for name in ours if ours[name] != theirs[name]} == {"h03/2025-11-delta/manifest.json"}
     manifest = parse_manifest(
         ours["h02/2025-11-delta/manifest.json"], hospital="h02", delivery="2025-11-delta", registry=load_registry()
     )
