@@ -81,7 +81,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Many traps, but few enough rejected records that only the wrong checksum blocks."""
     folder = tmp_path_factory.mktemp("world")
     rates = {
-        t.name: 0.02 if t.table != "administration" else 0.0015 if t.outcome == "rejected" else 0.004 for t in CATALOGUE
+        t.name: 0.02
+        if t.table != "administration"
+        else {"rejected": 0.0015, "unparseable": 0.0008}.get(t.outcome, 0.004)
+        for t in CATALOGUE
     }
     plan = SimulationPlan(
         patients=150, administrations_per_patient=120, shared_share=0.2, trap_rates=rates, bad_checksum=(BAD,)

@@ -43,14 +43,14 @@ def test_a_wrong_checksum_is_in_the_manifest_only(world: World, tmp_path: Path) 
     ours, theirs = bad.bytes(), world.bytes()
     assert {name for name in ours if ours[name] != theirs[name]} == {"h03/2025-11-delta/manifest.json"}
     manifest = parse_manifest(
-        ours["h02/2025-11-delta/manifest.json"], hospital="h02", delivery="2025-11-delta", registry=load_registry()
+        ours["h03/2025-11-delta/manifest.json"], hospital="h03", delivery="2025-11-delta", registry=load_registry()
     )
     wrong = [
         f.path for f in manifest.files
-        if hashlib.sha256(ours[f"h02/2025-11-delta/{f.path}"]).hexdigest() != f.sha256
+        if hashlib.sha256(ours[f"h03/2025-11-delta/{f.path}"]).hexdigest() != f.sha256
     ]  # fmt: skip
     assert len(wrong) == 1
-    blocked = bad.truth["hospitals"]["h02"]["2025-11-delta"]
+    blocked = bad.truth["hospitals"]["h03"]["2025-11-delta"]
     assert blocked["blocked"]
-    before = bad.truth["hospitals"]["h02"]["2025-10-full"]["tables"]["administration"]["current_after"]
+    before = bad.truth["hospitals"]["h03"]["2025-10-full"]["tables"]["administration"]["current_after"]
     assert blocked["tables"]["administration"]["current_after"] == before
