@@ -254,9 +254,7 @@ def measure(
             raise delivered.truncated() from None
         sha256, size = delivered.measured()
     if header.extra:
-        # a file with no header line would show a patient's values here
-        names = [n if n.replace("_", "").replace(" ", "").isalpha() else "?" for n in header.extra]
-        warnings.append(Warned("extra_columns", path, ", ".join(names)))
+        warnings.append(Warned("extra_columns", path, ", ".join(header.extra)))
     if any(damaged.values()):
         warnings.append(Warned("damaged", path, ", ".join(f"{r} {n}" for r, n in damaged.items() if n)))
     if delta and OPERATION_COLUMN not in header.names:
