@@ -18,7 +18,7 @@ _WORDS = {
         "unchanged": "Livraison déjà déposée, octets identiques",
         "prepared": "Manifeste préparé, rien n'est déposé",
         "hospital": "Hôpital", "delivery": "Livraison", "sequence": "Numéro d'ordre", "kind": "Nature",
-        "full": "complète", "delta": "différentielle", "period": "Période", "to": "au (exclu)", "at": "Heure",
+        "full": "complète", "delta": "différentielle", "period": "Période", "span": "du {} au {} (exclu)", "at": "Heure",
         "table": "table", "file": "fichier", "rows": "lignes", "bytes": "octets", "total": "total", "warning": "À noter",
         "next": "Suite",
     },
@@ -27,7 +27,7 @@ _WORDS = {
         "unchanged": "Delivery handed in before, same bytes",
         "prepared": "Manifest prepared, nothing handed in",
         "hospital": "Hospital", "delivery": "Delivery", "sequence": "Sequence", "kind": "Kind",
-        "full": "full", "delta": "delta", "period": "Period", "to": "to (excluded)", "at": "Time",
+        "full": "full", "delta": "delta", "period": "Period", "span": "{} to {} (excluded)", "at": "Time",
         "table": "table", "file": "file", "rows": "rows", "bytes": "bytes", "total": "total", "warning": "Note",
         "next": "Next",
     },
@@ -99,7 +99,7 @@ def _print(done: Receipt, chosen: str) -> None:
         "delivery": manifest.delivery_id,
         "sequence": str(manifest.sequence),
         "kind": words[manifest.kind],
-        "period": f"{manifest.period_from} {words['to']} {manifest.period_to}",
+        "period": words["span"].format(manifest.period_from, manifest.period_to),
         "at": f"{done.at:%Y-%m-%d %H:%M:%S %z}",
     }
     console.print(Text(words[done.state], style="bold"))
