@@ -27,6 +27,8 @@ class CodeSystem:
     zeros: bool
     dots: bool = False
     aliases: tuple[tuple[str, str], ...] = ()
+    label_fr: str = ""
+    label_en: str = ""
 
     def normal(self, code: str) -> str:
         """The form in which two spellings of a code are compared: upper case; outer space, idle zeros and dots dropped."""
@@ -61,6 +63,8 @@ def code_systems() -> dict[str, CodeSystem]:
             d.get("zeros", False),
             d.get("dots", False),
             tuple(d.get("aliases", {}).items()),
+            d["label"]["fr"],
+            d["label"]["en"],
         )
         for name, d in raw.items()
     }

@@ -45,7 +45,8 @@ class Column:
     sensitivity: str
     label_fr: str
     label_en: str
-    unit: str | None = None
+    unit_fr: str | None = None
+    unit_en: str | None = None
     code_system: str | None = None
     references: str | None = None
     pseudonym: Pseudonym | None = None
@@ -122,7 +123,8 @@ def _column(raw: dict[str, Any]) -> Column:
         sensitivity=raw["sensitivity"],
         label_fr=raw["label"]["fr"],
         label_en=raw["label"]["en"],
-        unit=raw.get("unit"),
+        unit_fr=raw.get("unit", {}).get("fr"),
+        unit_en=raw.get("unit", {}).get("en"),
         code_system=raw.get("code_system"),
         references=raw.get("references"),
         pseudonym=pseudonym

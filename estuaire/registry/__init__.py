@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,8 @@ from estuaire.contracts import Contract, load_contract
 from estuaire.errors import ContractError, UnknownHospital
 
 FOLDER = Path(__file__).parent
+_DAY = re.compile(r"(?=.*%d)(?=.*%[mbB])(?=.*%[Yy])")
+_TIME = re.compile(r"%H")
 CODE_MAP_HEADER = ["local_code", "standard_code", "reviewer", "reviewed_on"]
 
 
@@ -106,20 +109,46 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
         )
         for name, d in raw["dialects"].items()
     }
+    for name, dialect in dialects.items():
+        for key, formats in (("date_formats", dialect.date_formats), ("datetime_formats", dialect.datetime_formats)):
+            wanted = (_DAY, _TIME) if key == "datetime_formats" else (_DAY,)
+            if not all(mark.search(text) for text in formats for mark in wanted):
+                raise ContractError(
+                    f"{where} at $.dialects.{name}.{key}: a format lacks its day, month, year or hour",
+                    remedy="write strptime's marks, such as %d/%m/%Y or %Y-%m-%dT%H:%M:%S",
+                )
     for name, t in raw["tables"].items():
+        if name not in contract.names:
+            raise ContractError(
+                f"{where} at $.tables: the contract has no table {name}",
+                remedy=f"name tables of the contract: {', '.join(contract.names)}",
+            )
         table = contract.table(name)
         if t["dialect"] not in dialects:
             raise ContractError(
-                f"{where}: table {name} names the dialect {t['dialect']}, not defined", remedy="define it"
+                f"{where} at $.tables.{name}.dialect: table {name} names the dialect {t['dialect']}, not defined",
+                remedy="define it under dialects",
             )
         allowed = {c.name for c in table.columns} | {"op", "source_updated_at"}
         for target in t.get("columns", {}).values():
             if target not in allowed:
-                raise ContractError(f"{where}: table {name} has no column {target}", remedy="name a contract column")
+                raise ContractError(
+                    f"{where} at $.tables.{name}.columns: table {name} has no column {target}",
+                    remedy="name a contract column",
+                )
     try:
         ZoneInfo(raw["timezone"])
     except (KeyError, ValueError, OSError) as error:
-        raise ContractError(f"{where}: unknown time zone", remedy="name an IANA zone such as Europe/Paris") from error
+        raise ContractError(
+            f"{where} at $.timezone: unknown time zone", remedy="name an IANA zone such as Europe/Paris"
+        ) from error
+    systems = {c.code_system for t in contract.tables for c in t.columns}
+    for system in raw.get("code_maps", {}):
+        if system not in systems:
+            raise ContractError(
+                f"{where} at $.code_maps: the contract has no code system {system}",
+                remedy="name a system of estuaire/contracts/code_systems.yml",
+            )
     maps = {s: folder / "code_maps" / raw["id"] / f for s, f in raw.get("code_maps", {}).items()}
     return Hospital(
         id=raw["id"],
@@ -161,6 +190,16 @@ def read_code_map(path: Path) -> dict[str, str]:
     return result
 
 
+def _document(file: Path) -> Any:
+    """Raises ContractError, with the line, where the file is no YAML."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ContractError(f"{file.name}{line} is no YAML in UTF-8", remedy="correct the file") from error
+
+
 @lru_cache(maxsize=4)
 def load_registry(folder: Path | None = None) -> Registry:
     """Every hospital of ``folder`` (default: this package), checked.
@@ -173,12 +212,18 @@ def load_registry(folder: Path | None = None) -> Registry:
     hospitals: dict[str, Hospital] = {}
     finess: dict[str, str] = {}
     for file in sorted((folder / "hospitals").glob("*.yml")):
-        hospital = parse_hospital(yaml.safe_load(file.read_text(encoding="utf-8")), file.name, folder, contract)
+        hospital = parse_hospital(_document(file), file.name, folder, contract)
         if file.stem != hospital.id:
-            raise ContractError(f"{file.name} describes {hospital.id}", remedy=f"name it {hospital.id}.yml")
+            taken = (file.parent / f"{hospital.id}.yml").exists()
+            raise ContractError(
+                f"{file.name} at $.id: {file.name} describes {hospital.id}"
+                + (f", which {hospital.id}.yml describes already" if taken else ""),
+                remedy="give it an id of its own, and that name" if taken else f"name it {hospital.id}.yml",
+            )
         if hospital.finess in finess:
             raise ContractError(
-                f"{hospital.id} and {finess[hospital.finess]} share a FINESS number", remedy="correct one"
+                f"{file.name} at $.finess: {hospital.id} and {finess[hospital.finess]} share a FINESS number",
+                remedy="correct one",
             )
         for path in hospital.code_maps.values():
             read_code_map(path)

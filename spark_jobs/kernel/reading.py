@@ -128,6 +128,11 @@ class DeliveredFile:
                 file=self._place.file,
             )
 
+    def measured(self) -> tuple[str, int]:
+        """(sha256 in hex, bytes) of the whole raw file, read to its end."""
+        self._raw.drain()
+        return self._raw.sha256, self._raw.count
+
     def truncated(self) -> FileTruncated:
         return FileTruncated(
             "the compressed file ends before its end mark, or is not gzip",

@@ -1,0 +1,128 @@
+"""`estuaire deliver DIR`: checks a hospital's files, writes their manifest, hands both in and prints a receipt."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from estuaire.handing_in import Receipt
+
+_WORDS = {
+    "fr": {
+        "handed_in": "Livraison déposée",
+        "unchanged": "Livraison déjà déposée, octets identiques",
+        "prepared": "Manifeste préparé, rien n'est déposé",
+        "hospital": "Hôpital", "delivery": "Livraison", "sequence": "Numéro d'ordre", "kind": "Nature",
+        "full": "complète", "delta": "différentielle", "period": "Période", "span": "du {} au {} (exclu)", "at": "Heure",
+        "table": "table", "file": "fichier", "rows": "lignes", "bytes": "octets", "total": "total", "warning": "À noter",
+        "next": "Suite",
+    },
+    "en": {
+        "handed_in": "Delivery handed in",
+        "unchanged": "Delivery handed in before, same bytes",
+        "prepared": "Manifest prepared, nothing handed in",
+        "hospital": "Hospital", "delivery": "Delivery", "sequence": "Sequence", "kind": "Kind",
+        "full": "full", "delta": "delta", "period": "Period", "span": "{} to {} (excluded)", "at": "Time",
+        "table": "table", "file": "file", "rows": "rows", "bytes": "bytes", "total": "total", "warning": "Note",
+        "next": "Next",
+    },
+}  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(deliver)
+
+
+def deliver(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Files named <table>.csv, <table>_anything.csv(.gz) or <table>/anything.csv(.gz)."
+        ),
+    ],
+    hospital: Annotated[str, typer.Option(help="The hospital's id in the registry.")],
+    full: Annotated[
+        bool | None, typer.Option("--full/--delta", help="Default: full for a first delivery, delta after.")
+    ] = None,
+    period: Annotated[
+        tuple[datetime, datetime] | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="START END", help="First day, and the day after the last."),
+    ] = None,
+    sequence: Annotated[int | None, typer.Option(min=1, help="Default: the next one.")] = None,
+    delivery_id: Annotated[str | None, typer.Option("--id", help="Default: <sequence>-<kind>.")] = None,
+    prepare_only: Annotated[
+        bool, typer.Option("--prepare-only", help="Write manifest.json beside the files; hand in nothing.")
+    ] = False,
+    receipt: Annotated[Path | None, typer.Option(help="Write the receipt there as JSON.")] = None,
+    lang: Annotated[str | None, typer.Option(help="fr or en; default: ESTUAIRE_LANGUAGE.")] = None,
+) -> None:
+    """Check a hospital's files, write their manifest and hand both in; prints a receipt."""
+    from estuaire.cli.guide import language
+    from estuaire.handing_in import Asked, hand_in, prepare, write_manifest
+    from estuaire.objectstore import open_store
+    from estuaire.registry import load_registry
+    from estuaire.settings import settings
+
+    configured = settings()
+    chosen = language(lang, configured)
+    store = open_store(configured)
+    asked = Asked(
+        kind=None if full is None else "full" if full else "delta",
+        period=period and (period[0].date(), period[1].date()),
+        sequence=sequence,
+        delivery_id=delivery_id,
+    )
+    prepared = prepare(folder, hospital, load_registry(configured.registry_dir), store, asked)
+    done = write_manifest(prepared) if prepare_only else hand_in(prepared, store)
+    if receipt:
+        receipt.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(done.as_dict(chosen), ensure_ascii=False, indent=2)
+        receipt.write_text(text + "\n", encoding="utf-8")
+    _print(done, chosen)
+
+
+def _print(done: Receipt, chosen: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from estuaire.cli.tables import show
+
+    words, manifest = _WORDS[chosen], done.manifest
+    console = Console(soft_wrap=True)
+    lines = {
+        "hospital": f"{done.hospital.name} ({done.hospital.id}, FINESS {manifest.finess})",
+        "delivery": manifest.delivery_id,
+        "sequence": str(manifest.sequence),
+        "kind": words[manifest.kind],
+        "period": words["span"].format(manifest.period_from, manifest.period_to),
+        "at": f"{done.at:%Y-%m-%d %H:%M:%S %z}",
+    }
+    console.print(Text(words[done.state], style="bold"))
+    widest = max(len(words[k]) for k in lines)
+    for key, value in lines.items():
+        console.print(Text(f"{words[key].ljust(widest)}  {value}"))
+    colon = " :" if chosen == "fr" else ":"
+    rows = [(f.table, f.path, f.rows, f.bytes, f.sha256) for f in manifest.files]
+    rows.append((words["total"], f"{len(rows)}", done.rows, done.bytes, ""))
+    counts = [[_number(n, chosen) for n in row[2:4]] for row in rows]
+    wide = [max(len(words[k]), *(len(c[i]) for c in counts)) for i, k in enumerate(("rows", "bytes"))]
+    show(
+        [
+            {"table": r[0], "file": r[1], "rows": c[0].rjust(wide[0]), "bytes": c[1].rjust(wide[1]), "sha256": r[4]}
+            for r, c in zip(rows, counts, strict=True)
+        ],
+        {k: words.get(k, k) for k in ("table", "file", "rows", "bytes", "sha256")},
+    )
+    for warned in done.warnings:
+        console.print(Text(f"{words['warning']}{colon} {warned.text(chosen)}", style="yellow"))
+    console.print(Text(f"{words['next']}{colon} {done.next_step(chosen)}"))
+
+
+def _number(value: int, chosen: str) -> str:
+    """1,234 in English; in French, where a comma is a decimal sign, with a no-break space."""
+    return f"{value:,}".replace(",", "\u00a0") if chosen == "fr" else f"{value:,}"

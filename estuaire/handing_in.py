@@ -1,0 +1,464 @@
+"""Prepares a folder of a hospital's files as a delivery and hands it in: files first, manifest last.
+
+Which table a file is: a folder's name (``<table>/anything.csv``), or the file's own (``<table>.csv``, ``<table>_anything.csv``,
+``<table>-anything.csv``; the longest table name that fits; case is ignored; ``.csv`` or ``.csv.gz``). Hidden files and
+``manifest.json`` are passed over; any other file is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from estuaire.contracts import OPERATION_COLUMN, Contract, Table, load_contract
+from estuaire.deliveries import PREFIX
+from estuaire.errors import (
+    ChecksumMismatch,
+    DeliveryChanged,
+    EstuaireError,
+    FileMissing,
+    FileNotExpected,
+    FileTruncated,
+    ManifestInvalid,
+    PathOutsideDelivery,
+)
+from estuaire.manifest import NAME, Manifest, ManifestFile, parse_manifest
+from estuaire.objectstore import ObjectStore
+from estuaire.registry import Hospital, Registry
+from spark_jobs.kernel.framing import REASONS, frames
+from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Place, read_header
+
+SUFFIXES = (".csv.gz", ".csv")
+_GZIP_MARK = b"\x1f\x8b"
+_WARNINGS = {
+    "extra_columns": {
+        "fr": "colonnes hors contrat, ignorées : {detail}",
+        "en": "columns outside the contract, passed over: {detail}",
+    },
+    "damaged": {
+        "fr": "enregistrements illisibles, qui seront rejetés : {detail}",
+        "en": "records that cannot be read and will be rejected: {detail}",
+    },
+    "no_operation": {
+        "fr": "livraison différentielle sans colonne op : chaque ligne compte comme upsert",
+        "en": "delta without an op column: each row counts as an upsert",
+    },
+    "tables_absent": {
+        "fr": "tables du registre absentes de cette livraison complète : {detail}",
+        "en": "registered tables that this full delivery does not hold: {detail}",
+    },
+    "late_sequence": {
+        "fr": "numéro d'ordre inférieur au dernier reçu ({detail}) : les livraisons suivantes l'emportent",
+        "en": "sequence below the last one received ({detail}): the later deliveries win",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that the hospital should know and that stops nothing. ``detail`` holds names and counts, never a value."""
+
+    kind: str
+    file: str
+    detail: str = ""
+
+    def text(self, language: str) -> str:
+        said = _WARNINGS[self.kind][language].format(detail=self.detail)
+        return f"{self.file}{' : ' if language == 'fr' else ': '}{said}" if self.file else said
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the person who hands in decides; None means: derive it from landing.
+
+    ``period`` is [from, to); ``kind`` is full or delta.
+    """
+
+    kind: str | None = None
+    period: tuple[date, date] | None = None
+    sequence: int | None = None
+    delivery_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A delivery that is ready: its manifest, where its files are, what to warn of.
+
+    ``already`` says that landing holds the same delivery with the same bytes.
+    """
+
+    hospital: Hospital
+    manifest: Manifest
+    folder: Path
+    warnings: tuple[Warned, ...]
+    already: bool
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was handed in. ``state`` is handed_in, unchanged (it was there with the same bytes) or prepared (nothing sent)."""
+
+    state: str
+    hospital: Hospital
+    manifest: Manifest
+    warnings: tuple[Warned, ...]
+    at: datetime
+
+    @property
+    def rows(self) -> int:
+        return sum(f.rows for f in self.manifest.files)
+
+    @property
+    def bytes(self) -> int:
+        return sum(f.bytes for f in self.manifest.files)
+
+    def as_dict(self, language: str = "en") -> dict[str, Any]:
+        """For ``--receipt`` and ``--json``."""
+        manifest = self.manifest
+        return {
+            "state": self.state,
+            "hospital": self.hospital.id,
+            "name": self.hospital.name,
+            "finess": manifest.finess,
+            "delivery": manifest.delivery_id,
+            "sequence": manifest.sequence,
+            "kind": manifest.kind,
+            "period": {"from": manifest.period_from.isoformat(), "to": manifest.period_to.isoformat()},
+            "contract_version": manifest.contract_version,
+            "manifest_sha256": manifest.content_hash,
+            "files": [asdict(f) for f in manifest.files],
+            "total": {"files": len(manifest.files), "rows": self.rows, "bytes": self.bytes},
+            "at": self.at.isoformat(timespec="seconds"),
+            "warnings": [{**asdict(w), "text": w.text(language)} for w in self.warnings],
+            "next": self.next_step(language),
+        }
+
+    def next_step(self, language: str) -> str:
+        """One sentence: what happens now."""
+        if self.state == "prepared":
+            return {
+                "fr": "Rien n'a été déposé. Relisez manifest.json, puis lancez la même commande sans --prepare-only.",
+                "en": "Nothing was handed in. Read manifest.json, then run the same command without --prepare-only.",
+            }[language]
+        if self.state == "unchanged":
+            return {
+                "fr": "Cette livraison était déjà déposée avec les mêmes octets : rien n'a été fait.",
+                "en": "This delivery was handed in before with the same bytes: nothing was done.",
+            }[language]
+        return {
+            "fr": "Le prochain `estuaire run` (ou le passage planifié) la contrôle et l'intègre ; `estuaire runs` en donne l'issue.",
+            "en": "The next `estuaire run` (or the scheduled one) checks and lands it; `estuaire runs` tells the outcome.",
+        }[language]
+
+
+# ---------------------------------------------------------------- files
+
+
+def table_of(path: PurePosixPath, names: Iterable[str]) -> str | None:
+    """The table of a file by its path below the delivery folder (the rule stands in the module's docstring), or None."""
+    suffix = next((s for s in SUFFIXES if path.name.casefold().endswith(s)), None)
+    if suffix is None:
+        return None
+    words = path.parts[0].casefold() if len(path.parts) > 1 else path.name.casefold().removesuffix(suffix)
+    fits = [n for n in names if words == n or (len(path.parts) == 1 and words.startswith((f"{n}_", f"{n}-")))]
+    return max(fits, key=len, default=None)
+
+
+def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tuple[str, str]]:
+    """(table, path) of each file of ``folder``, tables in delivery order.
+
+    Raises:
+        FileMissing: no folder, or no file in it.
+        FileNotExpected: a file of no table that the hospital delivers; all are named, with what is expected.
+        PathOutsideDelivery: a link that leads out of the folder.
+    """
+    if not folder.is_dir():
+        raise FileMissing("there is no such folder", hospital=hospital.id, file=folder.name, remedy="name a folder")
+    names = [n for n in contract.names if n in hospital.table_dialect]
+    found: list[tuple[str, str]] = []
+    strange: list[str] = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        inside = PurePosixPath(path.relative_to(folder).as_posix())
+        if any(part.startswith(".") for part in inside.parts) or str(inside) == NAME:
+            continue
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise PathOutsideDelivery(
+                "a link leads out of the folder", hospital=hospital.id, file=str(inside), remedy="deliver plain files"
+            )
+        table = table_of(inside, names)
+        if table is None:
+            strange.append(str(inside))
+        else:
+            found.append((table, str(inside)))
+    if strange:
+        shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
+        raise FileNotExpected(
+            f"these files have the name of no table of this hospital: {shown}",
+            hospital=hospital.id,
+            remedy=f"name them <table>.csv, <table>_anything.csv(.gz) or <table>/anything.csv(.gz), or take them out; "
+            f"tables: {', '.join(names)}",
+        )
+    if not found:
+        raise FileMissing(
+            "the folder holds no file to deliver",
+            hospital=hospital.id,
+            remedy=f"put files there named after the tables: {', '.join(f'{n}.csv' for n in names)}",
+        )
+    return sorted(found, key=lambda f: (names.index(f[0]), f[1]))
+
+
+def measure(
+    folder: Path, path: str, table: Table, hospital: Hospital, *, delta: bool
+) -> tuple[ManifestFile, list[Warned]]:
+    """A file's entry of the manifest: sha256, bytes, and records as the kernel's framing counts them (damaged ones too).
+
+    Raises:
+        ColumnMissing: its header lacks required columns.
+        FileTruncated: its compression is not its dialect's, or it is cut short.
+    """
+    dialect = hospital.dialects[hospital.table_dialect[table.name]]
+    place = Place(hospital.id, "", path)
+    warnings: list[Warned] = []
+    rows = 0
+    damaged = dict.fromkeys(REASONS, 0)
+    with (folder / path).open("rb") as raw:
+        packed = raw.read(2) == _GZIP_MARK
+        raw.seek(0)
+        if packed != (dialect.compression == "gzip"):
+            raise FileTruncated(
+                f"the file is {'' if packed else 'not '}gzip, its dialect {dialect.name} says {dialect.compression}",
+                hospital=hospital.id,
+                file=path,
+                remedy="deliver it as the guide says (`estuaire guide`), or correct the dialect in the registry",
+            )
+        delivered = DeliveredFile(raw, dialect, place)
+        try:
+            line = delivered.header_line()
+            header = read_header(line, table=table, hospital=hospital, dialect=dialect, place=place)
+            for frame in frames(
+                delivered.stream,
+                delimiter=dialect.delimiter,
+                fields=len(header.names),
+                encoding=dialect.encoding,
+                first_offset=len(line),
+            ):
+                rows += len(frame.record_number) + len(frame.damaged.record_number)
+                for reason in frame.damaged.reason:
+                    damaged[REASONS[int(reason)]] += 1
+        except TRUNCATION_ERRORS:
+            raise delivered.truncated() from None
+        sha256, size = delivered.measured()
+    if header.extra:
+        warnings.append(Warned("extra_columns", path, ", ".join(header.extra)))
+    if any(damaged.values()):
+        warnings.append(Warned("damaged", path, ", ".join(f"{r} {n}" for r, n in damaged.items() if n)))
+    if delta and OPERATION_COLUMN not in header.names:
+        warnings.append(Warned("no_operation", path))
+    return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings
+
+
+# ---------------------------------------------------------------- what landing holds
+
+
+def handed_in(store: ObjectStore, registry: Registry, hospital: str) -> dict[str, Manifest | None]:
+    """Committed deliveries of a hospital in landing, by id; None where the manifest cannot be read."""
+    found: dict[str, Manifest | None] = {}
+    for item in store.list(f"{PREFIX}{hospital}/"):
+        parts = item.key.split("/")
+        if len(parts) == 4 and parts[3] == NAME:
+            with store.open(item.key) as stream:
+                try:
+                    found[parts[2]] = parse_manifest(
+                        stream.read(), hospital=hospital, delivery=parts[2], registry=registry
+                    )
+                except EstuaireError:
+                    found[parts[2]] = None
+    return found
+
+
+def _content(files: Iterable[ManifestFile]) -> list[tuple[str, str, str, int, str]]:
+    return sorted((f.table, f.path, f.sha256, f.rows, f.dialect) for f in files)
+
+
+def _beside(folder: Path, hospital: str, registry: Registry, files: list[ManifestFile]) -> Manifest | None:
+    """The manifest that stands in the folder, if it describes exactly these files; one of other files is passed over."""
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    raw = path.read_bytes()
+    try:
+        delivery = str(json.loads(raw)["delivery_id"])
+        found = parse_manifest(raw, hospital=hospital, delivery=delivery, registry=registry)
+    except (ValueError, KeyError, TypeError, EstuaireError):
+        return None
+    return found if _content(found.files) == _content(files) else None
+
+
+def _period(asked: Asked, kind: str, last: Manifest | None, today: date, hospital: str) -> tuple[date, date]:
+    if asked.period:
+        return asked.period
+    if kind == "delta" and last and last.period_to < today:
+        return last.period_to, today
+    raise ManifestInvalid(
+        "the period of this delivery cannot be told from the deliveries before",
+        hospital=hospital,
+        file=NAME,
+        remedy="give it: --period FIRST_DAY DAY_AFTER_THE_LAST, such as --period 2025-12-01 2026-01-01",
+    )
+
+
+def prepare(
+    folder: Path, hospital: str, registry: Registry, store: ObjectStore, asked: Asked, *, now: datetime | None = None
+) -> Prepared:
+    """Measure and check a folder's files and write their manifest in memory; nothing is stored.
+
+    What is not asked for comes from a manifest in the folder that describes these very files, else from landing: the next sequence,
+    the id ``<sequence>-<kind>``, full for a first delivery and delta after, the period from the last one's end to today.
+    The same files as the hospital's last delivery are that delivery again.
+
+    Raises:
+        UnknownHospital, FileMissing, FileNotExpected, FileTruncated, ColumnMissing, PathOutsideDelivery: see the parts.
+        ManifestInvalid: no period can be told, it ends before it begins, or the sequence or id cannot be used.
+        DeliveryChanged: landing holds this id with other bytes.
+    """
+    entry = registry.get(hospital)
+    contract = load_contract()
+    now = now or datetime.now(ZoneInfo(entry.timezone)).replace(microsecond=0)
+    there = handed_in(store, registry, hospital)
+    known = sorted((m for m in there.values() if m), key=lambda m: m.sequence)
+    last = known[-1] if known else None
+    kind = asked.kind or ("delta" if last else "full")
+    files, warnings = [], []
+    for name, path in find_files(folder, entry, contract):
+        file, said = measure(folder, path, contract.table(name), entry, delta=kind == "delta")
+        files.append(file)
+        warnings += said
+    same = there.get(asked.delivery_id or "") or _beside(folder, hospital, registry, files)
+    if same is None and not asked.delivery_id and last and _content(last.files) == _content(files):
+        same = last
+    if same and _fits(same, asked):
+        asked = Asked(same.kind, (same.period_from, same.period_to), same.sequence, same.delivery_id)
+        kind, now = same.kind, same.extracted_at
+        if kind == "full":
+            warnings = [w for w in warnings if w.kind != "no_operation"]
+    sequence = asked.sequence or (last.sequence + 1 if last else 1)
+    period = _period(asked, kind, last, now.date(), hospital)
+    drafted = Manifest(
+        contract_version=contract.version,
+        hospital=hospital,
+        finess=entry.finess,
+        delivery_id=asked.delivery_id or f"{sequence:04d}-{kind}",
+        sequence=sequence,
+        extracted_at=now,
+        kind=kind,
+        period_from=period[0],
+        period_to=period[1],
+        files=tuple(files),
+    )
+    # what an option can get wrong is told here as it would be after the upload
+    manifest = parse_manifest(
+        drafted.to_json().encode(), hospital=hospital, delivery=drafted.delivery_id, registry=registry
+    )
+    already = _already(there, manifest)
+    for other in known:
+        if other.sequence == manifest.sequence and other.delivery_id != manifest.delivery_id:
+            raise ManifestInvalid(
+                f"sequence {manifest.sequence} was used by another delivery of this hospital ({other.delivery_id})",
+                hospital=hospital,
+                delivery=manifest.delivery_id,
+                file=NAME,
+                remedy=f"number each delivery once, counting up; the next is {(last.sequence if last else 0) + 1}",
+            )
+    if last and manifest.sequence < last.sequence and not already:
+        warnings.append(Warned("late_sequence", "", str(last.sequence)))
+    absent = [n for n in contract.names if n in entry.table_dialect and n not in {f.table for f in files}]
+    if kind == "full" and absent:
+        warnings.append(Warned("tables_absent", "", ", ".join(absent)))
+    return Prepared(entry, manifest, folder, tuple(warnings), already)
+
+
+def _fits(manifest: Manifest, asked: Asked) -> bool:
+    """Whether what was asked for says nothing else than the manifest."""
+    given = (
+        (asked.kind, manifest.kind),
+        (asked.period, (manifest.period_from, manifest.period_to)),
+        (asked.sequence, manifest.sequence),
+        (asked.delivery_id, manifest.delivery_id),
+    )
+    return all(wanted is None or wanted == own for wanted, own in given)
+
+
+def _already(there: dict[str, Manifest | None], manifest: Manifest) -> bool:
+    """Whether landing holds this delivery with the same bytes and meaning (the time of extraction aside)."""
+    if manifest.delivery_id not in there:
+        return False
+    present = there[manifest.delivery_id]
+    if present is not None and _content(present.files) == _content(manifest.files):
+        again = replace(manifest, extracted_at=present.extracted_at, files=present.files)
+        if again.content_hash == present.content_hash:
+            return True
+    raise DeliveryChanged(
+        "this delivery id was handed in before with other bytes; what is there stays, and nothing was written",
+        hospital=manifest.hospital,
+        delivery=manifest.delivery_id,
+        remedy="hand in under a new --id with the next --sequence (or leave both out)",
+    )
+
+
+# ---------------------------------------------------------------- handing in
+
+
+def hand_in(prepared: Prepared, store: ObjectStore) -> Receipt:
+    """Put the files, then the manifest, into landing; a delivery that is already there is left alone.
+
+    An attempt that broke off before its manifest is simply done again.
+
+    Raises:
+        ChecksumMismatch: a file changed since it was measured; the delivery is not committed.
+        DeliveryChanged: someone else committed this id meanwhile with other bytes.
+    """
+    manifest = prepared.manifest
+    state = "unchanged"
+    if not prepared.already:
+        prefix = f"{PREFIX}{manifest.hospital}/{manifest.delivery_id}/"
+        for file in manifest.files:
+            store.put_file(prefix + file.path, prepared.folder / file.path)
+            stored = store.stat(prefix + file.path)
+            if stored is None or stored.size != file.bytes:
+                raise ChecksumMismatch(
+                    "the file changed while it was handed in; the delivery is not committed",
+                    hospital=manifest.hospital,
+                    delivery=manifest.delivery_id,
+                    file=file.path,
+                    remedy="wait until the export is done, then hand in again",
+                )
+        if store.put_bytes(prefix + NAME, manifest.to_json().encode(), if_none_match=True):
+            state = "handed_in"
+        else:
+            with store.open(prefix + NAME) as present:
+                if present.read() != manifest.to_json().encode():
+                    raise DeliveryChanged(
+                        "someone else handed in this delivery id at the same time",
+                        hospital=manifest.hospital,
+                        delivery=manifest.delivery_id,
+                        remedy="hand in again under a new --id",
+                    )
+    return _receipt(prepared, state)
+
+
+def write_manifest(prepared: Prepared) -> Receipt:
+    """Write manifest.json beside the files and hand in nothing."""
+    temporary = prepared.folder / f".{NAME}"
+    temporary.write_text(prepared.manifest.to_json(), encoding="utf-8")
+    temporary.replace(prepared.folder / NAME)
+    return _receipt(prepared, "prepared")
+
+
+def _receipt(prepared: Prepared, state: str) -> Receipt:
+    now = datetime.now(ZoneInfo(prepared.hospital.timezone))
+    return Receipt(state, prepared.hospital, prepared.manifest, prepared.warnings, now)
