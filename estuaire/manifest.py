@@ -67,6 +67,11 @@ SCHEMA: dict[str, Any] = {
 }
 
 
+_VALIDATOR = jsonschema.Draft202012Validator(
+    SCHEMA
+)  # made once: `jsonschema.validate` checks the schema itself every time
+
+
 @dataclass(frozen=True)
 class ManifestFile:
     """One file: ``rows`` is the hospital's own count of records (header not counted), ``dialect`` a registered name."""
@@ -130,7 +135,9 @@ def parse_manifest(raw: bytes, *, hospital: str, delivery: str, registry: Regist
     entry = registry.get(hospital)
     try:
         document = json.loads(raw.decode("utf-8-sig"))
-        jsonschema.validate(document, SCHEMA)
+        wrong = jsonschema.exceptions.best_match(_VALIDATOR.iter_errors(document))
+        if wrong is not None:
+            raise wrong
         period_from = date.fromisoformat(document["period"]["from"])
         period_to = date.fromisoformat(document["period"]["to"])
         extracted_at = datetime.fromisoformat(document["extracted_at"])

@@ -58,7 +58,12 @@ class Rule:
 
     def sql(self, dialect: str) -> str:
         """The expression in ``duckdb``, ``spark`` or ``postgres``."""
-        return str(sqlglot.transpile(self.expression, read="duckdb", write=dialect)[0])
+        return _translated(self.expression, dialect)
+
+
+@lru_cache(maxsize=4096)
+def _translated(expression: str, dialect: str) -> str:
+    return str(sqlglot.transpile(expression, read="duckdb", write=dialect)[0])
 
 
 def check_expression(text: str, where: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import duckdb
+import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
@@ -23,7 +24,7 @@ from estuaire.lake import Change, Lake, NewFile
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.metering import Meter
-from estuaire.objectstore import open_store
+from estuaire.objectstore import ObjectStore, open_store
 from estuaire.registry import load_registry
 from estuaire.rules import load_rules
 from estuaire.settings import Settings
@@ -51,11 +52,25 @@ def output_keys(work: Work, table: str) -> tuple[str, str]:
     return f"lake/landed/{table}/hospital={work.hospital}/{name}", f"work/{work.run_id}/{work.hospital}-{name}"
 
 
+_MANIFESTS: dict[tuple[str, int, str, str], Manifest] = {}
+
+
+def _manifest(settings: Settings, work: Work) -> Manifest:
+    """The delivery's manifest, read once an attempt in each process."""
+    place = (work.run_id, work.token, work.hospital, work.delivery)
+    if place not in _MANIFESTS:
+        for other in [p for p in _MANIFESTS if p[:2] != place[:2]]:
+            del _MANIFESTS[other]
+        registry = load_registry(settings.registry_dir)
+        _MANIFESTS[place] = read_manifest(open_store(settings), registry, work.hospital, work.delivery)
+    return _MANIFESTS[place]
+
+
 def land_one(settings: Settings, work: Work) -> dict[str, Any]:
     """Land one file, inside a Spark task."""
     store = open_store(settings)
     registry = load_registry(settings.registry_dir)
-    manifest = read_manifest(store, registry, work.hospital, work.delivery)
+    manifest = _manifest(settings, work)
     file: ManifestFile = manifest.files[work.index]
     output, rejects = output_keys(work, file.table)
 
@@ -109,18 +124,30 @@ def read_back(settings: Settings, files: list[FileOutcome]) -> dict[str, tuple[i
     """Rows and hash sum of each written file, read from the file itself: key -> (rows, sum)."""
     store = open_store(settings)
     found: dict[str, tuple[int, int]] = {}
+    by_table: dict[str, dict[str, str]] = {}
+    for file in files:
+        if file.output is not None:
+            by_table.setdefault(file.table, {})[store.url(file.output)] = file.output
     with duckdb.connect(config={"threads": 2}) as connection:
-        for file in files:
-            if file.output is None:
-                continue
-            row = connection.execute(
-                "select count(*), coalesce(sum(row_uid_hi::hugeint), 0) + coalesce(sum(row_uid_lo::hugeint), 0) "
-                "from read_parquet(?)",
-                [store.url(file.output)],
-            ).fetchone()
-            assert row is not None  # noqa: S101 - an aggregate always gives one row
-            found[file.output] = (int(row[0]), int(row[1]))
-    return found
+        for keys in by_table.values():
+            for url, rows, total in connection.execute(
+                "select filename, count(*), coalesce(sum(row_uid_hi::hugeint), 0) + coalesce(sum(row_uid_lo::hugeint), 0) "
+                f"from read_parquet([{', '.join(map(_quoted, keys))}], filename = true) group by filename"
+            ).fetchall():
+                found[keys[url]] = (int(rows), int(total))
+    # a file of which no row is left is in no group
+    return {f.output: found.get(f.output, (0, 0)) for f in files if f.output is not None}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _rows_of(store: ObjectStore, key: str) -> list[tuple[Any, ...]]:
+    """The rows of a Parquet file of REJECT_SCHEMA."""
+    with store.open(key) as stream:
+        columns = pq.read_table(stream).to_pydict()
+    return list(zip(*columns.values(), strict=True))
 
 
 def store_rejects(
@@ -136,8 +163,7 @@ def store_rejects(
     for file in landing.files:
         if file.rejects is None:
             continue
-        with duckdb.connect() as connection:
-            rows = connection.execute("select * from read_parquet(?)", [store.url(file.rejects)]).fetchall()
+        rows = _rows_of(store, file.rejects)
         execute_values(
             cursor,
             "insert into control.rejected_record (record_number, line_number, byte_offset, byte_length, row_uid_hi, "

@@ -141,7 +141,7 @@ def _standard_codes(
         joins += f" left join {name} on {name}.local_code = {system.normal_sql('landed.' + column.name)}"
         expression = f"{name}.standard_code"
         if system.pattern:
-            own = f"upper(trim(landed.{column.name}))"
+            own = system.normal_sql("landed." + column.name)
             expression = (
                 f"coalesce({expression}, case when regexp_full_match({own}, {_literal(system.pattern)}) then {own} end)"
             )
