@@ -32,7 +32,7 @@ class Meter:
         self._cpu: dict[tuple[int, float], float] = {}
         self._peak = 0
         self._thread = threading.Thread(target=self._run, daemon=True, name="meter")
-        self._started = 0.0
+        self._started = self._step = 0.0
 
     def _sample(self, into: dict[tuple[int, float], float]) -> None:
         try:
@@ -53,7 +53,7 @@ class Meter:
             self._sample(self._cpu)
 
     def __enter__(self) -> Meter:
-        self._started = time.monotonic()
+        self._started = self._step = time.monotonic()
         self._thread.start()
         return self
 
@@ -61,6 +61,12 @@ class Meter:
         self._stop.set()
         self._thread.join(timeout=5)
         self._sample(self._cpu)
+
+    def step(self, done: str) -> None:
+        """Say in the task's log what is done, and the seconds since the step before."""
+        now = time.monotonic()
+        print(f"{done} in {now - self._step:.1f} s", flush=True)  # noqa: T201 - Airflow's task log
+        self._step = now
 
     def cost(self) -> Cost:
         """So far, or in all once the ``with`` has ended. CPU counts the tree from its processes' start."""

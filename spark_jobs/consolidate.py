@@ -15,7 +15,7 @@ import duckdb
 from psycopg2.extras import execute_values
 
 from estuaire.contracts import load_contract
-from estuaire.lake import Change, Lake, NewFile
+from estuaire.lake import Change, Lake, NewFile, quoted
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
@@ -114,14 +114,16 @@ def read_back(settings: Settings, keys: list[str]) -> dict[tuple[str, str], tupl
     """Per (key, delivery) rows and hash sum of written files, read from the files themselves."""
     store = open_store(settings)
     found: dict[tuple[str, str], tuple[int, int]] = {}
+    by_table: dict[str, dict[str, str]] = {}
+    for key in keys:
+        by_table.setdefault(key.split("/")[2], {})[store.url(key)] = key
     with duckdb.connect(config={"threads": 2}) as connection:
-        for key in keys:
-            for delivery, rows, total in connection.execute(
-                "select delivery_id, count(*), sum(row_uid_hi::hugeint) + sum(row_uid_lo::hugeint) "
-                "from read_parquet(?) group by delivery_id",
-                [store.url(key)],
+        for names in by_table.values():
+            for url, delivery, rows, total in connection.execute(
+                "select filename, delivery_id, count(*), sum(row_uid_hi::hugeint) + sum(row_uid_lo::hugeint) "
+                f"from read_parquet([{', '.join(map(quoted, names))}], filename = true) group by all"
             ).fetchall():
-                found[key, delivery] = (int(rows), int(total))
+                found[names[url], delivery] = (int(rows), int(total))
     return found
 
 
@@ -144,15 +146,16 @@ def accounts(
 ) -> list[Account]:
     """The accounting of the rebuilt hospitals: in by landing's ledger, out by reading back, superseded by the kernel's count."""
     keys = [o["output"] for outcomes in results.values() for o in outcomes]
-    written = read_back(settings, keys)
+    by_key: dict[str, dict[str, tuple[int, int]]] = {}
+    for (key, delivery), counted in read_back(settings, keys).items():
+        by_key.setdefault(key, {})[delivery] = counted
     found = {place: Account(*place, rows_in=rows, hash_in=total) for place, (rows, total) in before.items() if rows > 0}
     for hospital, outcomes in results.items():
         for outcome in outcomes:
-            for (key, delivery), (rows, total) in written.items():
-                if key == outcome["output"]:
-                    place = (hospital, delivery, outcome["table"])
-                    account = found.setdefault(place, Account(*place))
-                    account.rows_out, account.hash_out = rows, total
+            for delivery, (rows, total) in by_key.get(outcome["output"], {}).items():
+                place = (hospital, delivery, outcome["table"])
+                account = found.setdefault(place, Account(*place))
+                account.rows_out, account.hash_out = rows, total
             for delivery, (rows, total) in outcome["superseded"].items():
                 place = (hospital, delivery, outcome["table"])
                 account = found.setdefault(place, Account(*place))
@@ -248,7 +251,9 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
         for h in hospitals
     ]
     results = dict(spread(spark, work, partial(consolidate_one, settings)))
+    meter.step(f"{len(hospitals)} hospitals consolidated")
     mapped = _patient_map(settings, spark, lake, stage, results)
+    meter.step("patient map written")
     if before_commit is not None:
         before_commit(results)
     intent = {
@@ -269,11 +274,13 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         write_accounts(cursor, stage, accounts(settings, results, came_in(settings, hospitals)))
+    meter.step("read back and accounted for")
     stage.intend(intent)
     snapshot = lake.commit(change_of(stage.run_id, stage.token, intent), may_commit=stage.check_fence)
     rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
     with connect(settings) as connection, connection.cursor() as cursor:
         publish(cursor, intent, stage.run_id, snapshot)
+        meter.step("committed")
         stage.end(cursor, "committed", meter.cost(), rows, snapshot)
     return {"hospitals": hospitals, "rows": rows}
 

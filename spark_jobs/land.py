@@ -20,7 +20,7 @@ from estuaire.contracts import load_contract
 from estuaire.deliveries import PREFIX, note_error, read_manifest
 from estuaire.errors import EstuaireError, GateBlocked
 from estuaire.gates import landed as gate
-from estuaire.lake import Change, Lake, NewFile
+from estuaire.lake import Change, Lake, NewFile, quoted
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.metering import Meter
@@ -132,15 +132,11 @@ def read_back(settings: Settings, files: list[FileOutcome]) -> dict[str, tuple[i
         for keys in by_table.values():
             for url, rows, total in connection.execute(
                 "select filename, count(*), coalesce(sum(row_uid_hi::hugeint), 0) + coalesce(sum(row_uid_lo::hugeint), 0) "
-                f"from read_parquet([{', '.join(map(_quoted, keys))}], filename = true) group by filename"
+                f"from read_parquet([{', '.join(map(quoted, keys))}], filename = true) group by filename"
             ).fetchall():
                 found[keys[url]] = (int(rows), int(total))
     # a file of which no row is left is in no group
     return {f.output: found.get(f.output, (0, 0)) for f in files if f.output is not None}
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _rows_of(store: ObjectStore, key: str) -> list[tuple[Any, ...]]:
@@ -292,12 +288,15 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
         for i, file in enumerate(read_manifest(store, registry, hospital, delivery).files)
     ]
     results = spread(spark, work, partial(land_one, settings))
+    meter.step(f"{len(work)} files read and written")
     landings = _landings(settings, places, [FileOutcome(**r) for r in results])
     sound = [x for x in landings if x.error_fields is None]
     audit = gate.audit(settings, spark, stage.run_id, [(x.manifest, x.files) for x in sound])
+    meter.step("audited")
     if before_commit is not None:
         before_commit(landings)
     written = read_back(settings, [f for x in sound for f in x.files])
+    meter.step("read back")
     passed: list[Landing] = []
     rows = 0
     with connect(settings) as connection, connection.cursor() as cursor:
@@ -323,6 +322,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
                 )
             else:
                 passed.append(landing)
+    meter.step("accounted for")
     for landing in landings:
         if landing.error is not None:
             print(landing.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
@@ -359,6 +359,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
     with connect(settings) as connection, connection.cursor() as cursor:
         if passed and snapshot is not None:
             publish(cursor, intent, stage.run_id, snapshot)
+        meter.step("committed")
         stage.end(cursor, "committed", meter.cost(), rows, snapshot)
     return {"landed": len(passed), "blocked": len(landings) - len(passed), "rows": rows}
 

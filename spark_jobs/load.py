@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -148,6 +149,29 @@ def pending(settings: Settings) -> dict[str, str]:
     return {r["hospital_id"]: r["content_hash"] for r in rows}
 
 
+def consolidated_rows(settings: Settings) -> dict[tuple[str, str], int]:
+    """Current records by hospital and table, as the newest consolidation of each hospital accounted for them."""
+    rows = fetch(
+        settings,
+        "select a.hospital_id, a.table_name, sum(a.rows_out) as n from control.accounting a join control.consolidation c "
+        "on c.hospital_id = a.hospital_id and c.run_id = a.run_id where a.stage = 'consolidate' group by 1, 2",
+    )
+    return {(r["hospital_id"], r["table_name"]): int(r["n"]) for r in rows}
+
+
+def _analyze(settings: Settings, tables: list[str]) -> None:
+    """Statistics of the whole tables, two at a time: those of each partition (analyze without ONLY) cost as much again and plan nothing."""
+
+    def one(name: str) -> None:
+        with connect(settings) as connection, connection.cursor() as cursor:
+            # a small sample plans the models as well, in a quarter of the time
+            cursor.execute("set default_statistics_target = 20")
+            cursor.execute(sql.SQL("analyze only staging.{}").format(sql.Identifier(name)))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, tables))
+
+
 def _swap(cursor: Any, work: Work) -> None:
     cursor.execute(
         "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid "
@@ -207,6 +231,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     lake = Lake(settings)
     work: dict[str, list[tuple[int, Work]]] = {}
     if hospitals:
+        sizes = consolidated_rows(settings)
         for table in load_contract().tables:
             by_hospital: dict[str, list[str]] = {}
             for path in lake.list_files("consolidated", table.name):
@@ -215,9 +240,10 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 files = tuple(by_hospital.get(hospital, ()))
                 if files:
                     item = Work(hospital, table.name, stage.token, files)
-                    work.setdefault(hospital, []).append((sum(_size(f) for f in files), item))
+                    work.setdefault(hospital, []).append((sizes.get((hospital, table.name), 0), item))
     packets = [(sum(size for size, _ in items), tuple(w for _, w in items)) for items in work.values()]
     loaded = [pair for part in spread(spark, packets, partial(load_hospital, settings)) for pair in part]
+    meter.step("copied")
     snapshot = lake.snapshot()
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
@@ -234,20 +260,13 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 "do update set content_hash = excluded.content_hash, run_id = excluded.run_id, updated_at = now()",
                 [(h, content, stage.run_id) for h, content in hospitals.items()],
             )
-        stage.end(cursor, "committed", meter.cost(), rows, snapshot, "" if hospitals else "nothing new")
+    meter.step("swapped in")
     if loaded:
-        with connect(settings) as connection, connection.cursor() as cursor:
-            # a small sample plans the models as well, in a quarter of the time
-            cursor.execute("set default_statistics_target = 20")
-            for name in (*sorted({w.table for w, _ in loaded}), "patient_map"):
-                cursor.execute(sql.SQL("analyze staging.{}").format(sql.Identifier(name)))
+        _analyze(settings, [*sorted({w.table for w, _ in loaded}), "patient_map"])
+        meter.step("analysed")
+    with connect(settings) as connection, connection.cursor() as cursor:
+        stage.end(cursor, "committed", meter.cost(), rows, snapshot, "" if hospitals else "nothing new")
     return {"hospitals": sorted(hospitals), "rows": rows}
-
-
-def _size(path: str) -> int:
-    with duckdb.connect() as duck:
-        row = duck.execute("select sum(total_compressed_size) from parquet_metadata(?)", [path]).fetchone()
-    return int(row[0] or 0) if row else 0
 
 
 def main(settings: Settings, run_id: str, spark: Any) -> str:

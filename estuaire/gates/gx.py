@@ -33,7 +33,9 @@ def count_broken(spark: Any, paths: list[str], table: str, rules: tuple[Rule, ..
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    frame = spark.read.parquet(*paths).selectExpr(*_columns(table, rules))
+    # one file's schema is all files': the same kernel wrote them; without it Spark opens the footer of each
+    schema = spark.read.parquet(paths[0]).schema
+    frame = spark.read.schema(schema).parquet(*paths).selectExpr(*_columns(table, rules))
     source = context.data_sources.add_spark(name="written", persist=False)
     batch = (
         source.add_dataframe_asset(name=table)

@@ -302,15 +302,11 @@ def _write(
         else:
             selected.append(f"landed.{name}")
     paths = _paths(given, table.name)
-    order = [
-        *([patient] if any(c.name == "patient_id" for c in table.columns) else []),
-        *(f"landed.{k}" for k in table.key),
-    ]
     output.parent.mkdir(parents=True, exist_ok=True)
     connection.execute(
         f"copy (select {', '.join(selected)} from read_parquet([{paths}]) as landed "
         f"join version_{table.name} as version on version.row_uid_hi = landed.row_uid_hi and version.row_uid_lo = landed.row_uid_lo "
-        f"and version.state = 'current' {code_joins}{flag_joins} order by {', '.join(dict.fromkeys(order))}) "
+        f"and version.state = 'current' {code_joins}{flag_joins}) "
         f"to {_literal(output)} (format parquet, compression zstd, compression_level 1)"
     )
 
