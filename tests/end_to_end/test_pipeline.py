@@ -7,27 +7,33 @@ the same deliveries at once publishes the same marts.
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import duckdb
 import psycopg2
 import psycopg2.extras
 import pytest
 
 from estuaire import ledger, migrations
+from estuaire.contracts import load_contract
 from estuaire.following import Followed, follow
 from estuaire.objectstore import open_store
 from estuaire.orchestration.naming import INGEST
 from estuaire.query import run_query
-from estuaire.registry import load_registry
+from estuaire.registry import load_registry, read_code_map
 from estuaire.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle, processes
@@ -56,6 +62,27 @@ def published(settings: Settings) -> list[dict[str, Any]]:
     )
     kept = [i for i, c in enumerate(result.columns) if c not in RELEASE_COLUMNS]
     return [{result.columns[i]: row[i] for i in kept} for row in result.rows]
+
+
+def copied(settings: Settings) -> dict[str, bytes]:
+    """Every published table (marts and conformed) as an ordered COPY, without the columns that name the release."""
+    found: dict[str, bytes] = {}
+    with psycopg2.connect(settings.dsn()) as session, session.cursor() as cursor:
+        cursor.execute(
+            "select table_schema, table_name, string_agg(format('%I', column_name), ', ' order by ordinal_position) "
+            "from information_schema.columns join information_schema.tables using (table_schema, table_name) "
+            "where table_schema in ('marts', 'conformed') and table_type = 'BASE TABLE' and column_name <> all(%s) "
+            "and table_name <> 'release' group by 1, 2 order by 1, 2",
+            (list(RELEASE_COLUMNS),),
+        )
+        for schema, table, columns in cursor.fetchall():
+            content = io.BytesIO()
+            cursor.copy_expert(
+                f'copy (select {columns} from {schema}."{table}" order by row({columns})::text collate "C") to stdout',
+                content,
+            )
+            found[f"{schema}.{table}"] = content.getvalue()
+    return found
 
 
 def release(settings: Settings) -> int:
@@ -94,8 +121,13 @@ def test_history_is_published_and_every_record_accounted_for(story: Settings) ->
         for table, planted in deliveries["2025-10-full"]["tables"].items():
             account = next(a for a in accounts if (a["hospital_id"], a["table_name"]) == (hospital, table))
             assert account["rows_in"] == planted["rows"]
-            assert account["rows_quarantined"] + account["rows_unparseable"] == sum(planted["rejected"].values())
-    assert len(accounts) == 9
+            assert account["rows_quarantined"] == sum(planted["rejected"].values())
+            assert account["rows_unparseable"] == planted["unparseable"]
+    assert len(accounts) == 3 * len(load_contract().names)
+    for account in accounts:
+        for kind in ("rows", "hash"):
+            parts = ("out", "quarantined", "superseded", "unparseable")
+            assert account[f"{kind}_in"] == sum(account[f"{kind}_{part}"] for part in parts)
     assert len(published(story)) > 0
     assert gates(story) == {"h01": "success", "h02": "success", "h03": "success"}
 
@@ -104,7 +136,7 @@ def test_great_expectations_counted_what_the_kernel_counted(story: Settings) -> 
     totals = ledger.fetch(story, "select * from quality.result where hospital_id = '*'")
     assert len(totals) > 10
     assert all(t["rows_failed_gx"] is not None and t["status"] != "error" for t in totals)
-    assert {t["table_name"] for t in totals} == {"patient", "stay", "administration"}
+    assert {t["table_name"] for t in totals} == set(load_contract().names)
 
 
 def test_each_stage_tells_what_it_cost(story: Settings) -> None:
@@ -200,45 +232,217 @@ def test_a_killed_scheduler_costs_nothing(story: Settings) -> None:
     assert states == [{"state": "landed"}]
 
 
-def test_no_identifier_left_landing(story: Settings) -> None:
-    """Identifiers of the deliveries, searched for in task logs, process logs, XCom, ledger, quality results and warehouse."""
-    identifiers: set[bytes] = set()
+# ------------------------------------------------------------------------------------------------ what must be refused, or never be seen
+
+CANARIES = {
+    "IPP": "Zéphyrine-Canari-IPP",
+    "NDA": "Zéphyrine-Canari-NDA",
+    "name": "Zéphyrine Canarière",
+    "date": "née hier, Zéphyrine Canarillo",
+    "specimen": "Zéphyrine-Canari-PREL",
+    "damaged": "Zéphyrine Canaridou",
+    "NIR": "184127645108946",
+    "file": "Zéphyrine-Canari-XLS",
+}
+FAULTS = {
+    ("h01", "no-manifest"): ("E_MANIFEST_MISSING", "manifest.json"),
+    ("h01", "malformed"): ("E_MANIFEST_INVALID", "manifest.json"),
+    ("h01", "checksum"): ("E_CHECKSUM", "patient.csv"),
+    ("h02", "truncated"): ("E_FILE_TRUNCATED", "patient.csv.gz"),
+    ("h77", "unknown"): ("E_UNKNOWN_HOSPITAL", ""),
+    ("h01", "column"): ("E_COLUMN_MISSING", "patient.csv"),
+    ("h01", "retyped"): ("E_COLUMN_RETYPED", "patient.csv"),
+    ("h01", "version"): ("E_CONTRACT_VERSION", "manifest.json"),
+    ("h01", "outside"): ("E_PATH_OUTSIDE", "manifest.json"),
+}
+
+
+def _write(
+    settings: Settings, hospital: str, name: str, sequence: int, files: dict[str, bytes],
+    change: Callable[[dict[str, Any]], object] = lambda _: None, *, manifest: bytes | None = None,
+) -> None:  # fmt: skip
+    """A delta of h01's or another hospital's, whose manifest ``change`` may spoil."""
+    store = open_store(settings)
+    entry = load_registry().hospitals.get(hospital)
+    document: dict[str, Any] = {
+        "contract_version": "1", "finess": entry.finess if entry else "990000000", "delivery_id": name, "sequence": sequence,
+        "extracted_at": "2026-01-02T03:00:00+01:00", "kind": "delta", "period": {"from": "2021-01-01", "to": "2026-01-01"},
+        "files": [
+            {
+                "table": path.split(".")[0], "path": path, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data),
+                "rows": data.count(b"\n") - 1,
+                "dialect": entry.table_dialect[path.split(".")[0]] if entry else "main",
+            }
+            for path, data in files.items()
+        ],
+    }  # fmt: skip
+    change(document)
+    for path, data in files.items():
+        store.put_bytes(f"landing/{hospital}/{name}/{path}", data)
+    store.put_bytes(
+        f"landing/{hospital}/{name}/manifest.json", json.dumps(document).encode() if manifest is None else manifest
+    )
+
+
+def _patients(rows: list[str], header: str = "IPP;DATE_NAISSANCE;SEXE;INS;op") -> bytes:
+    return "".join(f"{line}\n" for line in (header, *rows)).encode()
+
+
+def _deliver_faults(settings: Settings) -> None:
+    """Deliveries of h01 that must each be refused for its own reason, one of an unknown hospital, one sound one with canaries."""
+    plain = _patients([f"70{i};01/02/1960;f;;upsert" for i in range(30)])
+    c = CANARIES
+    code = next(k for k, v in read_code_map(load_registry().get("h01").code_maps["stay_type"]).items() if v == "full")
+    sound = _patients(
+        [
+            f"{c['IPP']};01/02/1960;f;{c['NIR']};{c['name']};upsert",
+            f"702{c['IPP']};{c['date']};f;;{c['name']};upsert",
+            *(f"7{i};01/02/1960;f;;{c['name']};upsert" for i in range(400)),
+            f'"{c["damaged"]};01/02/1960;f;;{c["name"]};upsert',
+        ],
+        header="IPP;DATE_NAISSANCE;SEXE;INS;NOM;op",
+    )
+    stays = ("NDA;IPP;DATE_ENTREE;stay_type;op\n" + f"{c['NDA']};{c['IPP']};16/03/2025 08:00;{code};upsert\n").encode()
+    _write(settings, "h01", "good", 50, {"patient.csv": sound, "stay.csv": stays})
+    _write(settings, "h01", "malformed", 51, {"patient.csv": plain}, lambda d: d.pop("kind"))
+    _write(settings, "h01", "checksum", 52, {"patient.csv": plain}, lambda d: d["files"][0].update(sha256="0" * 64))
+    _write(settings, "h01", "column", 54, {"patient.csv": _patients(["1;2"], "IPP;INS")})
+    retyped = [f"{c['IPP']}{i};{c['date']};f;;upsert" for i in range(40)]
+    _write(settings, "h01", "retyped", 55, {"patient.csv": _patients(retyped)})
+    _write(settings, "h01", "version", 56, {"patient.csv": plain}, lambda d: d.update(contract_version="9"))
+    outside = "../good/patient.csv"
+    _write(settings, "h01", "outside", 57, {"patient.csv": plain}, lambda d: d["files"][0].update(path=outside))
+    _write(settings, "h01", "no-manifest", 58, {"patient.csv": plain}, manifest=b"")
+    packed = gzip.compress(_patients(retyped) * 50)[:-20]
+    _write(settings, "h02", "truncated", 53, {"patient.csv.gz": packed})
+    store = open_store(settings)
+    store.delete("landing/h01/no-manifest/manifest.json")
+    store.put_bytes("landing/h77/unknown/manifest.json", b"{}")
+
+
+def _ingest_logs(settings: Settings) -> str:
+    """Task logs of the newest ingest run, all tasks."""
+    with AirflowClient(settings) as client:
+        newest = client.dag_runs(INGEST)[0]["dag_run_id"]
+    folder = settings.logs / "airflow" / f"dag_id={INGEST}" / f"run_id={newest}"
+    return "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.log"))
+
+
+def test_each_faulty_delivery_is_refused_by_its_own_error_and_the_others_go_on(story: Settings) -> None:
+    before = release(story)
+    _deliver_faults(story)
+    assert run(story).outcome == "success"
+    assert delivery(story, ("h01", "good"))["state"] == "landed"
+    assert release(story) == before + 1
+    logs = _ingest_logs(story)
+    for place, (code, file) in FAULTS.items():
+        row = delivery(story, place)
+        assert (place, row["state"], row["error_code"]) == (place, "blocked", code)
+        assert file in row["error"]
+        assert "/".join(place) in row["error"]
+        assert row["remedy"]
+        assert row["remedy"] in row["error"]
+        # the same sentence stands in a task's log
+        assert json.dumps(row["error"], ensure_ascii=False)[1:-1] in logs.replace("\\n", " ") or row["error"] in logs, (
+            place
+        )
+    # the same id with other bytes
+    _write(story, "h01", "good", 50, {"patient.csv": _patients(["70;01/02/1960;f;;upsert"])})
+    run(story)
+    good = delivery(story, ("h01", "good"))
+    assert (good["state"], good["error_code"]) == ("landed", "E_DELIVERY_CHANGED")
+    assert "h01/good" in good["error"]
+    assert good["error"] in _ingest_logs(story)
+    _deliver_faults(story)  # the first bytes again
+
+
+def _forms(value: str) -> set[str]:
+    """A value as it may have slipped through: plain, upper and lower case, without accents, base64, sha256."""
+    bare = "".join(ch for ch in unicodedata.normalize("NFD", value) if not unicodedata.combining(ch))
+    plain = {
+        form
+        for text in (value, bare)
+        for form in (text, text.upper(), text.lower(), unicodedata.normalize("NFD", text))
+    }
+    coded = {base64.b64encode(p.encode()).decode().rstrip("=")[:-1] for p in plain}
+    return plain | coded | {hashlib.sha256(p.encode()).hexdigest() for p in plain}
+
+
+def _identifiers(settings: Settings) -> set[str]:
+    """Local ids and national identifiers of every patient delivered."""
+    found: set[str] = set()
     registry = load_registry()
-    for item in open_store(story).list("landing/"):
-        if "patient" not in item.key.split("/")[-1]:
+    for item in open_store(settings).list("landing/"):
+        hospital_id, name = item.key.split("/")[1], item.key.split("/")[-1]
+        if not name.startswith("patient.") or hospital_id not in registry.hospitals or "truncated" in item.key:
             continue
-        hospital = registry.get(item.key.split("/")[1])
+        hospital = registry.get(hospital_id)
         dialect = hospital.dialects[hospital.table_dialect["patient"]]
-        with open_store(story).open(item.key) as stream:
+        with open_store(settings).open(item.key) as stream:
             raw = stream.read()
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode(dialect.encoding)
         names = {v: k for k, v in hospital.columns_of("patient").items()}
-        for row in csv.DictReader(io.StringIO(text), delimiter=dialect.delimiter):
+        for row in csv.DictReader(io.StringIO(text), delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE):
             for column in ("patient_id", "national_id"):
                 value = row.get(names.get(column, column)) or ""
                 if len(value) >= 8:
-                    identifiers.add(value.encode())
-    assert len(identifiers) > PATIENTS
-    searched = 0
-    for path in [*story.logs.rglob("*.log"), *(story.store_path / "lake").rglob("*.parquet")]:
-        content = path.read_bytes()
-        searched += 1
-        assert not [i for i in identifiers if i in content], path.name
-    assert searched > 50
-    for database, role in ((story.postgres_database, "estuaire"), ("airflow", "airflow")):
-        with psycopg2.connect(story.dsn(role, database)) as session, session.cursor() as cursor:
+                    found.add(value)
+    return found
+
+
+def _outside_landing(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(name, text) of all that the platform wrote outside landing/: logs, reports, the lake's rows, both databases' tables."""
+    skipped = (settings.store_path / "landing", settings.root / "simulation", settings.secrets_path)
+    for path in sorted(settings.root.rglob("*")):
+        if not path.is_file() or any(path.is_relative_to(folder) for folder in skipped) or "pgdata" in path.parts:
+            continue
+        if path.suffix == ".parquet":
+            with duckdb.connect() as duck:
+                text = "\n".join(
+                    str(row) for row in duck.execute("select * from read_parquet(?)", [str(path)]).fetchall()
+                )
+        elif path.stat().st_size < 200_000_000 and "postgres" not in path.relative_to(settings.root).parts[:1]:
+            text = path.read_bytes().decode("utf-8", errors="replace")
+        else:
+            continue
+        yield str(path.relative_to(settings.root)), text
+    for database, role in ((settings.postgres_database, "estuaire"), ("airflow", "airflow")):
+        with psycopg2.connect(settings.dsn(role, database)) as session, session.cursor() as cursor:
             cursor.execute(
                 "select format('%I.%I', schemaname, tablename) from pg_tables "
-                "where schemaname in ('control', 'quality', 'staging', 'marts', 'conformed', 'public')"
+                "where schemaname not in ('pg_catalog', 'information_schema')"
             )
             for (table,) in cursor.fetchall():
-                content_text = io.StringIO()
-                cursor.copy_expert(f"copy (select * from {table}) to stdout", content_text)
-                assert not [i for i in identifiers if i.decode() in content_text.getvalue()], table
+                content = io.StringIO()
+                cursor.copy_expert(f"copy (select * from {table}) to stdout", content)
+                yield f"{database}: {table}", content.getvalue()
 
 
-def test_a_fresh_database_gives_the_same_marts(story: Settings) -> None:
-    before = published(story)
+def test_no_identifier_left_landing(story: Settings) -> None:
+    """Identifiers of every delivery, and canaries in every form, searched for in logs, lake, XCom, ledger, quality results and warehouse."""
+    identifiers = _identifiers(story)
+    assert len(identifiers) > PATIENTS
+    canaries = {form for value in CANARIES.values() for form in _forms(value)}
+    pattern = re.compile("|".join(re.escape(v) for v in sorted(canaries)))
+    word = re.compile(r"[0-9]{8,15}")
+    kinds: Counter[str] = Counter()
+    for name, text in _outside_landing(story):
+        kinds["lake" if name.endswith(".parquet") else "table" if ": " in name else "file"] += 1
+        assert not pattern.search(text), name
+        # administration ids and times are numbers too: only whole numbers that are identifiers count
+        assert not identifiers & set(word.findall(text)), name
+    assert kinds["lake"] > 50
+    assert kinds["table"] > 80
+    assert kinds["file"] > 20
+    # the search finds what is there to be found
+    [(label,)] = [(t,) for n, t in _outside_landing(story) if n.endswith(".parquet") and "/administration/" in n][:1]
+    assert "PARACETAMOL" in label
+
+
+def test_a_fresh_database_and_other_workers_give_the_same_tables(story: Settings) -> None:
+    before = copied(story)
+    assert len(before) > 15
+    assert sum(map(len, before.values())) > 100_000
     with psycopg2.connect(story.dsn()) as session, session.cursor() as cursor:
         for schema in ("control", "quality", "staging", "marts", "conformed", "lake"):
             cursor.execute(f"drop schema if exists {schema} cascade")
@@ -247,6 +451,11 @@ def test_a_fresh_database_gives_the_same_marts(story: Settings) -> None:
             cursor.execute(f"drop schema {schema} cascade")
         cursor.execute("drop table estuaire_version")
     shutil.rmtree(story.store_path / "lake")
-    migrations.upgrade(story)
-    assert run(story).outcome == "success"
-    assert published(story) == before
+    lifecycle.down(story)
+    alone = story.model_copy(update={"spark_master": "local[1]"})
+    lifecycle.up(alone)
+    migrations.upgrade(alone)
+    assert run(alone).outcome == "success"
+    after = copied(alone)
+    assert {name for name in before if before[name] != after.get(name)} == set()
+    assert before.keys() == after.keys()

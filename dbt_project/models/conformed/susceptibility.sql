@@ -1,26 +1,26 @@
-with parsed as (
-    select
-        hospital_id,
-        specimen_id,
-        isolate_number,
-        drug_code,
-        drug_code_source,
-        method,
-        operator,
-        value,
-        category,
-        category_source,
-        guideline,
-        guideline_version,
-        esbl,
-        carbapenemase,
-        pbp2a,
-        -- a laboratory may write "< 0.5 S" where the category stands
-        regexp_match(
-            coalesce(value, case when category is null then category_source end),
-            '^\s*(<=|>=|=<|=>|<|>|=)?\s*([0-9]+(?:[.,][0-9]+)?)\s*(SFP|S|I|R)?\s*$', 'i'
-        ) as found
+-- a laboratory may write "< 0.5 S" where the category stands; each text is read once, however often it was written
+with texts as materialized (
+    select distinct coalesce(value, case when category is null then category_source end) as written
     from {{ ref('stg_susceptibility') }}
+),
+
+parsed as materialized (
+    select
+        written,
+        regexp_match(
+            written, '^\s*(<=|>=|=<|=>|<|>|=)?\s*([0-9]+(?:[.,][0-9]+)?)\s*(SFP|S|I|R)?\s*$', 'i'
+        ) as found
+    from texts
+    where written is not null
+),
+
+result as (
+    select
+        source.*,
+        parsed.found
+    from {{ ref('stg_susceptibility') }} as source
+    left join parsed
+        on coalesce(source.value, case when source.category is null then source.category_source end) = parsed.written
 )
 
 select
@@ -48,4 +48,4 @@ select
         when value is null then 'no value'
         else 'unparsed'
     end as value_status
-from parsed
+from result
