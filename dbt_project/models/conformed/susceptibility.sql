@@ -16,7 +16,21 @@ parsed as materialized (
 
 result as (
     select
-        source.*,
+        source.hospital_id,
+        source.specimen_id,
+        source.isolate_number,
+        source.drug_code,
+        source.drug_code_source,
+        source.method,
+        source.operator,
+        source.value,
+        source.category,
+        source.category_source,
+        source.guideline,
+        source.guideline_version,
+        source.esbl,
+        source.carbapenemase,
+        source.pbp2a,
         parsed.found
     from {{ ref('stg_susceptibility') }} as source
     left join parsed
