@@ -108,7 +108,7 @@ def test_sql_and_yaml_name_the_same_columns(models: dict[str, dict[str, Any]]) -
 def test_published_tables_carry_their_release(models: dict[str, dict[str, Any]]) -> None:
     for name, model in models.items():
         if layer(model) == "marts":
-            assert {"release_id", "lake_snapshot", "built_at"} <= set(model["columns"]), name
+            assert {"release_id", "lake_snapshot", "built_at", "code_version"} <= set(model["columns"]), name
 
 
 def test_the_sources_file_is_the_contract() -> None:

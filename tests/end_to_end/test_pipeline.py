@@ -43,7 +43,7 @@ pytestmark = pytest.mark.stack
 
 PATIENTS = 90
 BAD = ("h02", "2025-11-delta")
-RELEASE_COLUMNS = ("release_id", "lake_snapshot", "built_at")
+RELEASE_COLUMNS = ("release_id", "lake_snapshot", "built_at", "code_version")
 
 
 def deliver(settings: Settings, upto: int, *, bad: bool = True) -> None:
