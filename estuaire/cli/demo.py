@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 FULL_PATIENTS = 50_000
 FIRST_QUERY = (
-    "select hospital_id, month, scope, patient_days, days_of_therapy, dot_per_1000_patient_days "
-    "from antibiotic_days_of_therapy where scope = 'esac' and month >= '2025-10-01' order by hospital_id, month"
+    "select hospital_id, month, patient_days, ddd_per_1000_patient_days, dot_per_1000_patient_days from antibiotic_consumption "
+    "where grouping = 'total' and scope = 'spares' and month >= '2025-10-01' order by hospital_id, month"
 )
 
 
@@ -73,7 +73,7 @@ What to open and what to try:
   runs        .venv/bin/estuaire runs
   explain     .venv/bin/estuaire explain
   accounting  .venv/bin/estuaire accounting
-  query       .venv/bin/estuaire query "select * from antibiotic_days_of_therapy"
+  query       .venv/bin/estuaire query "select * from antibiotic_consumption"
   releases    .venv/bin/estuaire releases
   stop        make down"""
     )
