@@ -66,8 +66,8 @@ select
     count(*) as doses,
     count(*) filter (where route_group = 'oral') as oral_doses,
     count(*) filter (where route_group = 'parenteral') as parenteral_doses,
-    coalesce(sum(amount) filter (where route_group = 'oral'), 0)::numeric as oral_amount,
-    coalesce(sum(amount) filter (where route_group = 'parenteral'), 0)::numeric as parenteral_amount,
+    coalesce(trim_scale(sum(amount) filter (where route_group = 'oral')), 0) as oral_amount,
+    coalesce(trim_scale(sum(amount) filter (where route_group = 'parenteral')), 0) as parenteral_amount,
     count(*) filter (where route_group = 'oral' and amount is null) as oral_doses_without_ddd,
     count(*) filter (where route_group = 'parenteral' and amount is null) as parenteral_doses_without_ddd
 from measured

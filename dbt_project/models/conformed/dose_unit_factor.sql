@@ -51,7 +51,7 @@ select
     dose_scale.unit as dose_unit,
     defined_daily_dose.ddd::numeric as ddd,
     defined_daily_dose.ddd_unit,
-    (dose_scale.base_amount * base_conversion.factor / ddd_scale.base_amount)::numeric as factor
+    trim_scale(dose_scale.base_amount * base_conversion.factor / ddd_scale.base_amount) as factor
 from defined_daily_dose
 inner join scale as ddd_scale on defined_daily_dose.ddd_unit = ddd_scale.unit
 inner join base_conversion
