@@ -5,16 +5,14 @@ with drug as (
         oral_ddd,
         parenteral_ddd,
         case when in_esac then 'esac' when in_spares then 'spares' else 'all' end as narrowest_scope,
-        coalesce(aware_oral, 'unclassified') as aware_oral,
-        coalesce(aware_parenteral, 'unclassified') as aware_parenteral,
-        -- by another route, or none recorded: the substance's class where it has only one
-        coalesce(
-            case
-                when coalesce(aware_oral, aware_parenteral) = coalesce(aware_parenteral, aware_oral)
-                    then coalesce(aware_oral, aware_parenteral)
-            end,
-            'unclassified'
-        ) as aware_other
+        -- the classification names a route only where the class depends on it: elsewhere the substance has one
+        coalesce(aware_oral, aware_parenteral, 'unclassified') as aware_oral,
+        coalesce(aware_parenteral, aware_oral, 'unclassified') as aware_parenteral,
+        case
+            when coalesce(aware_oral, aware_parenteral) = coalesce(aware_parenteral, aware_oral)
+                then coalesce(aware_oral, aware_parenteral)
+            else 'unclassified'
+        end as aware_other
     from {{ ref('antimicrobial') }}
 ),
 
