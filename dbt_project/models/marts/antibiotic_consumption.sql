@@ -83,7 +83,8 @@ denominator as (
 
 -- each scope holds the narrower ones
 scopes (scope, narrowest_scope) as (
-    values ('esac', 'esac'), ('spares', 'esac'), ('spares', 'spares'), ('all', 'esac'), ('all', 'spares'), ('all', 'all')
+    values
+    ('esac', 'esac'), ('spares', 'esac'), ('spares', 'spares'), ('all', 'esac'), ('all', 'spares'), ('all', 'all')
 ),
 
 hospital_use as (
@@ -170,7 +171,8 @@ select
     case when denominator.covered then coalesce(cell_use.ddd, 0) end::numeric(18, 4) as ddd,
     case when denominator.covered then coalesce(cell_use.days_of_therapy, 0) end::bigint as days_of_therapy,
     case when denominator.covered then coalesce(cell_use.length_of_therapy, 0) end::bigint as length_of_therapy,
-    round(1000 * coalesce(cell_use.ddd, 0) / nullif(denominator.patient_days, 0), 3)::numeric(14, 3) as ddd_per_1000_patient_days,
+    round(1000 * coalesce(cell_use.ddd, 0) / nullif(denominator.patient_days, 0), 3)::numeric(14, 3)
+        as ddd_per_1000_patient_days,
     round(1000.0 * coalesce(cell_use.days_of_therapy, 0) / nullif(denominator.patient_days, 0), 3)::numeric(14, 3)
         as dot_per_1000_patient_days,
     case when denominator.covered then coalesce(cell_use.doses_without_ddd, 0) end::bigint as doses_without_ddd,
