@@ -16,7 +16,14 @@ with drug as (
     from {{ ref('antimicrobial') }}
 ),
 
--- which AWaRe classes an ATC code is given in on one day, by the routes that it was given by
+-- which routes a drug may be given by on one day
+routes (by_mouth, by_injection, otherwise) as (
+    values
+    (true, false, false), (false, true, false), (false, false, true), (true, true, false),
+    (true, false, true), (false, true, true), (true, true, true)
+),
+
+-- and the AWaRe classes that these have, each once
 drug_route as (
     select
         drug.atc,
@@ -25,23 +32,31 @@ drug_route as (
         routes.by_mouth,
         routes.by_injection,
         routes.otherwise,
-        aware.item as aware
+        drug.aware_oral as aware
     from drug
-    cross join
-        (values
-            (true, false, false), (false, true, false), (false, false, true), (true, true, false),
-            (true, false, true), (false, true, true), (true, true, true)
-        ) as routes (by_mouth, by_injection, otherwise)
-    cross join lateral (
-        select drug.aware_oral as item
-        where routes.by_mouth
-        union
-        select drug.aware_parenteral as item
-        where routes.by_injection
-        union
-        select drug.aware_other as item
-        where routes.otherwise
-    ) as aware
+    inner join routes on routes.by_mouth
+    union
+    select
+        drug.atc,
+        drug.narrowest_scope,
+        drug.class,
+        routes.by_mouth,
+        routes.by_injection,
+        routes.otherwise,
+        drug.aware_parenteral as aware
+    from drug
+    inner join routes on routes.by_injection
+    union
+    select
+        drug.atc,
+        drug.narrowest_scope,
+        drug.class,
+        routes.by_mouth,
+        routes.by_injection,
+        routes.otherwise,
+        drug.aware_other as aware
+    from drug
+    inner join routes on routes.otherwise
 ),
 
 treated as (
@@ -89,26 +104,28 @@ amount as (
         use_by_route.atc,
         drug.narrowest_scope,
         drug.class,
-        routes.aware,
-        round(sum(routes.ddd), 4) as ddd,
-        sum(routes.doses_without_ddd) as doses_without_ddd
+        by_route.aware,
+        round(sum(by_route.ddd), 4) as ddd,
+        sum(by_route.doses_without_ddd) as doses_without_ddd
     from use_by_route
     inner join drug on use_by_route.atc = drug.atc
-    cross join lateral (
-        values
-        (
-            use_by_route.by_mouth, drug.aware_oral,
-            coalesce(use_by_route.oral_amount / drug.oral_ddd, 0), use_by_route.oral_doses_without_ddd
-        ),
-        (
-            use_by_route.by_injection, drug.aware_parenteral,
-            coalesce(use_by_route.parenteral_amount / drug.parenteral_ddd, 0), use_by_route.parenteral_doses_without_ddd
-        ),
-        (use_by_route.otherwise, drug.aware_other, 0, use_by_route.other_doses)
-    ) as routes (given, aware, ddd, doses_without_ddd)
-    where routes.given
+    cross join
+        lateral (
+            values
+            (
+                use_by_route.by_mouth, drug.aware_oral,
+                coalesce(use_by_route.oral_amount / drug.oral_ddd, 0), use_by_route.oral_doses_without_ddd
+            ),
+            (
+                use_by_route.by_injection, drug.aware_parenteral,
+                coalesce(use_by_route.parenteral_amount / drug.parenteral_ddd, 0),
+                use_by_route.parenteral_doses_without_ddd
+            ),
+            (use_by_route.otherwise, drug.aware_other, 0, use_by_route.other_doses)
+        ) as by_route (given, aware, ddd, doses_without_ddd)
+    where by_route.given
     group by
-        use_by_route.hospital_id, use_by_route.month, use_by_route.atc, drug.narrowest_scope, drug.class, routes.aware
+        use_by_route.hospital_id, use_by_route.month, use_by_route.atc, drug.narrowest_scope, drug.class, by_route.aware
 ),
 
 -- days of therapy: of the AWaRe classes, a drug given by two routes on one day counts in each class that these have

@@ -42,7 +42,7 @@ hospital_denominator as (
         hospital_month.month,
         recorded.hospital_id is not null as covered,
         case when recorded.hospital_id is not null then coalesce(nights.patient_days, 0) end as patient_days,
-        hospital.study_member and hospital.calendar is distinct from 'shifted' as in_group
+        hospital.study_member and coalesce(hospital.calendar, 'real') <> 'shifted' as in_group
     from hospital_month
     inner join {{ ref('hospital') }} as hospital on hospital_month.hospital_id = hospital.hospital_id
     left join {{ ref('record_month') }} as recorded
@@ -73,7 +73,7 @@ denominator as (
         count(*) filter (where covered) as hospitals_covered,
         (
             select count(*) from {{ ref('hospital') }} as member
-            where member.study_member and member.calendar is distinct from 'shifted'
+            where member.study_member and coalesce(member.calendar, 'real') <> 'shifted'
         ) as hospitals_expected,
         sum(patient_days) as patient_days
     from hospital_denominator
@@ -133,7 +133,7 @@ cell_use as (
         sum(hospital_use.doses_without_ddd) as doses_without_ddd
     from hospital_use
     inner join {{ ref('hospital') }} as hospital on hospital_use.hospital_id = hospital.hospital_id
-    where hospital.study_member and hospital.calendar is distinct from 'shifted'
+    where hospital.study_member and coalesce(hospital.calendar, 'real') <> 'shifted'
     group by hospital_use.month, hospital_use.scope, hospital_use.grouping, hospital_use.item
 ),
 

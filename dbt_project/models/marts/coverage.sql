@@ -5,8 +5,8 @@ with bounds as (
         min(record_month.month) as first_month,
         max(record_month.month) as last_month,
         max(record_month.last_on) as last_on,
-        bool_and(hospital.calendar is not distinct from 'shifted') as shifted,
-        bool_and(hospital.study_member and hospital.calendar is distinct from 'shifted') as in_group
+        bool_and(coalesce(hospital.calendar, 'real') = 'shifted') as shifted,
+        bool_and(hospital.study_member and coalesce(hospital.calendar, 'real') <> 'shifted') as in_group
     from {{ ref('record_month') }} as record_month
     inner join {{ ref('hospital') }} as hospital on record_month.hospital_id = hospital.hospital_id
     group by record_month.hospital_id

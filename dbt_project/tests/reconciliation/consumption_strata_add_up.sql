@@ -1,5 +1,5 @@
--- Cells of the mart that are not the sum of their parts: the group of its study hospitals, a total of its classes, its ATC
--- codes and (doses and DDDs) its AWaRe classes, a wider scope at least its narrower one.
+-- Cells of the mart that are not the sum of their parts: the group of its study hospitals, a total of its classes, its
+-- ATC codes and (doses and DDDs) its AWaRe classes; and scopes that hold less than the narrower one.
 with mart as (
     select
         mart.hospital_id,
@@ -12,7 +12,7 @@ with mart as (
         mart.days_of_therapy,
         mart.length_of_therapy,
         mart.doses_without_ddd,
-        hospital.study_member and hospital.calendar is distinct from 'shifted' as in_group
+        hospital.study_member and coalesce(hospital.calendar, 'real') <> 'shifted' as in_group
     from {{ ref('antibiotic_consumption') }} as mart
     left join {{ ref('hospital') }} as hospital on mart.hospital_id = hospital.hospital_id
 ),
