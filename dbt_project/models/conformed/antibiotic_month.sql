@@ -59,41 +59,28 @@ drug_route as (
     inner join routes on routes.otherwise
 ),
 
-treated as (
-    select
-        hospital_id,
-        patient_key,
-        atc,
-        given_on,
-        oral_doses > 0 as by_mouth,
-        parenteral_doses > 0 as by_injection,
-        doses > oral_doses + parenteral_doses as otherwise,
-        doses,
-        oral_doses,
-        parenteral_doses,
-        oral_amount,
-        parenteral_amount,
-        oral_doses_without_ddd,
-        parenteral_doses_without_ddd
-    from {{ ref('antibiotic_day') }}
-),
-
 use_by_route as (
     select
         hospital_id,
         date_trunc('month', given_on)::date as month,
         atc,
-        by_mouth,
-        by_injection,
-        otherwise,
+        oral_doses > 0 as by_mouth,
+        parenteral_doses > 0 as by_injection,
+        doses > oral_doses + parenteral_doses as otherwise,
         count(*) as days,
         sum(doses - oral_doses - parenteral_doses) as other_doses,
         sum(oral_amount) as oral_amount,
         sum(parenteral_amount) as parenteral_amount,
         sum(oral_doses_without_ddd) as oral_doses_without_ddd,
         sum(parenteral_doses_without_ddd) as parenteral_doses_without_ddd
-    from treated
-    group by hospital_id, date_trunc('month', given_on), atc, by_mouth, by_injection, otherwise
+    from {{ ref('antibiotic_day') }}
+    group by
+        hospital_id,
+        date_trunc('month', given_on),
+        atc,
+        oral_doses > 0,
+        parenteral_doses > 0,
+        doses > oral_doses + parenteral_doses
 ),
 
 -- rounded once here, so that every sum of DDDs above it is exact
@@ -159,6 +146,32 @@ therapy as (
     group by use_by_route.hospital_id, use_by_route.month, drug_route.aware, drug_route.narrowest_scope
 ),
 
+-- persons by number: days are compared by a number and a day, not by two texts
+person as (
+    select
+        hospital_id,
+        patient_key,
+        row_number() over (order by hospital_id, patient_key) as person_number
+    from {{ ref('antibiotic_day') }}
+    group by hospital_id, patient_key
+),
+
+treated as (
+    select
+        person.hospital_id,
+        person.person_number,
+        antibiotic_day.atc,
+        antibiotic_day.given_on,
+        antibiotic_day.oral_doses > 0 as by_mouth,
+        antibiotic_day.parenteral_doses > 0 as by_injection,
+        antibiotic_day.doses > antibiotic_day.oral_doses + antibiotic_day.parenteral_doses as otherwise
+    from {{ ref('antibiotic_day') }} as antibiotic_day
+    inner join person
+        on
+            antibiotic_day.hospital_id = person.hospital_id
+            and antibiotic_day.patient_key = person.patient_key
+),
+
 -- length of therapy: a day counts once in a cell, under the narrowest scope of what was given in it
 treated_day as (
     select
@@ -178,9 +191,9 @@ treated_day as (
             and treated.by_injection = drug_route.by_injection
             and treated.otherwise = drug_route.otherwise
     group by grouping sets (
-        (treated.hospital_id, treated.patient_key, treated.given_on),
-        (treated.hospital_id, treated.patient_key, treated.given_on, drug_route.class),
-        (treated.hospital_id, treated.patient_key, treated.given_on, drug_route.aware)
+        (treated.hospital_id, treated.person_number, treated.given_on),
+        (treated.hospital_id, treated.person_number, treated.given_on, drug_route.class),
+        (treated.hospital_id, treated.person_number, treated.given_on, drug_route.aware)
     )
 ),
 

@@ -144,18 +144,32 @@ cell as (
         denominator.month,
         totals.scope,
         'total' as grouping,
-        'all' as item
+        'all' as item,
+        coalesce(cell_use.ddd, 0) as ddd,
+        coalesce(cell_use.days_of_therapy, 0) as days_of_therapy,
+        coalesce(cell_use.length_of_therapy, 0) as length_of_therapy,
+        coalesce(cell_use.doses_without_ddd, 0) as doses_without_ddd
     from denominator
     cross join (values ('spares'), ('esac'), ('all')) as totals (scope)
+    left join cell_use
+        on
+            denominator.hospital_id = cell_use.hospital_id
+            and denominator.month = cell_use.month
+            and totals.scope = cell_use.scope
+            and cell_use.grouping = 'total'
     union all
     select
-        cell_use.hospital_id,
-        cell_use.month,
-        cell_use.scope,
-        cell_use.grouping,
-        cell_use.item
+        hospital_id,
+        month,
+        scope,
+        grouping,
+        item,
+        ddd,
+        days_of_therapy,
+        length_of_therapy,
+        doses_without_ddd
     from cell_use
-    where cell_use.grouping <> 'total'
+    where grouping <> 'total'
 )
 
 select
@@ -168,24 +182,16 @@ select
     denominator.hospitals_covered::integer as hospitals_covered,
     denominator.hospitals_expected::integer as hospitals_expected,
     denominator.patient_days::bigint as patient_days,
-    case when denominator.covered then coalesce(cell_use.ddd, 0) end::numeric(18, 4) as ddd,
-    case when denominator.covered then coalesce(cell_use.days_of_therapy, 0) end::bigint as days_of_therapy,
-    case when denominator.covered then coalesce(cell_use.length_of_therapy, 0) end::bigint as length_of_therapy,
-    round(1000 * coalesce(cell_use.ddd, 0) / nullif(denominator.patient_days, 0), 3)::numeric(14, 3)
-        as ddd_per_1000_patient_days,
-    round(1000.0 * coalesce(cell_use.days_of_therapy, 0) / nullif(denominator.patient_days, 0), 3)::numeric(14, 3)
+    case when denominator.covered then cell.ddd end::numeric(18, 4) as ddd,
+    case when denominator.covered then cell.days_of_therapy end::bigint as days_of_therapy,
+    case when denominator.covered then cell.length_of_therapy end::bigint as length_of_therapy,
+    round(1000 * cell.ddd / nullif(denominator.patient_days, 0), 3)::numeric(14, 3) as ddd_per_1000_patient_days,
+    round(1000.0 * cell.days_of_therapy / nullif(denominator.patient_days, 0), 3)::numeric(14, 3)
         as dot_per_1000_patient_days,
-    case when denominator.covered then coalesce(cell_use.doses_without_ddd, 0) end::bigint as doses_without_ddd,
+    case when denominator.covered then cell.doses_without_ddd end::bigint as doses_without_ddd,
     {{ release_columns() }}
 from cell
 inner join denominator
     on
         cell.hospital_id = denominator.hospital_id
         and cell.month = denominator.month
-left join cell_use
-    on
-        cell.hospital_id = cell_use.hospital_id
-        and cell.month = cell_use.month
-        and cell.scope = cell_use.scope
-        and cell.grouping = cell_use.grouping
-        and cell.item = cell_use.item
