@@ -1,28 +1,24 @@
--- Questions whose people are not all accounted for: counted, not observable or not tested; or whose estimate lacks its reason.
-select
-    effect,
-    window_days,
-    excluded_last_days,
-    estimate
-from {{ ref('exposure_resistance') }}
-where
-    index_isolates <> people_counted + not_observable + not_tested
-    or people_counted <> exposed_cases + exposed_controls + unexposed_cases + unexposed_controls
-    or (odds_ratio is null) <> (reason is not null)
-    or (odds_ratio is not null and not odds_ratio between ci_low and ci_high)
-union all
--- and those that do not hold each person with an index isolate of the organism once
+-- Estimates whose people are not all accounted for (counted, not observable or not tested), which do not hold each
+-- person with an index isolate once, or which say neither a number nor why there is none.
+with held as (
+    select
+        organism_code,
+        count(*) as people
+    from {{ ref('index_isolate') }}
+    group by organism_code
+)
+
 select
     mart.effect,
     mart.window_days,
     mart.excluded_last_days,
     mart.estimate
 from {{ ref('exposure_resistance') }} as mart
-left join (
-    select
-        organism_code,
-        count(*) as people
-    from {{ ref('index_isolate') }}
-    group by organism_code
-) as held on mart.organism_code = held.organism_code
-where mart.index_isolates <> coalesce(held.people, 0)
+left join held on mart.organism_code = held.organism_code
+where
+    mart.index_isolates <> coalesce(held.people, 0)
+    or mart.index_isolates <> mart.people_counted + mart.not_observable + mart.not_tested
+    or mart.people_counted
+    <> mart.exposed_cases + mart.exposed_controls + mart.unexposed_cases + mart.unexposed_controls
+    or (mart.odds_ratio is null) <> (mart.reason is not null)
+    or (mart.odds_ratio is not null and not mart.odds_ratio between mart.ci_low and mart.ci_high)
