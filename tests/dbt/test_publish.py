@@ -70,7 +70,7 @@ def test_hand_counted_month(owner: Any) -> None:
 def test_every_published_table_says_which_release_it_is(owner: Any, outcome: PublishOutcome) -> None:
     owner.execute("select tablename from pg_tables where schemaname = 'marts'")
     names = [row[0] for row in owner.fetchall()]
-    assert set(names) == {"antibiotic_days_of_therapy", "release"}
+    assert set(names) == {"antibiotic_days_of_therapy", "exposure_resistance", "exposure_resistance_stratum", "release"}
     for name in names:
         owner.execute(f"select distinct release_id, lake_snapshot, built_at is not null from marts.{name}")
         assert owner.fetchall() == [(outcome.release_id, 42, True)]
@@ -79,7 +79,11 @@ def test_every_published_table_says_which_release_it_is(owner: Any, outcome: Pub
 def test_the_ledger_holds_the_release(owner: Any, outcome: PublishOutcome) -> None:
     owner.execute("select release_id, run_id, snapshot_id, code_version, state, input_hash from control.release")
     assert owner.fetchall() == [(outcome.release_id, "run-1", 42, "abc123", "published", outcome.input_hash)]
-    assert outcome.rows == {"antibiotic_days_of_therapy": outcome.rows["antibiotic_days_of_therapy"], "release": 1}  # type: ignore[index]
+    assert outcome.rows is not None
+    assert (outcome.rows["release"], outcome.rows["exposure_resistance"]) == (
+        1,
+        2 * 5 * 2,
+    )  # questions x windows x estimates
 
 
 def test_every_table_and_column_is_described_in_the_database(owner: Any) -> None:
