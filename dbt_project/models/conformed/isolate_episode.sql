@@ -15,16 +15,18 @@ with candidate as (
         specimen.collected_at,
         specimen.collected_at_local,
         specimen.collected_at_local::date as collected_on,
+        extract(year from specimen.collected_at_local)::integer as collected_year,
         case
             when isolate.specimen_key is null then 'no_specimen'
             when not isolate.is_organism then 'non_organism'
             when organism_species.species is null then 'unmapped_organism'
-            when specimen.purpose is distinct from 'diagnostic' then 'not_diagnostic'
+            when coalesce(specimen.purpose, '') <> 'diagnostic' then 'not_diagnostic'
             when coalesce(isolate.status, '') not in ('final', 'corrected') then 'not_final'
         end as excluded_because
     from {{ ref('isolate') }} as isolate
     left join {{ ref('specimen') }} as specimen on isolate.specimen_key = specimen.specimen_key
-    left join {{ ref('organism_species') }} as organism_species on isolate.organism_code = organism_species.organism_code
+    left join {{ ref('organism_species') }} as organism_species
+        on isolate.organism_code = organism_species.organism_code
 ),
 
 scoped as (
@@ -40,6 +42,7 @@ scoped as (
         candidate.collected_at,
         candidate.collected_at_local,
         candidate.collected_on,
+        candidate.collected_year,
         candidate.excluded_because
     from candidate
     union all
@@ -55,6 +58,7 @@ scoped as (
         candidate.collected_at,
         candidate.collected_at_local,
         candidate.collected_on,
+        candidate.collected_year,
         candidate.excluded_because
     from candidate
     inner join {{ ref('hospital') }} as hospital on candidate.hospital_id = hospital.hospital_id
@@ -82,7 +86,8 @@ stepped as (
             stats.episode_start(collected_on, {{ length }}) over in_order as start_{{ length }},
         {%- endfor %}
         row_number() over in_order as rank_in_all,
-        lag(collected_on) over in_order as collected_before
+        coalesce(collected_on = lag(collected_on) over in_order, false) as same_day,
+        coalesce(collected_year = lag(collected_year) over in_order, false) as same_year
     from scoped
     window in_order as (
         partition by within, patient_key, species, excluded_because
@@ -108,9 +113,9 @@ opened as (
         rank_in_all,
         -- the first isolate of the day on which an episode starts, or of a year, opens it
         {%- for length in lengths %}
-            start_{{ length }} = collected_on and collected_before is distinct from collected_on as opens_{{ length }},
+            start_{{ length }} = collected_on and not same_day as opens_{{ length }},
         {%- endfor %}
-        extract(year from collected_before) is distinct from extract(year from collected_on) as opens_year
+        not same_year as opens_year
     from stepped
 ),
 

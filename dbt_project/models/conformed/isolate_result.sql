@@ -6,9 +6,9 @@ with ranked as (
         case
             when category = 'R' then 4
             when category = 'S' then 1
-            when category is distinct from 'I' then 0
+            when coalesce(category, '') <> 'I' then 0
             -- the laboratory wrote SFP itself; no guideline of CLSI knows that category
-            when guideline is distinct from 'clsi' and category_source ~* 'sfp' then 2
+            when coalesce(guideline, '') <> 'clsi' and lower(category_source) like '%sfp%' then 2
             when
                 guideline in ('eucast', 'ca_sfm')
                 and coalesce(
@@ -16,7 +16,7 @@ with ranked as (
                     -- EUCAST numbers its tables: v9 is that of 2019
                     case
                         when guideline = 'eucast'
-                            then 2010 + substring(guideline_version from '^\s*[vV]?[.]?\s*([0-9]{1,2})(?:[.]|\s|$)')::integer
+                            then 2010 + substring(guideline_version from '^\s*[vV]?\s*([0-9]{1,2})(?![0-9])')::integer
                     end
                 ) >= 2019
                 then 2

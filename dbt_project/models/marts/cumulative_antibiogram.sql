@@ -1,8 +1,9 @@
+{#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
+{{ config(pre_hook='set local enable_nestloop = off') }}
 {%- set methods = var('antibiogram_methods').split() %}
 
-
--- one row per isolate and scope: the methods for which it is a first isolate are bits of one number, so that the results
--- are joined once and not once a method
+-- one row per isolate and scope: the methods for which it is a first isolate are bits of one number, so results are
+-- joined once and not once a method
 with isolate_methods as (
     select
         isolate_key,
@@ -158,17 +159,15 @@ select
     cell.intermediate,
     cell.resistant,
     cell.undetermined,
-    -- no interval, no percentage: both appear from 30 tested isolates on
-    case when confidence.tested is not null then round(100.0 * cell.resistant / cell.tested, 3) end::numeric(6, 3) as pct_resistant,
+    -- confidence.tested is null below 30 tested isolates, and so is every percentage
+    round(100.0 * cell.resistant / confidence.tested, 3)::numeric(6, 3) as pct_resistant,
     round(100 * confidence.wilson_low::numeric, 3)::numeric(6, 3) as pct_resistant_wilson_low,
     round(100 * confidence.wilson_high::numeric, 3)::numeric(6, 3) as pct_resistant_wilson_high,
     round(100 * confidence.exact_low::numeric, 3)::numeric(6, 3) as pct_resistant_exact_low,
     round(100 * confidence.exact_high::numeric, 3)::numeric(6, 3) as pct_resistant_exact_high,
-    case when confidence.tested is not null then round(100.0 * cell.susceptible / cell.tested, 3) end::numeric(6, 3) as pct_susceptible,
-    case
-        when confidence.tested is not null then round(100.0 * cell.increased_exposure / cell.tested, 3)
-    end::numeric(6, 3) as pct_increased_exposure,
-    case when confidence.tested is not null then round(100.0 * cell.intermediate / cell.tested, 3) end::numeric(6, 3) as pct_intermediate,
+    round(100.0 * cell.susceptible / confidence.tested, 3)::numeric(6, 3) as pct_susceptible,
+    round(100.0 * cell.increased_exposure / confidence.tested, 3)::numeric(6, 3) as pct_increased_exposure,
+    round(100.0 * cell.intermediate / confidence.tested, 3)::numeric(6, 3) as pct_intermediate,
     cell.tested < 30 as below_30,
     {{ release_columns() }}
 from cell
