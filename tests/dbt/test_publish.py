@@ -70,7 +70,7 @@ def test_hand_counted_month(owner: Any) -> None:
 def test_every_published_table_says_which_release_it_is(owner: Any, outcome: PublishOutcome) -> None:
     owner.execute("select tablename from pg_tables where schemaname = 'marts'")
     names = [row[0] for row in owner.fetchall()]
-    assert set(names) == {"antibiotic_days_of_therapy", "release"}
+    assert set(names) == {"antibiotic_days_of_therapy", "cumulative_antibiogram", "first_isolate", "release"}
     for name in names:
         owner.execute(f"select distinct release_id, lake_snapshot, built_at is not null from marts.{name}")
         assert owner.fetchall() == [(outcome.release_id, 42, True)]

@@ -75,7 +75,9 @@ def test_exact_rates_equal_scipy(owner: Any) -> None:
 )
 def test_vectors(owner: Any, call: str, per: int, low: str, high: str) -> None:
     digits = len(low.split(".")[1])
-    owner.execute(f"select round(({per} * low)::numeric, {digits}), round(({per} * high)::numeric, {digits}) from {call}")
+    owner.execute(
+        f"select round(({per} * low)::numeric, {digits}), round(({per} * high)::numeric, {digits}) from {call}"
+    )
     assert [str(v) for v in owner.fetchone()] == [low, high]
 
 
