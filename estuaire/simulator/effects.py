@@ -22,7 +22,7 @@ from estuaire.simulator import catalogue, clinical
 from estuaire.simulator.clock import DAY
 from estuaire.simulator.plan import SimulationPlan
 from estuaire.simulator.randomness import generator
-from estuaire.simulator.world import delivery_of, hospital_care
+from estuaire.simulator.world import NEVER, delivery_of, hospital_care
 
 WINDOW_DAYS = 90
 STRATA = ("ward", "indication")
@@ -54,7 +54,8 @@ EFFECTS = (
 class HospitalFacts:
     """What one hospital adds: first draws that grow the index organism (one row a person), exposed days, infections.
 
-    ``index``: person, collected (local seconds), draw, icu. ``given``: person, effect, day. ``infection``: person, day of admission.
+    ``index``: person, collected (local seconds), draw, icu, delivered (validated before the history ends: else no delivery ever holds
+    it, and the truth does not count it). ``given``: person, effect, day. ``infection``: person, day of admission.
     """
 
     hospital: str
@@ -82,14 +83,16 @@ def _index_draws(specimen: pl.DataFrame, isolate: pl.DataFrame) -> pl.DataFrame:
     rows = found["_specimen_row"].to_list()
     return (
         specimen[rows]
+        .with_columns((found["_seq"] < NEVER).alias("delivered"))
         .filter(pl.col("purpose") == "diagnostic")
         .select(
             pl.col("_person").alias("person"),
             pl.col("collected_at").alias("collected"),
             pl.col("_draw").alias("draw"),
             (pl.col("_unit_type") == "icu").alias("icu"),
+            "delivered",
         )
-        .sort("collected", "draw")
+        .sort("collected", "draw", "delivered", descending=[False, False, True])
         .unique("person", keep="first", maintain_order=True)
     )
 
@@ -161,7 +164,8 @@ def plant(plan: SimulationPlan, facts: list[HospitalFacts]) -> Planted:
         parts.append(
             index.select("hospital", "draw", pl.lit(effect.agent).alias("agent"), pl.Series("resistant", resistant))
         )
-        documents.append(_document(effect, exposed, icu, infected, share))
+        told = index["delivered"].to_numpy()
+        documents.append(_document(effect, exposed[told], icu[told], infected[told], share[told]))
     whole = pl.concat(parts)
     by_hospital = {f.hospital: whole.filter(pl.col("hospital") == f.hospital).drop("hospital") for f in facts}
     return Planted({h: frame if len(frame) else empty for h, frame in by_hospital.items()}, documents)
