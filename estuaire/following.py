@@ -153,9 +153,8 @@ def under_way(settings: Settings, client: AirflowClient) -> _Chain | None:
             newest = max(runs, key=lambda run: str(run["run_after"]))
             own = ledger_run_id(dag_id, newest["dag_run_id"])
             rows = ledger.fetch(settings, "select parent_run_id, ended_at from control.run where run_id = %s", (own,))
-            if (
-                rows and rows[0]["ended_at"]
-            ):  # Airflow closes the run a moment after its work; what came since is a new run's
+            # Airflow closes a run a moment after its work: what came since is a new run's
+            if rows and rows[0]["ended_at"]:
                 continue
             parent = rows[0]["parent_run_id"] if rows else None
             return _Chain(dag_id, parent or own, datetime.fromisoformat(newest["run_after"]))

@@ -109,9 +109,10 @@ class Watch:
         self._thread.join(timeout=10)
 
 
-def _stages(settings: Settings, run_ids_before: set[str]) -> tuple[set[str], list[dict[str, object]]]:
+def _stages(settings: Settings, known: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Stage runs that are not among the known ones."""
     rows = ledger.fetch(settings, "select * from control.stage_run order by started_at")
-    return {r["run_id"] for r in rows}, [r for r in rows if r["run_id"] not in run_ids_before]
+    return rows[len(known) :]
 
 
 def _print_stages(stages: list[dict[str, object]]) -> None:
@@ -123,9 +124,9 @@ def _print_stages(stages: list[dict[str, object]]) -> None:
         )
 
 
-def measure(patients: int, keep: Path | None = None) -> None:
+def measure(patients: int) -> None:
     """Simulate, run the chain, run it again with nothing new, then deliver one hospital's last delta alone."""
-    parent = keep or Path(tempfile.mkdtemp(prefix="estuaire-bench-"))
+    parent = Path(tempfile.mkdtemp(prefix="estuaire-bench-"))
     settings = Settings(_env_file=None, home=parent / "home", postgres_port=_free_port(), airflow_port=_free_port())
     hospitals = tuple(h.id for h in load_registry().hospitals.values() if h.fictional)
     plan = SimulationPlan(hospitals=hospitals, patients=patients)
@@ -139,11 +140,11 @@ def measure(patients: int, keep: Path | None = None) -> None:
             followed = follow(settings, print)
         time.sleep(3)
         wall, idle = airflow_share(settings)
-        known, stages = _stages(settings, set())
+        stages = _stages(settings, [])
         again = follow(settings, print)
         shutil.move(shelf, settings.store_path / "landing" / LATE / last)
         delta = follow(settings, print)
-        known, of_delta = _stages(settings, known)
+        of_delta = _stages(settings, stages)
         rebuilt = ledger.fetch(
             settings,
             "select count(*) as n from control.consolidation where run_id = %s",
@@ -157,8 +158,7 @@ def measure(patients: int, keep: Path | None = None) -> None:
         )[0]
     finally:
         lifecycle.down(settings)
-        if keep is None:
-            shutil.rmtree(parent, ignore_errors=True)
+        shutil.rmtree(parent, ignore_errors=True)
     memory = psutil.virtual_memory().total / 2**30
     print(f"\nMachine: {platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB")
     print(
