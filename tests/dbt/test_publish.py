@@ -104,7 +104,15 @@ def test_hand_counted_month(owner: Any) -> None:
 def test_every_published_table_says_which_release_it_is(owner: Any, outcome: PublishOutcome) -> None:
     owner.execute("select tablename from pg_tables where schemaname = 'marts'")
     names = [row[0] for row in owner.fetchall()]
-    assert {"antibiotic_consumption", "coverage", "release"} <= set(names)
+    assert set(names) == {
+        "antibiotic_consumption",
+        "coverage",
+        "cumulative_antibiogram",
+        "exposure_resistance",
+        "exposure_resistance_stratum",
+        "first_isolate",
+        "release",
+    }
     for name in names:
         owner.execute(f"select distinct release_id, lake_snapshot, built_at is not null from marts.{name}")
         assert owner.fetchall() == [(outcome.release_id, 42, True)]
