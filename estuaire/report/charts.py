@@ -112,7 +112,7 @@ class Drawing:
             self.parts.append(f'<polygon points="{corners}" class="{css}">{told}</polygon>')
 
     def done(self, name: Text, css: str = "") -> Markup:
-        return Markup(
+        return Markup(  # noqa: S704 - parts are numbers and escaped texts
             f'<svg viewBox="0 0 {self.width:.0f} {self.height:.0f}" style="min-width:{min(self.width, 640):.0f}px" role="img" '
             f'class="chart {css}" aria-label="{escape(name.both())}">{"".join(self.parts)}</svg>'
         )
@@ -275,11 +275,11 @@ def forest(found: Sequence[Exposure], titles: Mapping[str, Text]) -> Markup:
             if estimate.low is not None and estimate.high is not None:
                 drawing.line(x(estimate.low), middle, x(estimate.high), middle, f"whisker {kind}")
             shape = "circle" if kind == "crude" else "square"
-            name = f"{text(f'{kind}_short').both()} · {told.both()}"
-            drawing.mark(x(estimate.odds_ratio), middle, kind, name, shape=shape, radius=4.5)
+            title = f"{text(f'{kind}_short').both()} · {told.both()}"
+            drawing.mark(x(estimate.odds_ratio), middle, kind, title, shape=shape, radius=4.5)
         if kind == "adjusted" and exposure.planted:
-            name = text("planted_mark", value=number(exposure.planted, 2))
-            drawing.mark(x(exposure.planted), middle, "planted", name.both(), shape="diamond", radius=6.5)
+            title = text("planted_mark", value=number(exposure.planted, 2)).both()
+            drawing.mark(x(exposure.planted), middle, "planted", title, shape="diamond", radius=8)
         drawing.words(915, middle + 4, told, "label" if kind == "adjusted" and exposure.main else "quiet", "end")
         y += _ROW
     return drawing.done(text("forest_title"), "forest")

@@ -363,6 +363,7 @@ def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list
         what, remedy = same(stop.what), same(stop.remedy)
         if known is not None:
             what, remedy = Text(known.what_fr, stop.what), Text(known.remedy_fr, stop.remedy or known.remedy_en)
+        what, remedy = _sentence(what), _sentence(remedy)
         who = "hospital" if stop.where in places else "platform"
         todo.append(Todo(who, stop.where, what, remedy))
     warned = sorted({v.hospital for v in verdicts.values() if v.verdict == "warn" and v.hospital != ALL})
@@ -375,6 +376,10 @@ def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list
         count = len({q.hospital for q in quarantined})
         todo.append(Todo("hospital", "", text("todo_waiting", n=waiting, h=count), text("todo_waiting_do")))
     return todo
+
+
+def _sentence(told: Text) -> Text:
+    return Text(*(part[:1].upper() + part[1:] for part in told))
 
 
 def _few(names: list[str], most: int = 6) -> Text:

@@ -46,9 +46,26 @@ def build(settings: Settings, run: str | None = None) -> Path:
     return path
 
 
-def build_quietly(settings: Settings, run: str | None) -> Path | None:
-    """``build`` for the end of a run: a report that fails is a warning in the log, never the run's failure."""
+def build_quietly(settings: Settings, run: str, *, unless_newer_than: datetime | None = None) -> Path | None:
+    """``build`` for the end of a run: a report that fails is a warning in the log, never the run's failure.
+
+    Args:
+        run: one of the chain's runs. Where it goes on (a task that is tried again), nothing is written.
+        unless_newer_than: a report written after this moment is taken as it is.
+    """
+    from estuaire import ledger
+
     try:
+        rows = ledger.fetch(
+            settings,
+            "select coalesce(parent_run_id, run_id) as root, ended_at from control.run where run_id = %s",
+            (run,),
+        )
+        if not rows or rows[0]["ended_at"] is None:
+            return None
+        there = folder(settings) / f"{rows[0]['root']}.html"
+        if unless_newer_than and there.exists() and there.stat().st_mtime > unless_newer_than.timestamp():
+            return there
         return build(settings, run)
     except EstuaireError as error:
         _log.warning("report_not_written", run_id=run, code=error.code, remedy=error.remedy)

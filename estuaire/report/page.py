@@ -65,7 +65,7 @@ def render(run: RunData, marts: Marts, written_at: datetime) -> str:
         stale=run.state in ("failed", "running") or run.release is None,
         seconds=seconds,
         tiles=_tiles(run, marts, seconds),
-        sections=[(s, f"{s}_title") for s in _SECTIONS],
+        sections=[(s, f"nav_{s}") for s in _SECTIONS],
         grids=_grids(run),
         broken=broken,
         kept=[r for r in run.rules if r not in broken],

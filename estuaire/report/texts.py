@@ -46,6 +46,26 @@ def catalogue() -> dict[str, Text]:
     return {key: Text(value["fr"], value["en"]) for key, value in raw.items()}
 
 
+class _Filled(str):
+    """A value in a sentence. ``{n:livraison|livraisons}`` is the word that agrees with it: 0 is singular in French alone."""
+
+    count: float
+    singular_zero: bool
+
+    def __format__(self, spec: str) -> str:
+        if "|" not in spec:
+            return str(self)
+        singular, plural = spec.split("|")
+        return singular if abs(self.count) == 1 or (self.singular_zero and abs(self.count) < 2) else plural
+
+
+def _filled(told: str, value: Any, lang: str) -> _Filled:
+    word = _Filled(told)
+    word.count = float(value) if isinstance(value, int | float) else 2.0
+    word.singular_zero = lang == "fr"
+    return word
+
+
 def text(key: str, **values: Any) -> Text:
     """The catalogue's sentence with its values filled in, each as its language writes it."""
     found = catalogue()[key]
@@ -53,7 +73,8 @@ def text(key: str, **values: Any) -> Text:
         return found
     told = {name: as_text(value) for name, value in values.items()}
     return Text(
-        found.fr.format(**{n: t.fr for n, t in told.items()}), found.en.format(**{n: t.en for n, t in told.items()})
+        found.fr.format(**{n: _filled(t.fr, values[n], "fr") for n, t in told.items()}),
+        found.en.format(**{n: _filled(t.en, values[n], "en") for n, t in told.items()}),
     )
 
 
@@ -92,6 +113,7 @@ def percent(share: float | None, digits: int = 1) -> Text:
     """A share of 1 as a percentage. One that is not zero is never written as zero."""
     if share is None:
         return same("–")
+    digits = digits if share else 0
     while share and round(abs(share), digits + 2) == 0 and digits < 4:
         digits += 1
     pattern = {"fr": "#,##0.{}\u00a0%", "en": "#,##0.{}%"}
