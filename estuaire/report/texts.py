@@ -49,19 +49,19 @@ def catalogue() -> dict[str, Text]:
 class _Filled(str):
     """A value in a sentence. ``{n:livraison|livraisons}`` is the word that agrees with it: 0 is singular in French alone."""
 
-    count: float
+    amount: float
     singular_zero: bool
 
     def __format__(self, spec: str) -> str:
         if "|" not in spec:
             return str(self)
         singular, plural = spec.split("|")
-        return singular if abs(self.count) == 1 or (self.singular_zero and abs(self.count) < 2) else plural
+        return singular if abs(self.amount) == 1 or (self.singular_zero and abs(self.amount) < 2) else plural
 
 
 def _filled(told: str, value: Any, lang: str) -> _Filled:
     word = _Filled(told)
-    word.count = float(value) if isinstance(value, int | float) else 2.0
+    word.amount = float(value) if isinstance(value, int | float) else 2.0
     word.singular_zero = lang == "fr"
     return word
 

@@ -1,5 +1,7 @@
 """A ledger and a served release written by hand, with the columns that the marts have agreed on: what the report reads."""
 
+# ruff: noqa: S311 - drawn for tests
+
 from __future__ import annotations
 
 import math
@@ -259,6 +261,6 @@ def _coverage(hospitals: list[str], over: list[date]) -> list[tuple[Any, ...]]:
             for table in TABLES:
                 chance = draw.random()
                 status = "no_reference" if i < 6 else "zero" if chance > 0.9995 else "low" if chance > 0.997 else "ok"
-                status = "high" if 0.003 > chance and i >= 6 else status
+                status = "high" if chance < 0.003 and i >= 6 else status
                 rows.append((h, month, table, 100, 101.5, 0.98, status, h != hospitals[-1]))
     return rows
