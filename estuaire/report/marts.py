@@ -17,7 +17,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import RealDictCursor
 
 from estuaire.errors import DatabaseUnavailable
-from estuaire.report.planted import Planted, planted_effects
+from estuaire.report.planted import Planted, matching, planted_effects
 from estuaire.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -287,7 +287,7 @@ def _exposures(cur: Any, planted: list[Planted]) -> list[Exposure] | None:
     for (effect, atc, organism, agent, window, excluded), estimates in grouped.items():
         any_row = next(iter(estimates.values()))
         adjusted = estimates.get("mantel_haenszel")
-        truth = next((p for p in planted if p.name == effect or (p.atc, p.agent) == (atc, agent)), None)
+        truth = matching(planted, effect, atc, agent)
         found.append(
             Exposure(
                 effect, atc, organism, agent, window, excluded, any_row["index_isolates"], any_row["not_observable"],

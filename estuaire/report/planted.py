@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from estuaire import ledger
 from estuaire.registry import load_registry
 from estuaire.settings import Settings
+
+if TYPE_CHECKING:
+    from estuaire.report.marts import Exposure
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,39 @@ def planted_effects(settings: Settings) -> list[Planted]:
     loaded = {r["hospital_id"] for r in ledger.fetch(settings, "select hospital_id from control.load")}
     fictional = {h.id for h in registry.values() if h.fictional}
     return effects if loaded and loaded <= simulated & fictional else []
+
+
+def matching(effects: Sequence[Planted], name: str, atc: str, agent: str) -> Planted | None:
+    """The planted effect of this name, else of this exposure and agent."""
+    found = next((e for e in effects if e.name == name), None)
+    return found or next((e for e in effects if (e.atc, e.agent) == (atc, agent)), None)
+
+
+def beside(settings: Settings, exposures: Sequence[Exposure]) -> list[dict[str, object]]:
+    """One row per planted effect that the mart estimates, main window: planted and estimated, crude as expected and as found."""
+    effects = planted_effects(settings)
+    rows: list[dict[str, object]] = []
+    for exposure in (e for e in exposures if e.main):
+        truth = matching(effects, exposure.effect, exposure.atc, exposure.agent)
+        if truth is None:
+            continue
+        adjusted, crude = exposure.adjusted, exposure.crude
+        holds = None
+        if adjusted is not None and adjusted.low is not None and adjusted.high is not None:
+            holds = adjusted.low <= truth.odds_ratio <= adjusted.high
+        rows.append(
+            {
+                "effect": exposure.effect,
+                "planted": f"{truth.odds_ratio:.2f}",
+                "Mantel-Haenszel": _ratio(adjusted.odds_ratio if adjusted else None),
+                "95% interval": f"{_ratio(adjusted.low)} to {_ratio(adjusted.high)}" if adjusted else "",
+                "holds it": holds,
+                "crude expected": _ratio(truth.expected_crude),
+                "crude": _ratio(crude.odds_ratio if crude else None),
+            }
+        )
+    return rows
+
+
+def _ratio(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"

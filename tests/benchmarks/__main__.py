@@ -3,15 +3,16 @@
 python -m tests.benchmarks            # all
 python -m tests.benchmarks kernel     # only the landing kernel against its peers
 python -m tests.benchmarks pipeline   # only the chain through Airflow
+python -m tests.benchmarks releases   # only swaps and rollbacks under readers
 """
 
 from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import kernel, pipeline
+from tests.benchmarks import kernel, pipeline, releases
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["kernel", "pipeline"]
+    wanted = sys.argv[1:] or ["kernel", "pipeline", "releases"]
     for name in wanted:
-        {"kernel": kernel.main, "pipeline": pipeline.main}[name]()
+        {"kernel": kernel.main, "pipeline": pipeline.main, "releases": releases.main}[name]()
