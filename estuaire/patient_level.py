@@ -108,6 +108,7 @@ def read_by(text: str, patient_level: list[str]) -> list[str]:
     """
     from sqlglot.dialects.postgres import Postgres
     from sqlglot.errors import TokenError
+    from sqlglot.tokens import TokenType
 
     if not patient_level:
         return []
@@ -115,7 +116,7 @@ def read_by(text: str, patient_level: list[str]) -> list[str]:
         tokens = Postgres().tokenize(text)
     except TokenError:
         return patient_level
-    words = {token.text.lower() for token in tokens}
+    words = {token.text.lower() for token in tokens if token.token_type is not TokenType.STRING}
     if words & set(RUNS_SQL) or 'u&"' in text.lower():
         return patient_level
     return [name for name in patient_level if name.lower() in words]

@@ -326,6 +326,8 @@ def _archive(cur: cursor, served: Release, state: str) -> None:
         archive = sql.Identifier(f"{schema}_r{served.release_id}")
         cur.execute(sql.SQL("alter schema {} rename to {}").format(sql.Identifier(schema), archive))
         cur.execute(sql.SQL("revoke all on schema {} from {}").format(archive, sql.Identifier(READER)))
+        # the tables, too: pg_stats shows the most common values of every table that one may read, its schema closed or not
+        cur.execute(sql.SQL("revoke all on all tables in schema {} from {}").format(archive, sql.Identifier(READER)))
     cur.execute(
         "update control.release set state = %s, archive_schema = %s where release_id = %s",
         (state, f"marts_r{served.release_id}", served.release_id),

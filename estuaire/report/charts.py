@@ -34,7 +34,7 @@ def heat(share: float) -> tuple[str, str]:
         for a, b in zip(_channels(_HEAT[low]), _channels(_HEAT[low + 1]), strict=True)
     ]
     background = "#" + "".join(f"{c:02x}" for c in rgb)
-    return background, "#ffffff" if contrast("#ffffff", background) >= contrast("#1c2733", background) else "#1c2733"
+    return background, max("#ffffff", "#000000", key=lambda ink: contrast(ink, background))
 
 
 def contrast(one: str, other: str) -> float:
