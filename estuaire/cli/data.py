@@ -98,6 +98,8 @@ def show_followed(result: Followed) -> None:
     for sentence in result.blocked:
         out.print(f"BLOCKED {sentence}", style="red", markup=False)
     out.print(f"{result.message} ({result.seconds:.0f} s)", markup=False)
+    if result.report:
+        out.print(f"report: {result.report}", markup=False)
 
 
 def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest stage runs to show.")] = 50) -> None:

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from estuaire import ledger
 from estuaire.orchestration.naming import ROOT_RUN, ledger_run_id
+from estuaire.report.files import build_quietly
 from estuaire.settings import PROJECT_ROOT, Settings
 
 SUBMIT = PROJECT_ROOT / "spark_jobs" / "submit.py"
@@ -119,5 +120,6 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
         last = permanent or context["ti"].try_number > self.retries
         if last:
             ledger.end_run(settings, run_id, "failed", message)
+            build_quietly(settings, run_id)
         if permanent:
             raise AirflowFailException(message) from error

@@ -12,6 +12,7 @@ from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.orchestration.naming import INGEST, PUBLISH
 from estuaire.registry import load_registry
+from estuaire.report.files import build_quietly
 from estuaire.settings import PROJECT_ROOT, Settings
 
 
@@ -99,6 +100,7 @@ def accept(settings: Settings, run_id: str) -> str | None:
     if stages and stages[0]["state"] != "committed":
         message = f"landing did not finish: {stages[0]['message'] or stages[0]['state']}"
         ledger.end_run(settings, run_id, "failed", message)
+        build_quietly(settings, run_id)
         raise RunFailed(message, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
     rows = ledger.fetch(
         settings,
@@ -110,6 +112,7 @@ def accept(settings: Settings, run_id: str) -> str | None:
     message = f"{landed} deliveries landed, {blocked} blocked"
     if not landed and not downstream_work(settings):
         ledger.end_run(settings, run_id, "failed", message)
+        build_quietly(settings, run_id)
         raise RunFailed(message, remedy="mend the deliveries that the gate tasks name, then `estuaire run` again")
     ledger.end_run(settings, run_id, "success", message)
     return message
@@ -131,7 +134,14 @@ def code_version() -> str:
 
 
 def publish(settings: Settings, run_id: str, root: str | None) -> str:
-    """Build, test and swap in the marts, as one metered stage; one line on the release."""
+    """Build, test and swap in the marts, as one metered stage; one line on the release. Then the run's report, whatever the end."""
+    try:
+        return _publish(settings, run_id, root)
+    finally:
+        build_quietly(settings, run_id)
+
+
+def _publish(settings: Settings, run_id: str, root: str | None) -> str:
     from estuaire.publish import build_and_publish
 
     ledger.start_run(settings, run_id, PUBLISH, root)
