@@ -57,7 +57,9 @@ def _check_place(node: exp.Expression, where: str) -> None:
     wanted = node.args.get("substr")
     literal = isinstance(wanted, exp.Literal) and wanted.is_string and wanted.name
     if not literal or any(node.args.get(extra) for extra in ("position", "occurrence")):
-        raise ContractError(f"{where}: strpos looks for something else than a text", remedy="write strpos(column, 'text')")
+        raise ContractError(
+            f"{where}: strpos looks for something else than a text", remedy="write strpos(column, 'text')"
+        )
 
 
 def check_texts(expression: str, texts: Collection[str], where: str) -> None:

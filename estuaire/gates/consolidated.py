@@ -131,9 +131,7 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
             agree = counted[rule.id] == failed
             for result in own:
                 result.gx_agrees = agree
-            totals.append(
-                Result(table, rule, sum(r.rows_checked for r in own), failed, None, counted[rule.id], agree)
-            )
+            totals.append(Result(table, rule, sum(r.rows_checked for r in own), failed, None, counted[rule.id], agree))
     docs.write(settings, run_id, STAGE, suites.results)
     return Audit(findings, totals)
 

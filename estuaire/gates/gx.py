@@ -59,7 +59,9 @@ class Suites:
         """Validate a Spark DataFrame that holds, per unique rule, a column of rows beyond the first of their key."""
         expectation = self._gx.expectations.ExpectColumnSumToBeBetween
         return self._validate(
-            "keys", self._spark_batch("keys", frame), [expectation(column=r.mark, min_value=0, max_value=0, **_about(r)) for r in rules]
+            "keys",
+            self._spark_batch("keys", frame),
+            [expectation(column=r.mark, min_value=0, max_value=0, **_about(r)) for r in rules],
         )
 
     def _spark_batch(self, name: str, frame: Any) -> Any:

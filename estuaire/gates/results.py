@@ -56,7 +56,9 @@ class Result:
         """Whether this result alone stops the stage: engines that disagree, or a share above what blocks, of enough rows."""
         if self.status != "fail":
             return self.status == "error"
-        limit = 0.0 if self.rule.action == "fail" else self.rule.block_above  # a failed fail rule blocks whatever the share
+        limit = (
+            0.0 if self.rule.action == "fail" else self.rule.block_above
+        )  # a failed fail rule blocks whatever the share
         return (
             limit is not None
             and self.rows_failed > self.rows_checked * limit

@@ -69,7 +69,9 @@ class Finding:
         ]
 
     def _most(self, rule_id: str) -> str:
-        broken = [(r.rows_failed, h) for h, rs in self.hospitals.items() for r in rs if r.rule.id == rule_id and r.rows_failed]
+        broken = [
+            (r.rows_failed, h) for h, rs in self.hospitals.items() for r in rs if r.rule.id == rule_id and r.rows_failed
+        ]
         if not broken:
             return ""
         failed, hospital = max(broken)
@@ -210,9 +212,7 @@ def _judge(finding: Finding, name: str, rules: Sequence[Rule], native: _Native, 
         finding.totals.append(total)
         for hospital, (checked, broken) in own.items():
             if hospital != WHOLE:
-                finding.hospitals.setdefault(hospital, []).append(
-                    Result(name, rule, checked, broken, gx_agrees=agree)
-                )
+                finding.hospitals.setdefault(hospital, []).append(Result(name, rule, checked, broken, gx_agrees=agree))
 
 
 def _write(cur: cursor, run_id: str, finding: Finding) -> None:
