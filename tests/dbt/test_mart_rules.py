@@ -19,7 +19,7 @@ from estuaire.settings import Settings
 
 COUNTS = "isolates tested susceptible increased_exposure intermediate resistant undetermined"
 TABLES: dict[str, str] = {
-    "marts.first_isolate": "isolate_key text, method text, dedup_scope text, hospital_id text, patient_key text, episode_number bigint",
+    "marts.first_isolate": "isolate_key text, method text, dedup_scope text, hospital_id text, patient_key text, episode_number bigint, excluded_because text",
     "marts.cumulative_antibiogram": (
         "hospital_id text, dedup_scope text, method text, year bigint, species text, agent_code text, specimen_nature text, "
         + ", ".join(f"{c} bigint" for c in COUNTS.split())
@@ -32,10 +32,11 @@ TABLES: dict[str, str] = {
         "hospitals_expected integer, patient_days bigint, ddd numeric, days_of_therapy bigint, length_of_therapy bigint"
     ),
     "marts.exposure_resistance": (
-        "estimate text, odds_ratio numeric, ci_low numeric, ci_high numeric, exposed_cases bigint, exposed_controls bigint, "
-        "unexposed_cases bigint, unexposed_controls bigint, index_isolates bigint, not_observable bigint"
+        "effect text, exposure_atc text, organism_code text, agent_code text, exposure_source text, window_days integer, "
+        "excluded_last_days integer, estimate text, odds_ratio numeric, ci_low numeric, ci_high numeric, exposed_cases bigint, exposed_controls bigint, "
+        "unexposed_cases bigint, unexposed_controls bigint, people_counted bigint"
     ),
-    "marts.coverage": "hospital_id text, month date, table_name text, status text",
+    "marts.coverage": "hospital_id text, month date, table_name text, expected_median numeric, status text",
     "conformed.patient_day": "hospital_id text, patient_key text, night date",
     "conformed.hospital": "hospital_id text, study_member boolean, calendar text",
 }
@@ -56,11 +57,13 @@ insert into marts_next.cumulative_antibiogram values
     ('h01', 'hospital', 'm39', 2025, 'ESCCOL', 'CIP', 'urine', 100, 100, 70, 16, 0, 14, 0, 14, 8.53, 22.14, 7.87, 22.37, 70, 16, false),
     ('h01', 'hospital', 'm39', 2025, 'ESCCOL', 'CIP', 'blood', 20, 20, 10, 6, 0, 4, 0, null, null, null, null, null, null, null, true);
 insert into marts_next.first_isolate
-    select 'i' || n, m, 'hospital', 'h01', 'p', 1 from (values ('all', 5), ('episode_7', 4), ('episode_14', 3), ('episode_30', 3),
+    select 'i' || n, m, 'hospital', 'h01', 'p', 1, null from (values ('all', 5), ('episode_7', 4), ('episode_14', 3), ('episode_30', 3),
     ('episode_365', 2), ('patient', 1)) as v(m, upto) cross join generate_series(1, 5) n where n <= upto;
-insert into marts_next.exposure_resistance values ('crude', 2.429, 1.567, 3.764, 60, 140, 45, 255, 520, 20);
+insert into marts_next.exposure_resistance values
+    ('e', 'J01MA02', 'ESCCOL', 'CIP', 'hospital_only', 90, 0, 'crude', 2.429, 1.567, 3.764, 60, 140, 45, 255, 500);
 insert into marts_next.coverage values
-    ('h01', '2025-01-01', 'stay', 'ok'), ('h01', '2025-02-01', 'stay', 'no_reference'), ('h38', '2110-01-01', 'stay', 'zero');
+    ('h01', '2025-01-01', 'stay', 120, 'ok'), ('h01', '2025-02-01', 'stay', 120, 'ok'), ('h01', '2025-02-01', 'isolate', 2, 'zero'),
+    ('h38', '2110-01-01', 'stay', 120, 'zero');
 """
 # fault -> (statement, rule, verdict)
 FAULTS = {
@@ -69,7 +72,7 @@ FAULTS = {
         "cumulative_antibiogram.categories.add_up", "block",
     ),
     "natures do not add up": (
-        "update marts_next.cumulative_antibiogram set tested = 19, undetermined = -1 where specimen_nature = 'blood'",
+        "update marts_next.cumulative_antibiogram set tested = 19, susceptible = 9 where specimen_nature = 'blood'",
         "antibiogram_strata.tested.add_up", "block",
     ),
     "few isolates not flagged": (
@@ -108,11 +111,11 @@ FAULTS = {
         "antibiotic_consumption.covered.or_null", "block",
     ),
     "a month without a record": (
-        "update marts_next.coverage set status = 'zero' where hospital_id = 'h01' and month = '2025-02-01'",
+        "update marts_next.coverage set status = 'zero' where table_name = 'stay' and month = '2025-02-01'",
         "coverage.volume.zero", "block",
     ),
     "a month with few records": (
-        "update marts_next.coverage set status = 'low' where hospital_id = 'h01' and month = '2025-02-01'",
+        "update marts_next.coverage set status = 'low' where table_name = 'stay' and month = '2025-02-01'",
         "coverage.volume.usual", "warn",
     ),
     "an odds ratio outside its interval": (
