@@ -16,7 +16,8 @@ from estuaire.errors import GateBlocked
 from estuaire.gates import docs
 from estuaire.gates.gx import Counts, Suites
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
-from estuaire.rules import FOLDER, MODELS, Relation, Rule, stage_rules
+from estuaire.rule_relations import MODELS, Relation
+from estuaire.rules import FOLDER, Rule, stage_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
