@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection, cursor
 
 SCHEMAS = ("marts", "conformed")
-CANDIDATES = ("marts_next", "conformed_next", "staging_next")
+CANDIDATES = ("marts_next", "conformed_next", "staging_next", "audit_next")
 COMMENTS = {
     "marts": "The published release: what analysts query",
     "conformed": "Patients, stays and facts that the marts were built from; same release as marts",

@@ -54,6 +54,26 @@ def pending_records(settings: Settings) -> int:
     return int(rows[0]["n"])
 
 
+def _committed(settings: Settings, run_id: str, stage: str) -> bool:
+    rows = ledger.fetch(
+        settings,
+        "select 1 from control.stage_run where run_id = %s and stage = %s and state = 'committed'",
+        (run_id, stage),
+    )
+    return bool(rows)
+
+
+def _notes(settings: Settings, run_id: str) -> str | None:
+    """What the stages of a run said that whoever followed it should know: hospitals that a gate blocked."""
+    rows = ledger.fetch(
+        settings,
+        "select string_agg(hospital_id, ', ' order by hospital_id) as blocked from quality.verdict "
+        "where run_id = %s and stage = 'consolidated' and verdict = 'block'",
+        (run_id,),
+    )
+    return f"gate consolidated blocked {rows[0]['blocked']}" if rows[0]["blocked"] else None
+
+
 def triggering_root(context: Any) -> str | None:
     """The ledger run that began this run's chain: by its asset events, or as `estuaire retry` names it; None if by hand."""
     roots = [
@@ -70,10 +90,11 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
 
     Args:
         stage: land, consolidate or load.
+        after: stage of the same run that must have committed; for a task that starts whatever became of those before it.
         ends_run: the stage is the last of its DAG: the ledger's run ends with it.
     """
 
-    def __init__(self, *, stage: str, ends_run: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, stage: str, after: str | None = None, ends_run: bool = False, **kwargs: Any) -> None:
         settings = Settings()
         super().__init__(
             application=str(SUBMIT),
@@ -85,12 +106,15 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
             **kwargs,
         )
         self.stage = stage
+        self.after = after
         self.ends_run = ends_run
 
     def execute(self, context: Any) -> None:
         settings = Settings()
         run = context["dag_run"]
         run_id = ledger_run_id(run.dag_id, run.run_id)
+        if self.after is not None and not _committed(settings, run_id, self.after):
+            raise AirflowFailException(f"stage {self.after} did not commit")
         root = triggering_root(context)
         if root is not None or not ledger.fetch(settings, "select 1 from control.run where run_id = %s", (run_id,)):
             ledger.start_run(settings, run_id, run.dag_id, root)
@@ -105,7 +129,7 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {ROOT_RUN: root or run_id}
         if self.ends_run:
-            ledger.end_run(settings, run_id, "success")
+            ledger.end_run(settings, run_id, "success", _notes(settings, run_id))
 
     def _fail(self, settings: Settings, run_id: str, context: Any, error: Exception) -> None:
         rows = ledger.fetch(
