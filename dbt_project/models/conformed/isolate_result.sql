@@ -1,7 +1,6 @@
 with ranked as (
     select
         isolate_key,
-        hospital_id,
         agent_code,
         case
             when category = 'R' then 4
@@ -29,17 +28,16 @@ with ranked as (
 kept as (
     select
         isolate_key,
-        hospital_id,
         agent_code,
         max(resistance_rank) as resistance_rank,
         count(*) as results
     from ranked
-    group by isolate_key, hospital_id, agent_code
+    group by isolate_key, agent_code
 )
 
 select
     kept.isolate_key,
-    kept.hospital_id,
+    isolate.hospital_id,
     kept.agent_code,
     case kept.resistance_rank
         when 4 then 'resistant'
@@ -51,7 +49,7 @@ select
     intrinsic.agent_code is not null as is_intrinsic,
     kept.results
 from kept
-left join {{ ref('isolate') }} as isolate on kept.isolate_key = isolate.isolate_key
+inner join {{ ref('isolate') }} as isolate on kept.isolate_key = isolate.isolate_key
 left join {{ ref('intrinsic_resistance') }} as intrinsic
     on
         isolate.organism_code = intrinsic.organism_code

@@ -2,13 +2,12 @@
 {{ config(pre_hook='set local enable_nestloop = off') }}
 {%- set methods = var('antibiogram_methods').split() %}
 
--- one row per isolate and scope: the methods for which it is a first isolate are bits of one number, so results are
--- joined once and not once a method
+-- one row per isolate: the methods and scopes for which it is a first isolate are bits of one number, so that results
+-- are joined once, not once a method
 with isolate_methods as (
     select
         isolate_key,
-        dedup_scope,
-        case when dedup_scope = 'group' then 'group' else hospital_id end as hospital_id,
+        hospital_id,
         year,
         species,
         coalesce(specimen_nature, 'unmapped') as specimen_nature,
@@ -18,38 +17,44 @@ with isolate_methods as (
                     when '{{ method }}' then {{ 2 ** loop.index0 }}
                 {%- endfor %}
             end
+            << case when dedup_scope = 'group' then {{ methods | length }} else 0 end
         ) as methods
     from {{ ref('first_isolate') }}
     where
         excluded_because is null
         and method in ('{{ methods | join("', '") }}')
-    group by isolate_key, dedup_scope, hospital_id, year, species, specimen_nature
+    group by isolate_key, hospital_id, year, species, specimen_nature
 ),
 
-method_bit (method, bit) as (
-    values
-    {%- for method in methods %}
-        ('{{ method }}', {{ 2 ** loop.index0 }}){{ "," if not loop.last }}
-    {%- endfor %}
+method_bit as (
+    select
+        method,
+        dedup_scope,
+        bit
+    from (
+        values
+        {%- for method in methods %}
+            ('{{ method }}', 'hospital', {{ 2 ** loop.index0 }}),
+            ('{{ method }}', 'group', {{ 2 ** (loop.index0 + methods | length) }}){{ "," if not loop.last }}
+        {%- endfor %}
+    ) as bits (method, dedup_scope, bit)
 ),
 
 isolate_tally as (
     select
         hospital_id,
-        dedup_scope,
         year,
         species,
         specimen_nature,
         methods,
         count(*) as isolates
     from isolate_methods
-    group by hospital_id, dedup_scope, year, species, specimen_nature, methods
+    group by hospital_id, year, species, specimen_nature, methods
 ),
 
 stratum as (
     select
-        tally.hospital_id,
-        tally.dedup_scope,
+        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end as hospital_id,
         method_bit.method,
         tally.year,
         tally.species,
@@ -58,8 +63,7 @@ stratum as (
     from isolate_tally as tally
     inner join method_bit on tally.methods & method_bit.bit > 0
     group by
-        tally.hospital_id,
-        tally.dedup_scope,
+        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end,
         method_bit.method,
         tally.year,
         tally.species,
@@ -69,7 +73,6 @@ stratum as (
 result_tally as (
     select
         isolate.hospital_id,
-        isolate.dedup_scope,
         isolate.year,
         isolate.species,
         isolate.specimen_nature,
@@ -85,7 +88,6 @@ result_tally as (
     where not result.is_intrinsic
     group by
         isolate.hospital_id,
-        isolate.dedup_scope,
         isolate.year,
         isolate.species,
         isolate.specimen_nature,
@@ -95,8 +97,8 @@ result_tally as (
 
 cell as (
     select
-        tally.hospital_id,
-        tally.dedup_scope,
+        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end as hospital_id,
+        method_bit.dedup_scope,
         method_bit.method,
         tally.year,
         tally.species,
@@ -111,8 +113,8 @@ cell as (
     from result_tally as tally
     inner join method_bit on tally.methods & method_bit.bit > 0
     group by
-        tally.hospital_id,
-        tally.dedup_scope,
+        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end,
+        method_bit.dedup_scope,
         method_bit.method,
         tally.year,
         tally.species,

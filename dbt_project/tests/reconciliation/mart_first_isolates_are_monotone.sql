@@ -1,5 +1,5 @@
--- Hospitals and species where a longer episode leaves more first isolates than a shorter one, or a method more than all;
--- hospitals whose method all does not hold every isolate row.
+-- Hospitals and species where a longer episode leaves more first isolates than a shorter one, or a method more than
+-- all; hospitals whose method all does not hold every isolate row.
 with counted as (
     select
         hospital_id,
