@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from datetime import date, timedelta
 from math import exp, log, sqrt
@@ -40,6 +41,11 @@ def people(world: World, question: str, window: int, excluded: int) -> dict[str,
         if stay and d["hospital_id"] in members and (d["diagnosis_code"] or "").startswith(INFECTIONS):
             admissions[key[stay["hospital_id"], stay["patient_id"]]].add(stay["admitted_at_local"].date())
 
+    tested: dict[tuple[Any, ...], set[str | None]] = defaultdict(set)
+    for r in world["susceptibility"]:
+        if r["drug_code"] == agent:
+            tested[r["hospital_id"], r["specimen_id"], r["isolate_number"]].add(r["category"])
+
     first: dict[str, tuple[Any, ...]] = {}
     for i in world["isolate"]:
         s = specimens[i["hospital_id"], i["specimen_id"]]
@@ -55,12 +61,7 @@ def people(world: World, question: str, window: int, excluded: int) -> dict[str,
     for who, (_, s, i) in first.items():
         index = s["collected_at_local"].date()
         days = [index - timedelta(days=n) for n in range(1 + excluded, window + 1)]
-        results = [
-            r["category"]
-            for r in world["susceptibility"]
-            if (r["hospital_id"], r["specimen_id"], r["isolate_number"], r["drug_code"])
-            == (i["hospital_id"], i["specimen_id"], i["isolate_number"], agent)
-        ]
+        results = tested[i["hospital_id"], i["specimen_id"], i["isolate_number"]]
         category = next((c for c in ("R", "I", "S") if c in results), None)
         observed = sum((s["hospital_id"], d.replace(day=1)) in months for d in days)
         found[who] = {
@@ -75,8 +76,6 @@ def people(world: World, question: str, window: int, excluded: int) -> dict[str,
 
 
 def _md5(*parts: str) -> str:
-    import hashlib
-
     return hashlib.md5("|".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 

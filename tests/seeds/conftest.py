@@ -24,6 +24,9 @@ from estuaire.settings import Settings
 __all__ = ["spark"]
 
 TEMPLATE = "seeds_template"
+PSEUDONYM_KEY = (
+    "5eed" * 16
+)  # of simulated people; with a key drawn at random, ties between bottles would fall otherwise in every run
 _NUMBERS = itertools.count(1)
 
 
@@ -51,6 +54,9 @@ def template(postgres: Settings) -> Settings:
     _administer(postgres, f"create database {TEMPLATE} owner estuaire")
     settings = postgres.model_copy(update={"postgres_database": TEMPLATE})
     migrations.upgrade(settings)
+    key = settings.secrets_path / "pseudonym_key"
+    key.write_text(PSEUDONYM_KEY + "\n", encoding="utf-8")
+    key.chmod(0o600)
     dbt_build.run(settings, ["seed"], log=settings.logs / "seeds.log")
     return settings
 
