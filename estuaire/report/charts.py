@@ -13,7 +13,7 @@ from datetime import date
 from markupsafe import Markup, escape
 
 from estuaire.report.marts import Consumption, Coverage, Estimate, Exposure
-from estuaire.report.texts import Text, month, number, same, text
+from estuaire.report.texts import Text, month, number, same, text, word
 
 NATIONAL_DDD = 312.0  # SPARES 2023, DDD per 1,000 patient-days, scope spares only (domain.md, section 3)
 AWARE = {"Access": "#1b7f5c", "Watch": "#b86a00", "Reserve": "#a4243b"}
@@ -206,15 +206,15 @@ def classes_trend(found: Consumption) -> Markup:
     placed: list[float] = []
     for name in sorted(order, key=lambda c: -(_known(found.classes[c]) or [0.0])[-1]):
         colour = AWARE.get(name, OTHER_CLASS)
-        frame.drawing.path(frame.points(found.classes[name]), "strong", name, colour)
-        frame.readings(same(name), found.classes[name], "reading")
+        frame.drawing.path(frame.points(found.classes[name]), "strong", word("aware", name).both(), colour)
+        frame.readings(word("aware", name), found.classes[name], "reading")
         known = _known(found.classes[name])
         if known:
             y = frame.y(known[-1]) + 4
             while any(abs(y - other) < 15 for other in placed):
                 y -= 15
             placed.append(y)
-            frame.drawing.words(920 - _RIGHT + 6, y, same(name), "label", colour=colour)
+            frame.drawing.words(920 - _RIGHT + 6, y, word("aware", name), "label", colour=colour)
     return frame.drawing.done(text("classes_title"))
 
 
