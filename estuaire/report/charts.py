@@ -189,9 +189,10 @@ def consumption_trend(found: Consumption, names: Mapping[str, str]) -> Markup:
         drawing.path(frame.points(cut), "faint", f"{hospital} {names.get(hospital, '')}".strip())
     if national:
         drawing.line(_LEFT, frame.y(national), 920 - _RIGHT, frame.y(national), "reference")
-        drawing.words(_LEFT + 12, frame.y(national) - 6, text("national_ddd"), "note")
     drawing.path(frame.points(found.total), "strong")
     frame.readings(text("group"), found.total, "reading")
+    if national:
+        drawing.words(_LEFT + 12, frame.y(national) - 6, text("national_ddd"), "note")
     last = next((v for v in reversed(found.total) if v is not None), None)
     if last is not None:
         drawing.words(920 - _RIGHT + 6, frame.y(last) + 4, text("group"), "label")
@@ -308,7 +309,8 @@ def coverage_strip(found: Coverage, names: Mapping[str, str]) -> Markup:
             drawing.words(left + i * step + 3, 12, same(m.year), "tick")
     for j, hospital in enumerate(found.hospitals):
         top = 22 + j * row
-        name = f"{hospital}  {names.get(hospital, '')}"[:30] + (" *" if hospital in found.outside_group else "")
+        name = f"{hospital}  {names.get(hospital, '')}"
+        name = (name if len(name) <= 30 else f"{name[:29]}…") + (" *" if hospital in found.outside_group else "")
         drawing.words(0, top + 11, same(name), "strip")
         i = 0
         while i < len(found.months):
