@@ -13,7 +13,7 @@ from datetime import date
 from markupsafe import Markup, escape
 
 from estuaire.report.marts import Consumption, Coverage, Estimate, Exposure
-from estuaire.report.texts import Text, month, number, same, text
+from estuaire.report.texts import Text, month, number, same, text, word
 
 NATIONAL_DDD = 312.0  # SPARES 2023, DDD per 1,000 patient-days, scope spares only (domain.md, section 3)
 AWARE = {"Access": "#1b7f5c", "Watch": "#b86a00", "Reserve": "#a4243b"}
@@ -189,9 +189,10 @@ def consumption_trend(found: Consumption, names: Mapping[str, str]) -> Markup:
         drawing.path(frame.points(cut), "faint", f"{hospital} {names.get(hospital, '')}".strip())
     if national:
         drawing.line(_LEFT, frame.y(national), 920 - _RIGHT, frame.y(national), "reference")
-        drawing.words(_LEFT + 12, frame.y(national) - 6, text("national_ddd"), "note")
     drawing.path(frame.points(found.total), "strong")
     frame.readings(text("group"), found.total, "reading")
+    if national:
+        drawing.words(_LEFT + 12, frame.y(national) - 6, text("national_ddd"), "note")
     last = next((v for v in reversed(found.total) if v is not None), None)
     if last is not None:
         drawing.words(920 - _RIGHT + 6, frame.y(last) + 4, text("group"), "label")
@@ -206,15 +207,15 @@ def classes_trend(found: Consumption) -> Markup:
     placed: list[float] = []
     for name in sorted(order, key=lambda c: -(_known(found.classes[c]) or [0.0])[-1]):
         colour = AWARE.get(name, OTHER_CLASS)
-        frame.drawing.path(frame.points(found.classes[name]), "strong", name, colour)
-        frame.readings(same(name), found.classes[name], "reading")
+        frame.drawing.path(frame.points(found.classes[name]), "strong", word("aware", name).both(), colour)
+        frame.readings(word("aware", name), found.classes[name], "reading")
         known = _known(found.classes[name])
         if known:
             y = frame.y(known[-1]) + 4
             while any(abs(y - other) < 15 for other in placed):
                 y -= 15
             placed.append(y)
-            frame.drawing.words(920 - _RIGHT + 6, y, same(name), "label", colour=colour)
+            frame.drawing.words(920 - _RIGHT + 6, y, word("aware", name), "label", colour=colour)
     return frame.drawing.done(text("classes_title"))
 
 
@@ -308,7 +309,8 @@ def coverage_strip(found: Coverage, names: Mapping[str, str]) -> Markup:
             drawing.words(left + i * step + 3, 12, same(m.year), "tick")
     for j, hospital in enumerate(found.hospitals):
         top = 22 + j * row
-        name = f"{hospital}  {names.get(hospital, '')}"[:30] + (" *" if hospital in found.outside_group else "")
+        name = f"{hospital}  {names.get(hospital, '')}"
+        name = (name if len(name) <= 30 else f"{name[:29]}…") + (" *" if hospital in found.outside_group else "")
         drawing.words(0, top + 11, same(name), "strip")
         i = 0
         while i < len(found.months):

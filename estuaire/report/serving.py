@@ -7,6 +7,7 @@ below its own folder or to nothing, whatever it holds (.., an encoded slash, a l
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,9 +25,10 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "R
 _REPORT_POLICY = (
     "sandbox allow-scripts allow-popups; frame-ancestors 'self'"  # the page brings the rest of its policy itself
 )
+# the gates write pages without scripts; none would run here
 _QUALITY_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'"
 )
 _NOT_THERE = (
     '<!DOCTYPE html><meta charset="utf-8"><title>Estuaire</title><p lang="fr">Rien ici pour le moment : '
@@ -58,6 +60,22 @@ def below(folder: Path, asked: str) -> Path | None:
     return path if path.is_relative_to(root) and path.is_file() and path.suffix in _TYPES else None
 
 
+def quality_index(settings: Settings) -> str:
+    """A page that names the Data Docs of each run and stage, newest first."""
+    root = quality_folder(settings)
+    found = sorted(root.glob("*/*/index.html"), key=lambda page: (-page.stat().st_mtime, page))
+    links = [
+        f'<li><a href="{quote(page.relative_to(root).as_posix())}">{escape(page.parent.parent.name)} · {escape(page.parent.name)}</a></li>'
+        for page in found
+    ]
+    if not links:
+        return _NOT_THERE
+    return (
+        '<!DOCTYPE html><meta charset="utf-8"><title>Estuaire · Data Docs</title><body style="font:15px system-ui,sans-serif;margin:2rem">'
+        f"<h1>Data Docs</h1><ul>{''.join(links)}</ul>"
+    )
+
+
 def create_app(settings: Settings, access: Callable[..., Any]) -> Any:
     """The application. ``access`` is the dependency that lets a request pass or raises 401 or 403."""
     from fastapi import Depends, FastAPI, HTTPException, Request
@@ -76,6 +94,8 @@ def create_app(settings: Settings, access: Callable[..., Any]) -> Any:
         return serve(files.folder(settings), asked if asked.count("/") == 0 and asked else files.LATEST, _REPORT_POLICY)
 
     def quality(asked: str) -> Response:
+        if asked in ("", "index.html") and below(quality_folder(settings), asked) is None:
+            return HTMLResponse(quality_index(settings), 200, _HEADERS | {"Content-Security-Policy": _QUALITY_POLICY})
         return serve(quality_folder(settings), asked, _QUALITY_POLICY)
 
     async def log_in(request: Request, error: Exception) -> Response:

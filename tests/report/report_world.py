@@ -232,7 +232,7 @@ def _consumption(hospitals: list[str], over: list[date]) -> list[tuple[Any, ...]
         rows.append(
             ("group", month, "spares", "total", "all", True, expected - (i < 20), expected, 37_000, mean * 37, mean)
         )
-        for name, share in (("Access", 0.55), ("Watch", 0.41), ("Reserve", 0.04)):
+        for name, share in (("Access", 0.55), ("Watch", 0.38), ("Reserve", 0.04), ("unclassified", 0.03)):
             value = mean * share + draw.gauss(0, 3 * share)
             rows.append(("group", month, "spares", "aware", name, True, expected, expected, 37_000, value * 37, value))
     return rows

@@ -119,7 +119,25 @@ def test_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert status == 404
     assert "Rien ici" in body
     assert "Nothing here yet" in body
-    assert ask(own, "/quality/")[0] == 404
+    status, _, body = ask(own, "/quality/")
+    assert status == 200
+    assert "Nothing here yet" in body
+
+
+def test_data_docs_are_listed_by_run_and_stage(tmp_path: Path) -> None:
+    own = Settings(_env_file=None, home=tmp_path / "home")
+    for place in ("publish-1/marts", "ingest-1/landed", "<b>/marts"):
+        page = own.root / "quality" / place / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("<p>counts</p>", encoding="utf-8")
+    status, headers, body = ask(own, "/quality/index.html")
+    assert status == 200
+    assert body.count("<li>") == 3
+    assert '<a href="publish-1/marts/index.html">publish-1 · marts</a>' in body
+    assert "<b>" not in body
+    assert "script-src" not in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "counts" in ask(own, "/quality/publish-1/marts/index.html")[2]
 
 
 @pytest.mark.parametrize("path", ["/reports/run-1.html", "/quality/", "/reports/../secrets/x.html"])
