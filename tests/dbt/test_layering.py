@@ -95,6 +95,9 @@ def test_no_model_selects_everything(models: dict[str, dict[str, Any]]) -> None:
     for name, model in models.items():
         tree = sqlglot.parse_one(model["compiled_code"], dialect="postgres")
         for star in tree.find_all(sqlglot.exp.Star):
+            source = star.parent.args.get("from_") if isinstance(star.parent, sqlglot.exp.Select) else None
+            if source is not None and isinstance(source.this, sqlglot.exp.Values):
+                continue  # how sqlglot reads a bare VALUES: nobody wrote the star
             assert isinstance(star.parent, sqlglot.exp.Count), f"{name} selects *"
 
 
