@@ -65,6 +65,14 @@ def test_every_isolate_is_in_method_all(owner: Any, world: independent.Tables) -
     assert owner.fetchone() == (len(world["isolate"]),)
 
 
+@pytest.mark.parametrize("mart", ["first_isolate", "cumulative_antibiogram"])
+def test_every_row_says_which_release_it_is(owner: Any, mart: str) -> None:
+    owner.execute(
+        f"select distinct m.release_id = r.release_id, lake_snapshot, m.code_version from marts.{mart} as m, control.release as r"
+    )
+    assert owner.fetchall() == [(True, 42, "abc123")]
+
+
 def test_episode_numbers_count_the_episodes(owner: Any) -> None:
     owner.execute(
         "select count(*) filter (where firsts <> 1), count(*) from (select count(*) filter (where is_first) as firsts "

@@ -115,7 +115,8 @@ def test_every_published_table_says_which_release_it_is(owner: Any, outcome: Pub
     }
     for name in names:
         owner.execute(f"select distinct release_id, lake_snapshot, built_at is not null from marts.{name}")
-        assert owner.fetchall() == [(outcome.release_id, 42, True)]
+        without_rows = name in ("cumulative_antibiogram", "first_isolate")  # no isolate here: see test_microbiology
+        assert owner.fetchall() == ([] if without_rows else [(outcome.release_id, 42, True)])
 
 
 def test_the_ledger_holds_the_release(owner: Any, outcome: PublishOutcome) -> None:
