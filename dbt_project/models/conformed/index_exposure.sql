@@ -14,30 +14,35 @@ with looked_back as materialized (
     cross join {{ ref('exposure_lookback') }} as lookback
 ),
 
--- Days of the window in a month of which the index hospital delivered administrations: any other month saw nothing.
+-- Every day from before the first window to the end of the last, and up to it the observed days of each hospital: those
+-- of months of which the hospital delivered administrations. Any other month saw nothing.
+span as (
+    select
+        min(window_start) - 1 as first_day,
+        max(window_end) as last_day
+    from looked_back
+),
+
+calendar as (
+    select
+        span.first_day + days.n as day,
+        date_trunc('month', (span.first_day + days.n)::timestamp)::date as month
+    from span
+    cross join lateral generate_series(0, span.last_day - span.first_day) as days (n)
+),
+
 observed as (
     select
-        place.hospital_id,
-        place.window_start,
-        place.window_end,
-        sum(
-            least(place.window_end, (recorded.month + interval '1 month')::date - 1)
-            - greatest(place.window_start, recorded.month)
-            + 1
-        ) as days_observable
-    from (
-        select distinct
-            hospital_id,
-            window_start,
-            window_end
-        from looked_back
-    ) as place
-    inner join {{ ref('record_month') }} as recorded
+        hospital.hospital_id,
+        calendar.day,
+        count(recorded.month) over (partition by hospital.hospital_id order by calendar.day) as days_until
+    from {{ ref('hospital') }} as hospital
+    cross join calendar
+    left join {{ ref('record_month') }} as recorded
         on
-            place.hospital_id = recorded.hospital_id
+            hospital.hospital_id = recorded.hospital_id
+            and calendar.month = recorded.month
             and recorded.table_name = 'administration'
-            and recorded.month between date_trunc('month', place.window_start)::date and place.window_end
-    group by place.hospital_id, place.window_start, place.window_end
 ),
 
 infected as (
@@ -109,19 +114,22 @@ select
     looked_back.index_on - exposed.last_given_on as days_since_last,
     tested.category,
     tested.category = 'R' as resistant,
-    coalesce(observed.days_observable, 0)::integer as days_observable,
+    (observed_at_end.days_until - observed_before.days_until)::integer as days_observable,
     case
-        when coalesce(observed.days_observable, 0) = 0 then 'not_observable'
+        when observed_at_end.days_until = observed_before.days_until then 'not_observable'
         when tested.category is null then 'not_tested'
         else 'counted'
     end as standing
 from {{ ref('exposure_effect') }} as effect
 inner join looked_back on effect.organism_code = looked_back.organism_code
-left join observed
+inner join observed as observed_before
     on
-        looked_back.hospital_id = observed.hospital_id
-        and looked_back.window_start = observed.window_start
-        and looked_back.window_end = observed.window_end
+        looked_back.hospital_id = observed_before.hospital_id
+        and looked_back.window_start - 1 = observed_before.day
+inner join observed as observed_at_end
+    on
+        looked_back.hospital_id = observed_at_end.hospital_id
+        and looked_back.window_end = observed_at_end.day
 left join infected
     on
         looked_back.organism_code = infected.organism_code
