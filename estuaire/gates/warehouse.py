@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from estuaire.errors import GateBlocked
+from estuaire.errors import GateBlocked, PublishFailed
 from estuaire.gates import docs
 from estuaire.gates.gx import Counts, Suites
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
@@ -96,6 +96,7 @@ def audit(
 
     Raises:
         ContractError: the rule registry is wrong.
+        PublishFailed: the candidate lacks a model that rules are about.
     """
     findings = []
     for stage in STAGES:
@@ -143,6 +144,13 @@ def _audit_stage(
             relation = known.relations[name]
             source = f"{stage}_next.{name}" if relation.query is None else f"{SCHEMA}.{name}"
             with session.cursor() as cur:
+                if relation.query is None:
+                    cur.execute("select to_regclass(%s) is null", (source,))
+                    if (cur.fetchone() or [True])[0]:
+                        raise PublishFailed(
+                            f"{stage}.{name} is not in the candidate, and rules are about it",
+                            remedy="build the model, or remove its file from expectations/",
+                        )
                 if relation.query is not None:
                     cur.execute(f"create unlogged table {source} as {relation.reads(_candidate)}")
                 native = _native(cur, source, relation, rules, shifted)

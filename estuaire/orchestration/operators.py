@@ -54,6 +54,17 @@ def pending_records(settings: Settings) -> int:
     return int(rows[0]["n"])
 
 
+def records_to_rebuild(settings: Settings) -> int:
+    """Landed records of the hospitals that have landed something since they were last consolidated."""
+    rows = ledger.fetch(
+        settings,
+        "select coalesce(sum(f.rows), 0)::bigint as n from control.landed_file f left join control.consolidation c using (hospital_id) "
+        "where c.hospital_id is null or exists (select 1 from control.delivery d where d.hospital_id = f.hospital_id "
+        "and d.state = 'landed' and d.updated_at > c.updated_at)",
+    )
+    return int(rows[0]["n"])
+
+
 def _committed(settings: Settings, run_id: str, stage: str) -> bool:
     rows = ledger.fetch(
         settings,
@@ -119,7 +130,8 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
         if root is not None or not ledger.fetch(settings, "select 1 from control.run where run_id = %s", (run_id,)):
             ledger.start_run(settings, run_id, run.dag_id, root)
         self.application_args = [self.stage, run_id]
-        if self.stage == "land" and pending_records(settings) > MANY_RECORDS:
+        audited = {"land": pending_records, "consolidate": records_to_rebuild}.get(self.stage)
+        if audited is not None and audited(settings) > MANY_RECORDS:
             self.conf = spark_conf(settings, long=True)
         try:
             super().execute(context)

@@ -227,7 +227,24 @@ def test_staging_that_changes_during_the_build_is_not_published(
 
     owner.execute("update control.load set content_hash = 'new' where hospital_id = 'h02'")
     monkeypatch.setattr(dbt_build, "run", meanwhile)
+    monkeypatch.setattr("estuaire.publish._audit", lambda *_: None)  # the candidate of this test holds no table
     with pytest.raises(PublishFailed, match="staging changed"):
         build_and_publish(warehouse_settings, "run-4", 43, "abc124")
     owner.execute("select distinct release_id from marts.antibiotic_consumption")
     assert owner.fetchall() == [(outcome.release_id,)]
+
+
+def test_a_candidate_without_a_model_that_rules_are_about_is_a_typed_error(
+    owner: Any, outcome: PublishOutcome, warehouse_settings: Settings
+) -> None:
+    def plant(session: connection) -> None:
+        with session.cursor() as cur:
+            cur.execute("drop table conformed_next.patient_day")
+        session.commit()
+
+    owner.execute("update control.load set content_hash = 'newer' where hospital_id = 'h02'")
+    with pytest.raises(PublishFailed, match="conformed.patient_day is not in the candidate"):
+        build_and_publish(warehouse_settings, "run-5", 43, "abc124", before_gates=plant)
+    owner.execute("select distinct release_id from marts.release")
+    assert owner.fetchall() == [(outcome.release_id,)]
+    test_candidates_are_gone(owner)
