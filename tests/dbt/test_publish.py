@@ -116,7 +116,9 @@ def test_every_published_table_says_which_release_it_is(owner: Any, outcome: Pub
     }
     for name in names:
         owner.execute(f"select distinct release_id, lake_snapshot, built_at is not null from marts.{name}")
-        assert owner.fetchall() == [(outcome.release_id, 42, True)], name
+        # no isolate of this world was tested: tests/dbt/test_microbiology.py has one with results
+        without_rows = name == "cumulative_antibiogram"
+        assert owner.fetchall() == ([] if without_rows else [(outcome.release_id, 42, True)]), name
 
 
 def test_the_ledger_holds_the_release(owner: Any, outcome: PublishOutcome) -> None:
