@@ -1,13 +1,21 @@
-"""Consolidate: rebuild the hospitals that have something new, and load them into the warehouse's staging tables."""
+"""Consolidate: rebuild the hospitals that have something new, let each one's gate speak, and load what passed into the warehouse."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import Asset, dag
+from airflow.sdk import Asset, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
 
-from estuaire.orchestration.naming import CONSOLIDATE, LANDED_ASSET, STAGING_ASSET
+from estuaire.errors import EstuaireError
+from estuaire.orchestration import steps
+from estuaire.orchestration.naming import CONSOLIDATE, LANDED_ASSET, STAGING_ASSET, ledger_run_id
 from estuaire.orchestration.operators import StageSubmit
+from estuaire.settings import Settings
+
+
+def _run_id() -> str:
+    return ledger_run_id(CONSOLIDATE, get_current_context()["dag_run"].run_id)
 
 
 @dag(
@@ -20,9 +28,30 @@ from estuaire.orchestration.operators import StageSubmit
     doc_md=__doc__,
 )
 def consolidate() -> None:
+    @task
+    def audited() -> list[str]:
+        return steps.audited_hospitals(Settings(), _run_id())
+
+    @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0)
+    def gate(hospital: str) -> str:
+        try:
+            return steps.consolidated_verdict(Settings(), _run_id(), hospital)
+        except EstuaireError as error:
+            raise AirflowFailException(error.sentence()) from None
+
     rebuild = StageSubmit(task_id="consolidate", stage="consolidate")
-    load = StageSubmit(task_id="load", stage="load", ends_run=True, outlets=[Asset(STAGING_ASSET)])
-    rebuild >> load
+    hospitals = audited()
+    gates = gate.expand(hospital=hospitals)
+    # a blocked hospital does not keep the others from being loaded; a consolidation that did not commit does
+    load = StageSubmit(
+        task_id="load",
+        stage="load",
+        after="consolidate",
+        ends_run=True,
+        trigger_rule="all_done",
+        outlets=[Asset(STAGING_ASSET)],
+    )
+    rebuild >> hospitals >> gates >> load
 
 
 consolidate()

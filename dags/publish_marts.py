@@ -1,4 +1,4 @@
-"""Publish: build the models in candidate schemas, test them, and swap them in as a release."""
+"""Publish: build the models in candidate schemas, test them, let the gates audit them, and swap them in as a release."""
 
 from __future__ import annotations
 
@@ -36,7 +36,16 @@ def publish_marts() -> None:
                 raise
             raise AirflowFailException(error.sentence()) from None
 
-    publish()
+    @task(retries=0, trigger_rule="all_done")
+    def gate(stage: str) -> str:
+        run_id = ledger_run_id(PUBLISH, get_current_context()["dag_run"].run_id)
+        try:
+            return steps.release_verdict(Settings(), run_id, stage)
+        except EstuaireError as error:
+            raise AirflowFailException(error.sentence()) from None
+
+    gates = [gate.override(task_id=f"gate_{stage}")(stage) for stage in ("conformed", "marts")]
+    publish() >> gates
 
 
 publish_marts()

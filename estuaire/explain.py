@@ -63,7 +63,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next. ``kind``: follow, land, correct, renew, retry, logs, rerun, query."""
+    """What to do next. ``kind``: follow, land, correct, renew, retry, gate, logs, rerun, query."""
 
     kind: str
     command: str
@@ -168,11 +168,12 @@ from control.stage_run s join control.run r using (run_id) left join (
 where s.run_id = any(%(runs)s) order by s.started_at, s.token
 """
 _RULES = """
-select table_name, rule_id, max(action) as action, max(severity) as severity, sum(rows_failed)::bigint as rows_failed,
+select stage, table_name, rule_id, max(action) as action, max(severity) as severity, sum(rows_failed)::bigint as rows_failed,
        sum(rows_checked)::bigint as rows_checked, sum(rows_failed)::float / nullif(sum(rows_checked), 0) as rate,
-       max(threshold) as threshold, count(*) filter (where status <> 'pass') as deliveries
-from quality.result where run_id = any(%(runs)s) and hospital_id <> '*' and (rows_failed > 0 or status in ('fail', 'error'))
-and {where} group by table_name, rule_id order by table_name, rule_id
+       max(threshold) as threshold, count(*) filter (where status in ('fail', 'error')) as deliveries
+from quality.result where run_id = any(%(runs)s) and (hospital_id = '*') = (stage in ('conformed', 'marts')) and (rows_failed > 0 or status in ('fail', 'error'))
+and {where} group by stage, table_name, rule_id
+order by array_position(array['landed', 'consolidated', 'conformed', 'marts'], stage), table_name, rule_id
 """
 # the first release that was built after the delivery had been consolidated
 _RELEASES_OF_PLACES = """
@@ -206,7 +207,14 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     arrived = ask(_DELIVERIES, where=_OF_PLACES if subject.deliveries else _ARRIVED_IN_RUNS)
     stages = ask(_STAGES, where=where)
     rows = ask("select * from control.run where run_id = any(%(runs)s) order by started_at")
-    stopped = [*_stops_of_deliveries(arrived), *_stops_of_runs(rows, stages)]
+    standing = ask(
+        "select * from control.consolidation_block where run_id = any(%(runs)s) or hospital_id = any(%(h)s) order by hospital_id"
+    )
+    stopped = [
+        *_stops_of_deliveries(arrived),
+        *(_stop(f"{b['hospital_id']}: gate consolidated", b["error"]) for b in standing),
+        *_stops_of_runs(rows, stages),
+    ]
     if subject.deliveries:
         states = {r["state"] for r in arrived}
         state, message = ", ".join(sorted(states)), ""
@@ -222,13 +230,16 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
         tables = []
     gates = ask(
         f"select stage, hospital_id, delivery_id, verdict, reasons, run_id from quality.verdict "
-        f"where run_id = any(%(runs)s) and {where} order by hospital_id, delivery_id, run_id, stage"
+        f"where run_id = any(%(runs)s) and ({where} or (delivery_id = '*' and hospital_id = any(%(h)s))) "
+        # a later gate's verdict on a hospital repeats what it says of the whole, unless it is not a pass
+        "and (stage not in ('conformed', 'marts') or hospital_id = '*' or verdict <> 'pass') "
+        "order by hospital_id, delivery_id, run_id, stage"
     )
     rules = ask(_RULES, where=where)
     snapshots = sorted({s["snapshot_id"] for s in stages if s["snapshot_id"] is not None and s["state"] == "committed"})
     return Explanation(
         subject.name, state, message, arrived, tables, stages, gates, rules, stopped, snapshots, releases,
-        _next(arrived, rows, stages),
+        _next(arrived, rows, stages, standing),
     )  # fmt: skip
 
 
@@ -263,7 +274,9 @@ def _stop(where: str, sentence: str) -> Stop:
     match = _SENTENCE.match(head)
     if match is None:
         return Stop(where, "", "", head.strip(), remedy)
-    return Stop(match["place"] or where, match["code"], match["file"] or "", match["what"].strip(), remedy)
+    # a place without a delivery is a whole hospital: where it stopped then says more
+    place = match["place"] if "/" in (match["place"] or "") else None
+    return Stop(place or where, match["code"], match["file"] or "", match["what"].strip(), remedy)
 
 
 def _stops_of_deliveries(arrived: list[Row]) -> list[Stop]:
@@ -289,7 +302,7 @@ def _only_refusals(run: Row, arrived: list[Row], stages: list[Row]) -> bool:
     return sound and run["dag_id"] == INGEST and any(r["error_code"] for r in arrived)
 
 
-def _next(arrived: list[Row], rows: list[Row], stages: list[Row]) -> list[Step]:
+def _next(arrived: list[Row], rows: list[Row], stages: list[Row], standing: list[Row]) -> list[Step]:
     steps: list[Step] = []
     if any(r["state"] == "running" for r in _latest(rows)):
         steps.append(Step("follow", "estuaire run"))
@@ -298,6 +311,7 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row]) -> list[Step]:
         kind = "renew" if row["state"] == "landed" else "correct" if row["error_code"] in NEEDS_HOSPITAL else "retry"
         command = f"estuaire retry {place}" if kind == "retry" else "estuaire run"
         steps.append(Step(kind, command, place, row["remedy"] or ""))
+    steps += [Step("gate", "estuaire run", b["hospital_id"]) for b in standing]
     failed = [r for r in _latest(rows) if r["state"] == "failed"]
     if failed:
         run = failed[-1]["run_id"]

@@ -12,6 +12,7 @@ from typing import Any
 from estuaire import ledger
 from estuaire.errors import FollowingStopped, RunFailed
 from estuaire.orchestration.naming import DAGS, INGEST, ROOT_RUN, ledger_run_id
+from estuaire.report.files import build_quietly
 from estuaire.settings import Settings
 from estuaire.stack.airflow_client import AirflowClient
 
@@ -23,13 +24,17 @@ _HANDOVER_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Followed:
-    """How the chain of runs ended: the ingest run's id, its outcome (success or nothing_new), one line, seconds in all."""
+    """How the chain of runs ended: the ingest run's id, its outcome (success or nothing_new), one line, seconds in all.
+
+    ``report`` is the path of its report, empty where nothing new was done or it could not be written.
+    """
 
     run_id: str
     outcome: str
     message: str
     blocked: list[str]
     seconds: float
+    report: str = ""
 
 
 def wait_for_dags(client: AirflowClient, report: Report) -> None:
@@ -229,11 +234,16 @@ def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str
         )
     ]
     first, last = ended[0], ended[-1]
+    written = None
+    if last["state"] != "nothing_new":  # the run's last task writes it, too, a moment after the ledger's end
+        written = build_quietly(settings, last["run_id"], unless_newer_than=last["ended_at"])
     if last["state"] == "failed":
         raise RunFailed(
             f"run {last['run_id']}: {last['message']}",
             remedy=f"`estuaire explain {chain.run_id}` shows each stage; mend the cause, then "
-            f"`estuaire retry {chain.run_id}`",
+            f"`estuaire retry {chain.run_id}`" + (f"; the report is {written}" if written else ""),
         )
     messages = [row["message"] for row in ([first] if last is first else [first, last]) if row["message"]]
-    return Followed(chain.run_id, first["state"], "; ".join(messages), blocked, time.monotonic() - started)
+    return Followed(
+        chain.run_id, first["state"], "; ".join(messages), blocked, time.monotonic() - started, str(written or "")
+    )

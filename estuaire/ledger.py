@@ -105,10 +105,10 @@ class Stage:
         """Note the attempt's end and what it cost, in the caller's transaction."""
         cursor.execute(
             "update control.stage_run set state = %s, ended_at = clock_timestamp(), seconds = %s, cpu_seconds = %s, "
-            "peak_memory_bytes = %s, rows = %s, snapshot_id = %s, message = %s "
+            "peak_memory_bytes = %s, gate_seconds = %s, rows = %s, snapshot_id = %s, message = %s "
             "where run_id = %s and stage = %s and token = %s",
             (
-                state, cost.seconds, cost.cpu_seconds, cost.peak_memory_bytes, rows, snapshot, message,
+                state, cost.seconds, cost.cpu_seconds, cost.peak_memory_bytes, cost.gate_seconds, rows, snapshot, message,
                 self.run_id, self.name, self.token,
             ),
         )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -13,11 +15,13 @@ _INTERVAL = 0.5
 
 @dataclass(frozen=True)
 class Cost:
-    """``peak_memory_bytes`` is the largest resident size of any one process of the tree."""
+    """``peak_memory_bytes`` is the largest resident size of any one process of the tree; ``gate_seconds`` of ``seconds`` went into
+    quality gates."""
 
     seconds: float
     cpu_seconds: float
     peak_memory_bytes: int
+    gate_seconds: float = 0.0
 
 
 class Meter:
@@ -33,6 +37,7 @@ class Meter:
         self._peak = 0
         self._thread = threading.Thread(target=self._run, daemon=True, name="meter")
         self._started = self._step = 0.0
+        self._gates = 0.0
 
     def _sample(self, into: dict[tuple[int, float], float]) -> None:
         try:
@@ -68,10 +73,19 @@ class Meter:
         print(f"{done} in {now - self._step:.1f} s", flush=True)  # noqa: T201 - Airflow's task log
         self._step = now
 
+    @contextmanager
+    def gate(self) -> Iterator[None]:
+        """Count the time inside the ``with`` as a gate's."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._gates += time.monotonic() - began
+
     def cost(self) -> Cost:
         """So far, or in all once the ``with`` has ended. CPU counts the tree from its processes' start."""
         self._sample(self._cpu)
-        return Cost(time.monotonic() - self._started, sum(self._cpu.values()), self._peak)
+        return Cost(time.monotonic() - self._started, sum(self._cpu.values()), self._peak, self._gates)
 
 
 def spark_root() -> int | None:

@@ -1,4 +1,4 @@
-"""Publish: build the marts in candidate schemas, test them, and swap them in as one release (see ``estuaire.releases``)."""
+"""Publish: build the marts in candidate schemas, test and audit them, and swap them in as one release (see ``estuaire.releases``)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from psycopg2 import sql
 
 from estuaire import dbt_build, releases
 from estuaire.errors import EstuaireError, PublishFailed
+from estuaire.gates import warehouse as gates
+from estuaire.gates.gx import warm_up
+from estuaire.metering import Meter
+from estuaire.rules import FOLDER
 from estuaire.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from psycopg2.extensions import connection, cursor
@@ -50,15 +55,29 @@ class PublishOutcome:
 
 
 def build_and_publish(
-    settings: Settings, run_id: str, lake_snapshot: int, code_version: str, *, project: Path = dbt_build.PROJECT
+    settings: Settings,
+    run_id: str,
+    lake_snapshot: int,
+    code_version: str,
+    *,
+    project: Path = dbt_build.PROJECT,
+    rules: Path = FOLDER,
+    meter: Meter | None = None,
+    before_gates: Callable[[connection], None] | None = None,
 ) -> PublishOutcome:
-    """Build and test the marts from what staging holds, and serve them as a new release.
+    """Build and test the marts from what staging holds, let the gates audit them, and serve them as a new release.
 
     A failure leaves the served release as it is and removes the candidate. A release that was rolled back is not published
     again before its input or the models change (``estuaire rollback --to`` does that on purpose).
 
+    Args:
+        rules: the rule registry.
+        meter: told how long the gates took.
+        before_gates: for tests: called with the owner's session when the candidate is built and not audited yet.
+
     Raises:
         PublishFailed: a model or a test failed (named), or staging changed meanwhile.
+        GateBlocked: the candidate broke a rule that blocks; names rules, counts and hospitals. Verdicts and results are kept.
         MartsBusy: another publish runs, or readers did not let go of the marts in time (retryable).
         DatabaseUnavailable: PostgreSQL does not answer (retryable).
     """
@@ -92,7 +111,12 @@ def build_and_publish(
             input_hash=inputs,
         )
         try:
+            warm_up()
             nodes, dbt_seconds = _build(settings, candidate, project)
+            if before_gates is not None:
+                before_gates(session)
+            with (meter or Meter()).gate():
+                _audit(settings, session, run_id, rules, project)
             release = releases.swap_in(settings, candidate, lambda cur: input_hash(cur, code_hash) == inputs)
         finally:  # after a swap only the staging views are left to drop
             releases.drop_candidate(session)
@@ -154,6 +178,18 @@ def _build(settings: Settings, candidate: releases.Candidate, project: Path) -> 
         project=project,
     )
     return nodes, time.monotonic() - start
+
+
+def _audit(settings: Settings, session: connection, run_id: str, rules: Path, project: Path) -> None:
+    """Let the gates look at the candidate; raises GateBlocked."""
+    with session.cursor() as cur:
+        cur.execute("select hospital_id from staging.hospital where calendar = 'shifted' order by 1")
+        shifted = [row[0] for row in cur.fetchall()]
+    session.rollback()
+    findings = gates.audit(settings, session, run_id, shifted, folder=rules, models=project / "models")
+    error = gates.blocked(findings)
+    if error is not None:
+        raise error
 
 
 def _end_leftover_sessions(session: connection) -> None:

@@ -1,7 +1,7 @@
 """One read-only query on the published marts, as the role ``analyst``.
 
-Security property: whatever the text says, the role may only read ``marts`` and the transaction is read-only; the checks on
-the text serve a clear answer, not safety.
+Security property: whatever the text says, the role may only read ``marts`` (of it no patient-level table where patients are real) and
+the transaction is read-only; the checks on the text serve a clear answer, not safety.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from estuaire import patient_level
 from estuaire.errors import DatabaseUnavailable, QueryRefused
+from estuaire.registry import load_registry
 from estuaire.settings import Settings
 
 READING = ("SELECT", "WITH", "VALUES", "TABLE", "(")
@@ -19,18 +21,20 @@ _REMEDY = "send one statement that reads (select, with, values or table)"
 
 @dataclass(frozen=True)
 class QueryResult:
-    """Columns and rows of a query. ``truncated``: there were more rows than the limit."""
+    """Columns and rows of a query. ``truncated``: there were more rows than the limit. ``patient_level``: such marts that it reads."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     truncated: bool
+    patient_level: tuple[str, ...] = ()
 
 
 def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_seconds: float = 60.0) -> QueryResult:
     """Run one reading statement with ``search_path`` = marts and return at most ``limit`` rows.
 
     Raises:
-        QueryRefused: several statements, a write, a table that analysts may not read, wrong SQL, or out of time.
+        QueryRefused: several statements, a write, a table that analysts may not read (a patient-level mart where the registry holds
+            real hospitals among them), wrong SQL, or out of time.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     import psycopg2
@@ -43,6 +47,8 @@ def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_secon
     try:
         session.set_session(readonly=True)
         with session.cursor() as cur:
+            reads = patient_level.read_by(statement, patient_level.tables(cur))
+            _refuse_real_patients(settings, reads)
             cur.execute("select set_config('search_path', 'marts', true)")
             cur.execute("select set_config('statement_timeout', %s, true)", (f"{int(timeout_seconds * 1000)}",))
         # A server-side cursor: PostgreSQL itself takes one reading statement only, and sends no more rows than asked.
@@ -51,11 +57,21 @@ def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_secon
             reader.execute(statement)
             rows = reader.fetchmany(limit + 1)
             columns = tuple(d.name for d in reader.description or ())
-        return QueryResult(columns, rows[:limit], len(rows) > limit)
+        return QueryResult(columns, rows[:limit], len(rows) > limit, tuple(reads))
     except psycopg2.Error as error:
         raise _refusal(error, timeout_seconds) from error
     finally:
         session.close()
+
+
+def _refuse_real_patients(settings: Settings, reads: list[str]) -> None:
+    real = patient_level.real_hospitals(load_registry(settings.registry_dir)) if reads else []
+    if real:
+        more = f" and {len(real) - 3} more" if len(real) > 3 else ""
+        raise QueryRefused(
+            f"{', '.join(reads)} holds rows of single patients, and the registry has real hospitals ({', '.join(real[:3])}{more})",
+            remedy="read a mart of counts, such as cumulative_antibiogram; patient-level reading comes with disclosure control",
+        )
 
 
 def single_statement(text: str) -> str:

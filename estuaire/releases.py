@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg2
 from psycopg2 import errors, sql
 
+from estuaire import patient_level
 from estuaire.errors import DatabaseUnavailable, PublishFailed
+from estuaire.registry import Registry, load_registry
 from estuaire.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection, cursor
 
 SCHEMAS = ("marts", "conformed")
-CANDIDATES = ("marts_next", "conformed_next", "staging_next")
+CANDIDATES = ("marts_next", "conformed_next", "staging_next", "audit_next")
 COMMENTS = {
     "marts": "The published release: what analysts query",
     "conformed": "Patients, stays and facts that the marts were built from; same release as marts",
@@ -162,6 +164,8 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
         PublishFailed: the input changed, or the schemas are not what the ledger says.
     """
 
+    registry = load_registry(settings.registry_dir)
+
     def plan(cur: cursor) -> Release | None:
         if not still_current(cur):
             raise PublishFailed("staging changed while the marts were built", remedy="publish again")
@@ -176,7 +180,7 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
                 cur.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))
         else:
             _archive(cur, served, "replaced")
-        _serve(cur, "next")
+        _serve(cur, "next", registry)
         cur.execute(
             f"insert into control.release ({_COLUMNS}) overriding system value "
             "values (%s, %s, %s, %s, %s, default, 'published', %s, null)",
@@ -207,6 +211,8 @@ def rollback(settings: Settings, to: int | None = None) -> Release:
         MartsBusy: readers did not let go of the marts in time, or a publish is running.
     """
 
+    registry = load_registry(settings.registry_dir)
+
     def plan(cur: cursor) -> tuple[Release, Release]:
         releases = _releases(cur)
         served = next((r for r in releases if r.state == "published"), None)
@@ -223,7 +229,7 @@ def rollback(settings: Settings, to: int | None = None) -> Release:
     def swap(cur: cursor, chosen: tuple[Release, Release]) -> None:
         served, wanted = chosen
         _archive(cur, served, "rolled_back")
-        _serve(cur, f"r{wanted.release_id}")
+        _serve(cur, f"r{wanted.release_id}", registry)
         cur.execute(
             "update control.release set state = 'published', archive_schema = null where release_id = %s",
             (wanted.release_id,),
@@ -320,13 +326,15 @@ def _archive(cur: cursor, served: Release, state: str) -> None:
         archive = sql.Identifier(f"{schema}_r{served.release_id}")
         cur.execute(sql.SQL("alter schema {} rename to {}").format(sql.Identifier(schema), archive))
         cur.execute(sql.SQL("revoke all on schema {} from {}").format(archive, sql.Identifier(READER)))
+        # the tables, too: pg_stats shows the most common values of every table that one may read, its schema closed or not
+        cur.execute(sql.SQL("revoke all on all tables in schema {} from {}").format(archive, sql.Identifier(READER)))
     cur.execute(
         "update control.release set state = %s, archive_schema = %s where release_id = %s",
         (state, f"marts_r{served.release_id}", served.release_id),
     )
 
 
-def _serve(cur: cursor, suffix: str) -> None:
+def _serve(cur: cursor, suffix: str, registry: Registry) -> None:
     reader = sql.Identifier(READER)
     for schema in SCHEMAS:
         cur.execute(
@@ -335,6 +343,7 @@ def _serve(cur: cursor, suffix: str) -> None:
         cur.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), sql.Literal(COMMENTS[schema])))
     cur.execute(sql.SQL("grant usage on schema marts to {}").format(reader))
     cur.execute(sql.SQL("grant select on all tables in schema marts to {}").format(reader))
+    patient_level.mark_and_guard(cur, READER, registry)
 
 
 def _releases(cur: cursor) -> list[Release]:

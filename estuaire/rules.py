@@ -1,45 +1,49 @@
 """The rule registry: ``expectations/<stage>/<entity>.yml``, plus the rules that the contract itself implies.
 
-One boolean SQL expression per rule, in a subset that DuckDB, Spark and PostgreSQL read alike: it drives the quarantine natively,
-and the Great Expectations suite that gates the stage is made from the same expression. A null result means the rule does not apply
-to the row.
+A rule is one boolean SQL expression per row, in a subset that DuckDB, Spark and PostgreSQL read alike (``estuaire.rule_subset``), or a
+key whose rows must be unique. It drives counts (and in landing the quarantine) natively, and the Great Expectations suite that gates the
+stage is made from the same expression. A null result means the rule does not apply to the row.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import sqlglot
 import yaml
-from sqlglot import exp
 
+from estuaire import rule_relations
+from estuaire.codes import code_systems
 from estuaire.contracts import Table, load_contract
 from estuaire.errors import ContractError
+from estuaire.rule_relations import MODELS, Relation
+from estuaire.rule_subset import check_expression, check_texts, translated
 from estuaire.settings import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "expectations"
-
-# What sqlglot writes for all three engines without a change of meaning (tests/unit/test_rules.py proves it on each engine).
-# Regular expressions, collation, date_diff and floating NaN lie outside.
-_ALLOWED: tuple[type[exp.Expression], ...] = (
-    exp.And, exp.Or, exp.Not, exp.Paren, exp.Column, exp.Identifier, exp.Literal, exp.Null, exp.Boolean, exp.EQ, exp.NEQ,
-    exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In, exp.Between, exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Coalesce,
-    exp.Length, exp.Cast, exp.DataType, exp.Case, exp.If, exp.Abs,
-)  # fmt: skip
-_CAST_TYPES = {exp.DataType.Type.DATE}
-_ORDERED = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
+ORPHAN_SHARE, ORPHAN_BLOCK = 0.005, 0.2  # domain.md section 5; above the second the tables do not belong together
+SHARE_MIN_ROWS = 500  # a share of fewer rows says too little to block a hospital
+_LISTED_CODES = 50  # a longer system (organisms) is a seed, which the models' own tests compare with
+_ID_LENGTH = 60  # it names a column of a PostgreSQL view, "." written "__"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule. ``action`` quarantine drops the record (kept in landing), warn flags it, fail blocks the delivery.
+    """One rule. ``action`` quarantine drops the record (kept in landing), warn flags it, fail blocks.
 
-    ``threshold`` is the share of records that may break a warn rule before the verdict becomes warn, or for fail, block.
+    Attributes:
+        threshold: share of the rows to which the rule applies that may break it, before a warn rule warns or a fail rule blocks.
+        block_above: share above which a warn rule blocks, too.
+        min_rows: with fewer rows checked the rule warns where it would block.
+        unique: key columns that no two rows may share; the rows beyond the first of a key break the rule. ``expression`` is empty.
+        when: condition of the rows to which the expression applies.
+        needs_real_calendar: does not apply to hospitals whose dates are shifted.
+        implied: by the contract, in no file.
     """
 
     id: str
@@ -55,76 +59,144 @@ class Rule:
     expression: str
     columns: tuple[str, ...]
     implied: bool = False
+    unique: tuple[str, ...] = ()
+    when: str = ""
+    needs_real_calendar: bool = False
+    block_above: float | None = None
+    min_rows: int = 0
 
-    def sql(self, dialect: str) -> str:
-        """The expression in ``duckdb``, ``spark`` or ``postgres``."""
-        return _translated(self.expression, dialect)
+    def sql(self, dialect: str, shifted: Collection[str] = ()) -> str:
+        """The expression in ``duckdb``, ``spark`` or ``postgres``; null where the rule does not apply.
 
+        Args:
+            shifted: hospitals without real dates.
+        """
+        if self.needs_real_calendar and shifted:
+            # the hospitals' ids are the registry's own, letters and digits
+            listed = ", ".join(f"'{h}'" for h in sorted(shifted))
+            condition = f"hospital_id not in ({listed})" + (f" and ({self.when})" if self.when else "")
+        else:
+            condition = self.when
+        text = f"case when {condition} then ({self.expression}) end" if condition else self.expression
+        return translated(text, dialect)
 
-@lru_cache(maxsize=4096)
-def _translated(expression: str, dialect: str) -> str:
-    return str(sqlglot.transpile(expression, read="duckdb", write=dialect)[0])
-
-
-def check_expression(text: str, where: str) -> tuple[str, ...]:
-    """Columns that an expression reads.
-
-    Raises:
-        ContractError: it does not parse, or uses something outside the tested subset.
-    """
-    try:
-        tree = sqlglot.parse_one(text, read="duckdb")
-    except sqlglot.errors.SqlglotError as error:
-        raise ContractError(f"{where}: the expression is no SQL", remedy="write one boolean SQL expression") from error
-    for node in tree.walk():
-        if not isinstance(node, _ALLOWED):
-            raise ContractError(
-                f"{where}: {type(node).__name__} is outside the rule subset",
-                remedy="use comparisons, and/or/not, in, between, is null, coalesce, length, abs, case, cast to date, + - *",
-            )
-        if isinstance(node, exp.Cast) and node.to.this not in _CAST_TYPES:
-            raise ContractError(f"{where}: cast to {node.to.sql()} is outside the subset", remedy="cast to date")
-    return tuple(sorted({c.name for c in tree.find_all(exp.Column)}))
+    @property
+    def mark(self) -> str:
+        """Name of the rule's boolean column where Great Expectations reads it."""
+        return self.id.replace(".", "__")
 
 
-def _check_texts(expression: str, table: Table, where: str) -> None:
-    """Texts are compared for equality only: their order hangs on the engine's collation, and casting a wrong one stops the stage."""
-    texts = {c.name for c in table.columns if c.type in ("string", "code")}
-    for node in sqlglot.parse_one(expression, read="duckdb").find_all(exp.Cast, *_ORDERED):
-        operands = node.iter_expressions() if isinstance(node, _ORDERED) else [node.this]
-        for operand in operands:
-            literal = isinstance(operand, exp.Literal) and operand.is_string and not isinstance(node, exp.Cast)
-            if literal or (isinstance(operand, exp.Column) and operand.name in texts):
-                raise ContractError(
-                    f"{where}: {type(node).__name__} of a text is outside the subset",
-                    remedy="compare texts by =, <> and in; write dates as cast('2025-01-31' as date)",
-                )
-
-
-def implied_rules(table: Table) -> list[Rule]:
-    """What the contract's ``required`` asks, as rules (``<table>.<column>.required``)."""
-    return [
+def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
+    """What the contract asks: required columns; once consolidated also keys, references, code systems and no stale correction."""
+    owner: dict[str, Any] = {"version": 1, "table": table.name, "owner": "contract", "implied": True}
+    consolidated = stage == "consolidated"
+    # an unmapped code is null: what must be present is the hospital's own
+    own = {c.name: f"{c.name}_source" if c.type == "code" and consolidated else c.name for c in table.columns}
+    rules = [
         Rule(
             id=f"{table.name}.{c.name}.required",
-            version=1,
-            table=table.name,
-            category="completeness",
-            severity="error",
-            action="quarantine",
-            threshold=0.0,
-            owner="contract",
-            label_fr=f"{c.label_fr} : présence obligatoire",
-            label_en=f"{c.label_en}: must be present",
-            expression=f"{c.name} is not null",
-            columns=(c.name,),
-            implied=True,
+            category="completeness", severity="error", action="fail" if consolidated else "quarantine", threshold=0.0,
+            label_fr=f"{c.label_fr} : présence obligatoire", label_en=f"{c.label_en}: must be present",
+            expression=f"{own[c.name]} is not null", columns=(own[c.name],), **owner,
         )
         for c in table.columns
         if c.required
-    ]
+    ]  # fmt: skip
+    if not consolidated:
+        return rules
+    key = tuple(own[k] for k in table.key)
+    rules.append(
+        Rule(
+            id=f"{table.name}.key.unique",
+            category="plausibility_uniqueness", severity="error", action="fail", threshold=0.0,
+            label_fr="Une seule version en vigueur par clé", label_en="One current version per key",
+            expression="", columns=key, unique=key, **owner,
+        )
+    )  # fmt: skip
+    for reference in table.references:
+        last = reference.columns[-1]
+        if reference.table != table.name:
+            rules.append(
+                Rule(
+                    id=f"{table.name}.{last}.orphan",
+                    category="conformance_relational", severity="warning", action="warn", threshold=ORPHAN_SHARE,
+                    label_fr=f"{reference.table} : la référence se résout", label_en=f"{reference.table}: the reference resolves",
+                    expression=f"coalesce(strpos(flags, '{table.name}.{last}.orphan'), 0) = 0",
+                    columns=("flags", *reference.columns),
+                    when=" and ".join(f"{c} is not null" for c in reference.columns),
+                    block_above=ORPHAN_BLOCK, min_rows=SHARE_MIN_ROWS, **owner,
+                )
+            )  # fmt: skip
+    for c in table.columns:
+        system = code_systems().get(c.code_system or "")
+        if system is not None and 0 < len(system.values) <= _LISTED_CODES:
+            listed = ", ".join("'" + v.replace("'", "''") + "'" for v in sorted(system.values))
+            rules.append(
+                Rule(
+                    id=f"{table.name}.{c.name}.code",
+                    category="conformance_value", severity="error", action="fail", threshold=0.0,
+                    label_fr=f"{c.label_fr} : code du référentiel", label_en=f"{c.label_en}: a code of its system",
+                    expression=f"{c.name} in ({listed})", columns=(c.name,), **owner,
+                )
+            )  # fmt: skip
+    rules.append(
+        Rule(
+            id=f"{table.name}.stale_correction",
+            category="plausibility_temporal", severity="warning", action="warn", threshold=0.0,
+            label_fr="Aucune correction plus récente en quarantaine", label_en="No newer version is quarantined",
+            expression="not stale_correction", columns=("stale_correction",), **owner,
+        )
+    )  # fmt: skip
+    return rules
 
 
-def _parse(document: Any, where: str) -> list[Rule]:
+def _rule(raw: dict[str, Any], relation: Relation, stage: str, place: str) -> Rule:
+    expression, when, unique = raw.get("expression", ""), raw.get("when", ""), tuple(raw.get("unique", ()))
+    columns = set(unique)
+    for text in filter(None, (expression, when)):
+        columns |= set(check_expression(text, place))
+        check_texts(text, relation.texts, place)
+    if raw.get("needs_real_calendar"):
+        columns.add("hospital_id")
+    for name in sorted(columns):
+        if name not in relation.columns:
+            raise ContractError(f"{place}: {relation.name} has no column {name}", remedy="name a column of the table")
+    if not raw["id"].startswith(f"{relation.name}."):
+        raise ContractError(
+            f"{place}: the id does not begin with its table", remedy=f"name it {relation.name}.…, in letters and digits"
+        )
+    if len(raw["id"].replace(".", "__")) > _ID_LENGTH:
+        raise ContractError(f"{place}: the id is too long", remedy=f"at most {_ID_LENGTH} characters, '.' counts twice")
+    beyond = {"unique", "when", "needs_real_calendar", "block_above", "min_rows"} & set(raw)
+    if stage == "landed" and beyond:
+        raise ContractError(
+            f"{place}: {', '.join(sorted(beyond))} is not for landing, which looks at one record at a time",
+            remedy="write the rule for a later stage",
+        )
+    if stage != "landed" and raw["action"] == "quarantine":
+        raise ContractError(f"{place}: only landing quarantines records", remedy="choose warn or fail")
+    return Rule(
+        id=raw["id"],
+        version=raw["version"],
+        table=relation.name,
+        category=raw["category"],
+        severity=raw["severity"],
+        action=raw["action"],
+        threshold=raw["threshold"],
+        owner=raw["owner"],
+        label_fr=raw["label"]["fr"],
+        label_en=raw["label"]["en"],
+        expression=expression,
+        columns=tuple(sorted(columns)),
+        unique=unique,
+        when=when,
+        needs_real_calendar=raw.get("needs_real_calendar", False),
+        block_above=raw.get("block_above"),
+        min_rows=raw.get("min_rows", 0),
+    )
+
+
+def _parse(document: Any, stage: str, where: str, models: Path) -> tuple[Relation, list[Rule]]:
     schema = json.loads((FOLDER / "rules.schema.json").read_text(encoding="utf-8"))
     try:
         jsonschema.validate(document, schema)
@@ -132,49 +204,51 @@ def _parse(document: Any, where: str) -> list[Rule]:
         raise ContractError(
             f"{where} at {error.json_path}: {error.message}", remedy="correct the file; rules.schema.json says the form"
         ) from error
-    table = load_contract().table(document["table"])
-    known = {c.name for c in table.columns} | {f"{c.name}_local" for c in table.columns if c.type == "datetime"}
-    rules = []
-    for raw in document["rules"]:
-        place = f"{where}, rule {raw['id']}"
-        columns = check_expression(raw["expression"], place)
-        for name in columns:
-            if name not in known:
-                raise ContractError(f"{place}: {table.name} has no column {name}", remedy="name a contract column")
-        _check_texts(raw["expression"], table, place)
-        if not raw["id"].startswith(f"{table.name}."):
-            raise ContractError(f"{place}: the id does not begin with its table", remedy=f"name it {table.name}.…")
-        rules.append(
-            Rule(
-                id=raw["id"],
-                version=raw["version"],
-                table=table.name,
-                category=raw["category"],
-                severity=raw["severity"],
-                action=raw["action"],
-                threshold=raw["threshold"],
-                owner=raw["owner"],
-                label_fr=raw["label"]["fr"],
-                label_en=raw["label"]["en"],
-                expression=raw["expression"],
-                columns=columns,
+    if "relation" in document:
+        relation = rule_relations.computed(document, stage, where, models)
+    else:
+        relations = rule_relations.known(stage, models)
+        if document["table"] not in relations:
+            raise ContractError(
+                f"{where}: stage {stage} has no table or model {document['table']}",
+                remedy="correct the name, or remove the file if the model is gone",
             )
-        )
-    return rules
+        relation = relations[document["table"]]
+    return relation, [_rule(raw, relation, stage, f"{where}, rule {raw['id']}") for raw in document["rules"]]
 
 
-@lru_cache(maxsize=8)
-def load_rules(stage: str = "landed", folder: Path = FOLDER) -> dict[str, tuple[Rule, ...]]:
-    """Rules of a stage by table; the contract's implied rules first.
+@dataclass(frozen=True)
+class StageRules:
+    """Rules of a stage by table, and the relations that they are about."""
+
+    rules: dict[str, tuple[Rule, ...]]
+    relations: dict[str, Relation]
+
+
+@lru_cache(maxsize=16)
+def stage_rules(stage: str, folder: Path = FOLDER, models: Path = MODELS) -> StageRules:
+    """Rules of a stage and their relations; the contract's implied rules first.
 
     Raises:
-        ContractError: a file does not follow rules.schema.json, an expression leaves the subset, an id stands twice.
+        ContractError: a file does not follow rules.schema.json, names a table, model or column that does not exist, an expression
+            leaves the subset, an id stands twice.
     """
-    rules: dict[str, list[Rule]] = {t.name: implied_rules(t) for t in load_contract().tables}
+    rules: dict[str, list[Rule]] = {}
+    relations: dict[str, Relation] = {}
+    if stage in ("landed", "consolidated"):
+        relations = dict(rule_relations.known(stage, models))
+        rules = {t.name: implied_rules(t, stage) for t in load_contract().tables}
     for file in sorted((folder / stage).glob("*.yml")):
-        for rule in _parse(yaml.safe_load(file.read_text(encoding="utf-8")), f"{stage}/{file.name}"):
-            rules[rule.table].append(rule)
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        relation, own = _parse(document, stage, f"{stage}/{file.name}", models)
+        relations[relation.name] = relation
+        rules.setdefault(relation.name, []).extend(own)
     ids = [r.id for rs in rules.values() for r in rs]
     if len(set(ids)) != len(ids):
         raise ContractError(f"a rule id of stage {stage} stands twice", remedy="give each rule its own id")
-    return {name: tuple(rs) for name, rs in rules.items()}
+    return StageRules({name: tuple(rs) for name, rs in rules.items()}, relations)
+
+
+def load_rules(stage: str = "landed", folder: Path = FOLDER, models: Path = MODELS) -> dict[str, tuple[Rule, ...]]:
+    """Rules of a stage by table (see ``stage_rules``)."""
+    return stage_rules(stage, folder, models).rules

@@ -1,6 +1,7 @@
-"""Consolidate: hospitals with something new through the kernel, then the patient map over all; one lake commit.
+"""Consolidate: hospitals with something new through the kernel, audited, then the patient map over all; one lake commit.
 
-Only hospitals whose landed files, rejects or code maps changed are rebuilt; the others' files stay referenced as they are.
+Only hospitals whose landed files, rejects or code maps changed are rebuilt; the others' files stay referenced as they are. So do those of a
+hospital that the gate blocks: its new records are not committed, and it is not tried again before its input or the rules change.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ import duckdb
 from psycopg2.extras import execute_values
 
 from estuaire.contracts import load_contract
+from estuaire.errors import GateBlocked
+from estuaire.gates import consolidated as gate
+from estuaire.gates.gx import warm_up
 from estuaire.lake import Change, Lake, NewFile, quoted
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.registry import load_registry
+from estuaire.rules import load_rules
 from estuaire.settings import Settings
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.patient_map import patient_map
@@ -84,9 +89,24 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def changed(settings: Settings) -> list[str]:
-    """Hospitals whose input is not the one that their consolidated files were built from."""
+    """Hospitals whose input is not the one that their consolidated files were built from, without those that the gate blocked on this
+    very input."""
+    return _changed(settings, inputs(settings))
+
+
+def _changed(settings: Settings, given: dict[str, dict[str, Any]]) -> list[str]:
     built = {r["hospital_id"]: r["input_hash"] for r in fetch(settings, "select * from control.consolidation")}
-    return sorted(h for h, entry in inputs(settings).items() if built.get(h) != entry["input_hash"])
+    standing = {r["hospital_id"]: r["input_hash"] for r in fetch(settings, "select * from control.consolidation_block")}
+    return sorted(
+        h
+        for h, entry in given.items()
+        if built.get(h) != entry["input_hash"] and standing.get(h) != _with_rules(entry["input_hash"])
+    )
+
+
+def _with_rules(input_hash: str) -> str:
+    """What a block was decided on: the hospital's input, and the rules."""
+    return hashlib.sha256(f"{input_hash} {load_rules(gate.STAGE)!r}".encode()).hexdigest()
 
 
 def output_key(work: Work, table: str) -> str:
@@ -106,7 +126,13 @@ def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str,
     outcomes = kernel.consolidate_hospital(
         given, load_contract(), lambda table: store.local_path(output_key(work, table))
     )
-    results = [asdict(o) | {"output": output_key(work, o.table)} for o in outcomes]
+    shifted = gate.shifted_hospitals(settings)
+    results = [
+        asdict(o)
+        | {"output": output_key(work, o.table)}
+        | ({"checks": gate.count(o.output, o.table, shifted)} if o.output else {})
+        for o in outcomes
+    ]
     return work.hospital, results
 
 
@@ -187,6 +213,7 @@ def publish(cursor: Any, intent: dict[str, Any], run_id: str, snapshot: int) -> 
             "updated_at = now()",
             (item["hospital_id"], item["input_hash"], item["content_hash"], run_id, snapshot),
         )
+        cursor.execute("delete from control.consolidation_block where hospital_id = %s", (item["hospital_id"],))
         cursor.execute("delete from control.unmapped_code where hospital_id = %s", (item["hospital_id"],))
         execute_values(
             cursor,
@@ -215,8 +242,14 @@ def _patient_map(
     return [o.key for o in store.list(prefix + "/") if o.key.endswith(".parquet")]
 
 
-def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) -> dict[str, Any]:
-    """Consolidate the hospitals that changed; returns them and the rows written.
+def run(
+    settings: Settings, run_id: str, spark: Any, before_commit: Any = None, *, before_audit: Any = None
+) -> dict[str, Any]:
+    """Consolidate the hospitals that changed; returns those committed, those blocked and the rows written.
+
+    Args:
+        before_commit: for tests: called with the results that passed, before the accounting reads back.
+        before_audit: for tests: called with all results, before the gate looks at them.
 
     Raises:
         AccountingImbalance: rows were lost or gained on the way; nothing was committed.
@@ -225,17 +258,23 @@ def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) 
     lake.ensure()
     recover(settings, lake, STAGE, change_of, publish)
     return attempt(
-        settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit)
+        settings,
+        run_id,
+        STAGE,
+        lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit, before_audit),
     )
 
 
-def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any) -> dict[str, Any]:
-    hospitals = changed(settings)
+def _run(
+    settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any, before_audit: Any
+) -> dict[str, Any]:
+    given = inputs(settings)
+    hospitals = _changed(settings, given)
     if not hospitals:
         with connect(settings) as connection, connection.cursor() as cursor:
             stage.end(cursor, "committed", meter.cost(), 0, None, "nothing new")
-        return {"hospitals": [], "rows": 0}
-    given = inputs(settings)
+        return {"hospitals": [], "blocked": [], "rows": 0}
+    warm_up()
     work = [
         (
             given[h]["rows"],
@@ -250,13 +289,65 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
         )
         for h in hospitals
     ]
-    results = dict(spread(spark, work, partial(consolidate_one, settings)))
+    found = dict(spread(spark, work, partial(consolidate_one, settings)))
     meter.step(f"{len(hospitals)} hospitals consolidated")
-    mapped = _patient_map(settings, spark, lake, stage, results)
-    meter.step("patient map written")
-    if before_commit is not None:
-        before_commit(results)
-    intent = {
+    if before_audit is not None:
+        before_audit(found)
+    with meter.gate():
+        audited = gate.audit(settings, spark, stage.run_id, found)
+    meter.step("audited")
+    blocked = audited.blocked
+    _note_verdicts(settings, stage, audited, given)
+    for hospital, error in blocked.items():
+        print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
+        for outcome in found[hospital]:
+            open_store(settings).delete(outcome["output"])
+    results = {h: outcomes for h, outcomes in found.items() if h not in blocked}
+    snapshot: int | None = None
+    rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
+    intent: dict[str, Any] = {}
+    if results:
+        mapped = _patient_map(settings, spark, lake, stage, results)
+        meter.step("patient map written")
+        if before_commit is not None:
+            before_commit(results)
+        intent = _intent(given, results, mapped)
+        with connect(settings) as connection, connection.cursor() as cursor:
+            stage.check_fence(cursor)
+            write_accounts(cursor, stage, accounts(settings, results, came_in(settings, sorted(results))))
+        meter.step("read back and accounted for")
+        stage.intend(intent)
+        snapshot = lake.commit(change_of(stage.run_id, stage.token, intent), may_commit=stage.check_fence)
+    with connect(settings) as connection, connection.cursor() as cursor:
+        if snapshot is not None:
+            publish(cursor, intent, stage.run_id, snapshot)
+        meter.step("committed")
+        stage.end(cursor, "committed", meter.cost(), rows, snapshot, _message(blocked))
+    return {"hospitals": sorted(results), "blocked": sorted(blocked), "rows": rows}
+
+
+def _message(blocked: dict[str, GateBlocked]) -> str:
+    return f"blocked by the gate: {', '.join(sorted(blocked))}" if blocked else ""
+
+
+def _note_verdicts(settings: Settings, stage: Stage, audited: gate.Audit, given: dict[str, dict[str, Any]]) -> None:
+    """Verdicts, results and standing blocks, in one transaction; whatever becomes of the commit, they tell what was found."""
+    with connect(settings) as connection, connection.cursor() as cursor:
+        stage.check_fence(cursor)
+        gate.write(cursor, stage.run_id, audited)
+        for hospital, error in audited.blocked.items():
+            cursor.execute(
+                "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values (%s, %s, %s, %s) "
+                "on conflict (hospital_id) do update set input_hash = excluded.input_hash, run_id = excluded.run_id, "
+                "error = excluded.error, blocked_at = now()",
+                (hospital, _with_rules(given[hospital]["input_hash"]), stage.run_id, error.sentence()),
+            )
+
+
+def _intent(
+    given: dict[str, dict[str, Any]], results: dict[str, list[dict[str, Any]]], mapped: list[str]
+) -> dict[str, Any]:
+    return {
         "hospitals": [
             {
                 "hospital_id": h,
@@ -267,22 +358,10 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
                 "files": [{"table": o["table"], "key": o["output"]} for o in results[h]],
                 "unmapped": _merged([o["unmapped"] for o in results[h]]),
             }
-            for h in hospitals
+            for h in sorted(results)
         ],
         "patient_map": mapped,
     }
-    with connect(settings) as connection, connection.cursor() as cursor:
-        stage.check_fence(cursor)
-        write_accounts(cursor, stage, accounts(settings, results, came_in(settings, hospitals)))
-    meter.step("read back and accounted for")
-    stage.intend(intent)
-    snapshot = lake.commit(change_of(stage.run_id, stage.token, intent), may_commit=stage.check_fence)
-    rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
-    with connect(settings) as connection, connection.cursor() as cursor:
-        publish(cursor, intent, stage.run_id, snapshot)
-        meter.step("committed")
-        stage.end(cursor, "committed", meter.cost(), rows, snapshot)
-    return {"hospitals": hospitals, "rows": rows}
 
 
 def _merged(parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
@@ -298,4 +377,7 @@ def _merged(parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]
 def main(settings: Settings, run_id: str, spark: Any) -> str:
     """Consolidate, and say in one line what was done."""
     result = run(settings, run_id, spark)
-    return f"consolidated hospitals: {', '.join(result['hospitals']) or 'none'}; {result['rows']} current records"
+    blocked = f"; blocked by the gate: {', '.join(result['blocked'])}" if result["blocked"] else ""
+    return (
+        f"consolidated hospitals: {', '.join(result['hospitals']) or 'none'}; {result['rows']} current records{blocked}"
+    )

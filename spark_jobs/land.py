@@ -20,6 +20,7 @@ from estuaire.contracts import load_contract
 from estuaire.deliveries import PREFIX, note_error, read_manifest
 from estuaire.errors import EstuaireError, GateBlocked
 from estuaire.gates import landed as gate
+from estuaire.gates.gx import warm_up
 from estuaire.lake import Change, Lake, NewFile, quoted
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.manifest import Manifest, ManifestFile
@@ -287,11 +288,14 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
         for hospital, delivery in places
         for i, file in enumerate(read_manifest(store, registry, hospital, delivery).files)
     ]
+    if work:
+        warm_up()
     results = spread(spark, work, partial(land_one, settings))
     meter.step(f"{len(work)} files read and written")
     landings = _landings(settings, places, [FileOutcome(**r) for r in results])
     sound = [x for x in landings if x.error_fields is None]
-    audit = gate.audit(settings, spark, stage.run_id, [(x.manifest, x.files) for x in sound])
+    with meter.gate():
+        audit = gate.audit(settings, spark, stage.run_id, [(x.manifest, x.files) for x in sound])
     meter.step("audited")
     if before_commit is not None:
         before_commit(landings)

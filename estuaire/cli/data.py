@@ -14,11 +14,11 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 _RUNS = """
 select s.run_id, r.dag_id, r.state as run_state, s.stage, s.token, s.state, s.started_at, s.seconds, s.cpu_seconds,
-       s.peak_memory_bytes, s.rows, s.snapshot_id, coalesce(s.message, r.message) as message
+       s.peak_memory_bytes, s.rows, s.gate_seconds, s.snapshot_id, coalesce(s.message, r.message) as message
 from control.stage_run s join control.run r using (run_id)
 union all
 select r.run_id, r.dag_id, r.state, null, null, r.state, r.started_at,
-       extract(epoch from r.ended_at - r.started_at)::double precision, null, null, null, null, r.message
+       extract(epoch from r.ended_at - r.started_at)::double precision, null, null, null, null, null, r.message
 from control.run r where not exists (select 1 from control.stage_run s where s.run_id = r.run_id)
 order by 7 desc limit %s
 """
@@ -41,6 +41,7 @@ _RUN_COLUMNS = {
     "state": "state",
     "started_at": "started",
     "seconds": "seconds",
+    "gate_seconds": "gates s",
     "cpu_seconds": "CPU s",
     "peak_mib": "peak MiB",
     "rows": "rows",
@@ -98,6 +99,8 @@ def show_followed(result: Followed) -> None:
     for sentence in result.blocked:
         out.print(f"BLOCKED {sentence}", style="red", markup=False)
     out.print(f"{result.message} ({result.seconds:.0f} s)", markup=False)
+    if result.report:
+        out.print(f"report: {result.report}", markup=False)
 
 
 def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest stage runs to show.")] = 50) -> None:

@@ -17,6 +17,13 @@ FIRST_QUERY = (
     "select hospital_id, month, patient_days, ddd_per_1000_patient_days, dot_per_1000_patient_days from antibiotic_consumption "
     "where grouping = 'total' and scope = 'spares' and month >= '2025-10-01' order by hospital_id, month"
 )
+HEADS = {
+    "cumulative_antibiogram": "select species_name, agent_code, isolates, tested, resistant, pct_resistant from cumulative_antibiogram "
+    "where hospital_id = 'group' and dedup_scope = 'group' and method = 'm39' and specimen_nature = 'all' and not below_30 "
+    "and year = (select max(year) from cumulative_antibiogram) order by tested desc, species_name, agent_code limit 8",
+    "exposure_resistance": "select effect, window_days, excluded_last_days, estimate, odds_ratio, ci_low, ci_high, index_isolates "
+    "from exposure_resistance order by effect, window_days <> 90 or excluded_last_days <> 0, window_days, estimate limit 8",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +47,7 @@ def demo(
     from estuaire.following import follow
     from estuaire.query import run_query
     from estuaire.registry import load_registry
+    from estuaire.report.serving import address
     from estuaire.settings import settings
     from estuaire.simulator import SimulationPlan
     from estuaire.stack import preflight
@@ -70,9 +78,13 @@ def demo(
     typer.echo(f'estuaire query "{FIRST_QUERY}"')
     first = run_query(settings(), FIRST_QUERY)
     show_result(first.columns, first.rows)
+    _show_heads()
+    _show_planted()
     typer.echo(
         f"""
 What to open and what to try:
+  report      {result.report or "none: nothing new was done; `estuaire report` writes the last run's"}
+              {address(settings())} (the same, behind Airflow's login)
   Airflow     http://127.0.0.1:{settings().airflow_port}   user admin, password in {settings().secrets_path}/airflow_admin
   runs        .venv/bin/estuaire runs
   explain     .venv/bin/estuaire explain
@@ -81,6 +93,31 @@ What to open and what to try:
   releases    .venv/bin/estuaire releases
   stop        make down"""
     )
+
+
+def _show_heads() -> None:
+    """The first rows of two marts, each after the query that gives them."""
+    from estuaire.cli.tables import show_result
+    from estuaire.query import run_query
+    from estuaire.settings import settings
+
+    for name, text in HEADS.items():
+        head = run_query(settings(), text)
+        typer.echo(f"\nHead of {name}:")
+        show_result(head.columns, head.rows)
+
+
+def _show_planted() -> None:
+    """The platform's estimates beside what the simulation planted; nothing where the data is not simulated."""
+    from estuaire.cli.tables import show
+    from estuaire.report.marts import read
+    from estuaire.report.planted import beside
+    from estuaire.settings import settings
+
+    rows = beside(settings(), read(settings()).exposures or [])
+    if rows:
+        typer.echo("")
+        show(rows, {key: key for key in rows[0]}, title="What the simulation planted, and what the platform found")
 
 
 def _simulated(plan: SimulationPlan, progress: Progress) -> None:

@@ -52,6 +52,10 @@ _WORDS = {
         "mend the cause of {about} here (registry, rules) and retry; corrected by the hospital it needs no retry",
         "corriger ici la cause de {about} (registre, règles) et relancer ; corrigée par l'hôpital, rien à relancer",
     ),
+    "gate": (
+        "mend the cause of {about}'s block (a corrected delivery, a code map, a rule); the next run takes it up by itself",
+        "corriger la cause du blocage de {about} (livraison corrigée, table de codes, règle) ; le prochain passage le reprend",
+    ),
     "logs": ("read the failed task's log", "lire le journal de la tâche en échec"),
     "rerun": ("make what failed run again", "relancer ce qui a échoué"),
     "query": ("look at the marts", "regarder les marts"),
@@ -117,7 +121,9 @@ def _print(found: Explanation, *, french: bool) -> None:
     ]
     table("gates", gates, "hospital_id", "delivery_id", "stage", "verdict", "reasons")
     rules = [{**r, "rate": _percent(r["rate"]), "threshold": _percent(r["threshold"])} for r in found.rules]
-    table("rules", rules, "table_name", "rule_id", "action", "rows_failed", "rows_checked", "rate", "threshold")
+    table(
+        "rules", rules, "stage", "table_name", "rule_id", "action", "rows_failed", "rows_checked", "rate", "threshold"
+    )
     if found.stopped:
         heading("stopped")
         for stop in found.stopped:

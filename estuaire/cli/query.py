@@ -19,11 +19,14 @@ def register(app: typer.Typer) -> None:
         """Query the published marts, read-only: estuaire query "select * from antibiotic_consumption"."""
         from estuaire import query as queries
         from estuaire.cli.tables import show_result
+        from estuaire.patient_level import BANNER
         from estuaire.settings import settings
 
         if as_json and as_csv:
             raise typer.BadParameter("choose --json or --csv")
         result = queries.run_query(settings(), sql, limit=limit, timeout_seconds=timeout)
+        if result.patient_level:
+            typer.echo(f"{BANNER} ({', '.join(result.patient_level)})", err=True)
         if as_json:
             typer.echo(queries.as_json(result))
         elif as_csv:

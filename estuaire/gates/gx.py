@@ -1,60 +1,141 @@
-"""Great Expectations over Spark: counts, per rule, the rows of written files that break it. One suite per entity, one pass.
+"""Great Expectations: counts, per rule, the rows that break it. One suite per entity, one pass.
 
-Ephemeral context, result format SUMMARY with no partial lists: a result never holds a patient's value. Each rule's expression becomes
-a boolean column (translated to Spark SQL by sqlglot), and an expectation that the column is always true.
+Ephemeral context, result format SUMMARY with no partial lists: a result never holds a patient's value. Each rule is a boolean column
+(its expression translated by sqlglot to Spark SQL or PostgreSQL), and an expectation that the column is always true. An exception inside
+Great Expectations gives no count, never a failed rule.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+from urllib.parse import quote_plus
 
-from estuaire.contracts import load_contract
 from estuaire.rules import Rule
+from estuaire.settings import Settings
 
 RESULT_FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
+Counts = dict[str, int | None]  # rule id -> rows that break it; None where Great Expectations raised
 
 
-def _columns(table: str, rules: tuple[Rule, ...]) -> list[str]:
-    key = load_contract().table(table).key
-    columns = []
-    for i, rule in enumerate(rules):
-        always = rule.implied and rule.columns[0] in key
-        applies = "" if always else "op = 'delete' or "
-        columns.append(f"({applies}coalesce({rule.sql('spark')}, true)) as rule_{i}")
-    return columns
-
-
-def count_broken(spark: Any, paths: list[str], table: str, rules: tuple[Rule, ...]) -> dict[str, int | None]:
-    """Rule id -> rows of these Parquet files that break it; None where Great Expectations raised."""
+def _import() -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx
-    from great_expectations import expectations as gxe
+    import great_expectations
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    # one file's schema is all files': the same kernel wrote them; without it Spark opens the footer of each
-    schema = spark.read.parquet(paths[0]).schema
-    frame = spark.read.schema(schema).parquet(*paths).selectExpr(*_columns(table, rules))
-    source = context.data_sources.add_spark(name="written", persist=False)
-    batch = (
-        source.add_dataframe_asset(name=table)
-        .add_batch_definition_whole_dataframe("all")
-        .get_batch(batch_parameters={"dataframe": frame})
-    )
-    suite = gx.ExpectationSuite(
-        name=table,
-        expectations=[
-            gxe.ExpectColumnValuesToBeInSet(column=f"rule_{i}", value_set=[True], meta={"rule": rule.id})
-            for i, rule in enumerate(rules)
-        ],
-    )
-    found: dict[str, int | None] = dict.fromkeys(r.id for r in rules)
-    for result in batch.validate(suite, result_format=RESULT_FORMAT).results:
-        rule_id = result.expectation_config.meta["rule"]
-        raised = (result.exception_info or {}).get("raised_exception", False)
-        count = result.result.get("unexpected_count") if not raised else None
-        if not raised and result.result.get("element_count") == 0:
-            count = 0  # of no rows at all Great Expectations gives no count
-        found[rule_id] = None if count is None else int(count)
+    return great_expectations
+
+
+def warm_up() -> None:
+    """Import Great Expectations (seconds) in a thread, while the stage's own work goes on in Spark or dbt."""
+    threading.Thread(target=_import, daemon=True, name="import-great-expectations").start()
+
+
+@dataclass
+class Suites:
+    """An ephemeral context and the validation results of the suites that ran in it, by entity."""
+
+    results: dict[str, Any] = field(default_factory=dict)
+    _sources: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def _gx(self) -> Any:
+        return _import()
+
+    @cached_property
+    def _context(self) -> Any:
+        context = self._gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False}
+        return context
+
+    def frame(self, name: str, frame: Any, rules: Sequence[Rule]) -> Counts:
+        """Validate a Spark DataFrame that holds a boolean column ``rule.mark`` per rule."""
+        return self._validate(name, self._spark_batch(name, frame), [self._always_true(r) for r in rules])
+
+    def keys(self, frame: Any, rules: Sequence[Rule]) -> Counts:
+        """Validate a Spark DataFrame that holds, per unique rule, a column of rows beyond the first of their key."""
+        expectation = self._gx.expectations.ExpectColumnSumToBeBetween
+        return self._validate(
+            "keys",
+            self._spark_batch("keys", frame),
+            [expectation(column=r.mark, min_value=0, max_value=0, **_about(r)) for r in rules],
+        )
+
+    def _spark_batch(self, name: str, frame: Any) -> Any:
+        source = self._sources.get("spark")
+        if source is None:
+            source = self._sources["spark"] = self._context.data_sources.add_spark(name="written", persist=False)
+        return (
+            source.add_dataframe_asset(name=name)
+            .add_batch_definition_whole_dataframe("all")
+            .get_batch(batch_parameters={"dataframe": frame})
+        )
+
+    def view(self, settings: Settings, name: str, schema: str, view: str, rules: Sequence[Rule]) -> Counts:
+        """Validate a PostgreSQL view that holds a boolean column ``rule.mark`` per rule."""
+        source = self._sources.get("postgres")
+        if source is None:
+            source = self._sources["postgres"] = self._context.data_sources.add_sql(
+                name="candidate", connection_string=_url(settings), create_temp_table=False
+            )
+        batch = (
+            source.add_table_asset(name=name, table_name=view, schema_name=schema)
+            .add_batch_definition_whole_table("all")
+            .get_batch()
+        )
+        return self._validate(name, batch, [self._always_true(r) for r in rules])
+
+    def close(self) -> None:
+        """Let go of the database."""
+        source = self._sources.get("postgres")
+        if source is not None:
+            source.get_engine().dispose()
+
+    def _always_true(self, rule: Rule) -> Any:
+        return self._gx.expectations.ExpectColumnValuesToBeInSet(column=rule.mark, value_set=[True], **_about(rule))
+
+    def _validate(self, name: str, batch: Any, expectations: list[Any]) -> Counts:
+        suite = self._gx.ExpectationSuite(name=name, expectations=expectations)
+        validated = batch.validate(suite, result_format=RESULT_FORMAT)
+        self.results[name] = validated
+        return _counts(validated)
+
+
+def _about(rule: Rule) -> dict[str, Any]:
+    limit = f", {rule.threshold:.1%}" if rule.threshold else ""
+    label = f"{rule.id} ({rule.action}{limit}): {rule.label_en} / {rule.label_fr}"
+    return {"meta": {"rule": rule.id, "label": label}}
+
+
+def _counts(validated: Any) -> Counts:
+    found: Counts = {}
+    for result in validated.results:
+        count = None
+        if not (result.exception_info or {}).get("raised_exception", False):
+            count = result.result.get("unexpected_count", result.result.get("observed_value"))
+            if count is None and result.result.get("element_count") == 0:
+                count = 0  # of no rows at all Great Expectations gives no count
+        found[result.expectation_config.meta["rule"]] = None if count is None else int(count)
     return found
+
+
+def _url(settings: Settings) -> str:
+    """SQLAlchemy's address of the warehouse: libpq's own keys, the password from its passfile."""
+    keys: Mapping[str, str] = {
+        "host": settings.postgres_host or str(settings.socket_dir),
+        "port": str(settings.postgres_port),
+        "passfile": str(settings.passfile),
+        "application_name": "estuaire",
+    }
+    query = "&".join(f"{name}={quote_plus(value)}" for name, value in keys.items())
+    return f"postgresql+psycopg2://estuaire@/{settings.postgres_database}?{query}"
+
+
+def frame_of_files(spark: Any, paths: Sequence[str], columns: Sequence[str]) -> Any:
+    """SQL expressions over Parquet files of one kernel."""
+    # one file's schema is all files': without it Spark opens the footer of each
+    schema = spark.read.parquet(paths[0]).schema
+    return spark.read.schema(schema).parquet(*paths).selectExpr(*columns)

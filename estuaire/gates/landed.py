@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extras import execute_values
 
+from estuaire.contracts import load_contract
 from estuaire.errors import EstuaireError, GateBlocked, TooManyRejected
-from estuaire.gates.gx import count_broken
+from estuaire.gates import docs
+from estuaire.gates.gx import Suites, frame_of_files
+from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
 from estuaire.manifest import Manifest
 from estuaire.objectstore import open_store
 from estuaire.rules import Rule, load_rules
@@ -23,28 +25,6 @@ from estuaire.settings import Settings
 
 STAGE = "landed"
 WARN_REJECTED, BLOCK_REJECTED = 0.001, 0.01
-
-
-@dataclass
-class Result:
-    """One rule on one table of one delivery. ``rows_failed`` counts all records, ``accepted_failed`` those written."""
-
-    table: str
-    rule: Rule
-    rows_checked: int
-    rows_failed: int
-    accepted_failed: int
-    gx_failed: int | None = None
-    gx_agrees: bool = False
-
-    @property
-    def status(self) -> str:
-        if not self.gx_agrees:
-            return "error"
-        limit = self.rows_checked * self.rule.threshold
-        if self.rule.action == "quarantine":
-            return "pass" if self.rows_failed == 0 else "fail"
-        return "pass" if self.rows_failed <= limit else "fail"
 
 
 @dataclass
@@ -64,14 +44,7 @@ class Finding:
 
     def verdict(self) -> tuple[str, list[str]]:
         """(pass, warn or block, reasons)."""
-        block, warn = [], []
-        for result in self.results:
-            if result.status == "error":
-                block.append(f"{result.rule.id}: Great Expectations and the native count differ")
-            elif result.status == "fail" and result.rule.action == "fail":
-                block.append(f"{result.rule.id}: {result.rows_failed} of {result.rows_checked}")
-            elif result.status == "fail" and result.rule.action == "warn" and result.rule.severity != "info":
-                warn.append(f"{result.rule.id}: {result.rows_failed} of {result.rows_checked}")
+        block, warn = verdict(self.results)
         share = f"{self.rows_rejected} of {self.rows_in} records rejected ({self.rejected_share:.3%})"
         if self.rejected_share > BLOCK_REJECTED:
             block.append(share)
@@ -79,7 +52,7 @@ class Finding:
             warn.append(share)
         if self.extra_columns:
             warn.append("columns outside the contract, ignored: " + ", ".join(sorted(set(self.extra_columns))))
-        return ("block" if block else "warn" if warn else "pass"), block + warn
+        return word(block, warn), block + warn
 
 
 @dataclass
@@ -90,6 +63,16 @@ class Audit:
     totals: list[Result]
 
 
+def _columns(table: str, rules: tuple[Rule, ...]) -> list[str]:
+    key = load_contract().table(table).key
+    columns = []
+    for rule in rules:
+        always = rule.implied and rule.columns[0] in key
+        applies = "" if always else "op = 'delete' or "
+        columns.append(f"({applies}coalesce({rule.sql('spark')}, true)) as {rule.mark}")
+    return columns
+
+
 def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manifest, list[Any]]]) -> Audit:
     """Audit the files of each delivery (manifest, file outcomes) before they are registered."""
     rules = load_rules("landed")
@@ -97,6 +80,7 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
     totals_of_rules: list[Result] = []
     by_table: dict[str, list[str]] = {}
     store = open_store(settings)
+    suites = Suites()
     for manifest, files in landed:
         finding = Finding(manifest.hospital, manifest.delivery_id)
         findings[finding.hospital, finding.delivery] = finding
@@ -119,12 +103,14 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
         # no accepted record of this table in any delivery: nothing was written to count
         counted: dict[str, int | None] = dict.fromkeys((r.id for r in rules[table]), 0)
         if table in by_table:
-            counted = count_broken(spark, by_table[table], table, rules[table])
+            counted = suites.frame(
+                table, frame_of_files(spark, by_table[table], _columns(table, rules[table])), rules[table]
+            )
         of_table = [r for f in findings.values() for r in f.results if r.table == table]
         for rule in rules[table]:
             same_rule = [r for r in of_table if r.rule.id == rule.id]
             # one suite an entity: Great Expectations counts over all deliveries, the native counts are summed to compare
-            agree = counted[rule.id] == sum(r.accepted_failed for r in same_rule)
+            agree = counted[rule.id] == sum(r.in_files for r in same_rule)
             for result in same_rule:
                 result.gx_agrees = agree
             if same_rule:
@@ -133,56 +119,32 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
                     rule,
                     sum(r.rows_checked for r in same_rule),
                     sum(r.rows_failed for r in same_rule),
-                    sum(r.accepted_failed for r in same_rule),
+                    sum(r.in_files for r in same_rule),
                     counted[rule.id],
                     agree,
                 )
                 totals_of_rules.append(rule_total)
+    docs.write(settings, run_id, STAGE, suites.results)
     return Audit(findings, totals_of_rules)
-
-
-def _write_verdict(cursor: Cursor, run_id: str, place: tuple[str, str], verdict: str, reasons: str) -> None:
-    cursor.execute(
-        "insert into quality.verdict (run_id, stage, hospital_id, delivery_id, verdict, reasons) "
-        "values (%s, %s, %s, %s, %s, %s) on conflict (run_id, stage, hospital_id, delivery_id) "
-        "do update set verdict = excluded.verdict, reasons = excluded.reasons",
-        (run_id, STAGE, *place, verdict, reasons),
-    )
 
 
 def write_block(cursor: Cursor, run_id: str, place: tuple[str, str], error: EstuaireError) -> None:
     """The verdict of a delivery that could not be read at all."""
-    _write_verdict(cursor, run_id, place, "block", error.sentence())
-
-
-def _write_results(cursor: Cursor, run_id: str, hospital: str, delivery: str, results: list[Result]) -> None:
-    execute_values(
-        cursor,
-        "insert into quality.result (run_id, stage, hospital_id, delivery_id, table_name, rule_id, rule_version, category, "
-        "severity, action, status, rows_checked, rows_failed, rows_failed_gx, threshold) values %s "
-        "on conflict (run_id, stage, hospital_id, delivery_id, table_name, rule_id) do update set status = excluded.status, "
-        "rows_checked = excluded.rows_checked, rows_failed = excluded.rows_failed, rows_failed_gx = excluded.rows_failed_gx",
-        [
-            (
-                run_id, STAGE, hospital, delivery, r.table, r.rule.id, r.rule.version, r.rule.category,
-                r.rule.severity, r.rule.action, r.status, r.rows_checked, r.rows_failed, r.gx_failed, r.rule.threshold,
-            )
-            for r in results
-        ],
-    )  # fmt: skip
+    write_verdict(cursor, run_id, STAGE, place, "block", error.sentence())
 
 
 def write_totals(cursor: Cursor, run_id: str, totals: list[Result]) -> None:
     """Per rule the totals of the run, as hospital and delivery ``*``: accepted rows that break it, by both engines."""
-    _write_results(cursor, run_id, "*", "*", totals)
+    write_results(cursor, run_id, STAGE, (WHOLE, WHOLE), totals)
 
 
 def write(cursor: Cursor, run_id: str, finding: Finding) -> EstuaireError | None:
     """Write results and verdict in the caller's transaction; the error of a blocked delivery, else None."""
-    _write_results(cursor, run_id, finding.hospital, finding.delivery, finding.results)
-    verdict, reasons = finding.verdict()
-    _write_verdict(cursor, run_id, (finding.hospital, finding.delivery), verdict, "; ".join(reasons))
-    if verdict != "block":
+    landed = (finding.hospital, finding.delivery)
+    write_results(cursor, run_id, STAGE, landed, finding.results)
+    decided, reasons = finding.verdict()
+    write_verdict(cursor, run_id, STAGE, landed, decided, "; ".join(reasons))
+    if decided != "block":
         return None
     place = {"hospital": finding.hospital, "delivery": finding.delivery}
     if finding.rejected_share > BLOCK_REJECTED:

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from estuaire import ledger
 from estuaire.orchestration.naming import ROOT_RUN, ledger_run_id
+from estuaire.report.files import build_quietly
 from estuaire.settings import PROJECT_ROOT, Settings
 
 SUBMIT = PROJECT_ROOT / "spark_jobs" / "submit.py"
@@ -53,6 +54,37 @@ def pending_records(settings: Settings) -> int:
     return int(rows[0]["n"])
 
 
+def records_to_rebuild(settings: Settings) -> int:
+    """Landed records of the hospitals that have landed something since they were last consolidated."""
+    rows = ledger.fetch(
+        settings,
+        "select coalesce(sum(f.rows), 0)::bigint as n from control.landed_file f left join control.consolidation c using (hospital_id) "
+        "where c.hospital_id is null or exists (select 1 from control.delivery d where d.hospital_id = f.hospital_id "
+        "and d.state = 'landed' and d.updated_at > c.updated_at)",
+    )
+    return int(rows[0]["n"])
+
+
+def _committed(settings: Settings, run_id: str, stage: str) -> bool:
+    rows = ledger.fetch(
+        settings,
+        "select 1 from control.stage_run where run_id = %s and stage = %s and state = 'committed'",
+        (run_id, stage),
+    )
+    return bool(rows)
+
+
+def _notes(settings: Settings, run_id: str) -> str | None:
+    """What the stages of a run said that whoever followed it should know: hospitals that a gate blocked."""
+    rows = ledger.fetch(
+        settings,
+        "select string_agg(hospital_id, ', ' order by hospital_id) as blocked from quality.verdict "
+        "where run_id = %s and stage = 'consolidated' and verdict = 'block'",
+        (run_id,),
+    )
+    return f"gate consolidated blocked {rows[0]['blocked']}" if rows[0]["blocked"] else None
+
+
 def triggering_root(context: Any) -> str | None:
     """The ledger run that began this run's chain: by its asset events, or as `estuaire retry` names it; None if by hand."""
     roots = [
@@ -69,10 +101,11 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
 
     Args:
         stage: land, consolidate or load.
+        after: stage of the same run that must have committed; for a task that starts whatever became of those before it.
         ends_run: the stage is the last of its DAG: the ledger's run ends with it.
     """
 
-    def __init__(self, *, stage: str, ends_run: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, stage: str, after: str | None = None, ends_run: bool = False, **kwargs: Any) -> None:
         settings = Settings()
         super().__init__(
             application=str(SUBMIT),
@@ -84,17 +117,21 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
             **kwargs,
         )
         self.stage = stage
+        self.after = after
         self.ends_run = ends_run
 
     def execute(self, context: Any) -> None:
         settings = Settings()
         run = context["dag_run"]
         run_id = ledger_run_id(run.dag_id, run.run_id)
+        if self.after is not None and not _committed(settings, run_id, self.after):
+            raise AirflowFailException(f"stage {self.after} did not commit")
         root = triggering_root(context)
         if root is not None or not ledger.fetch(settings, "select 1 from control.run where run_id = %s", (run_id,)):
             ledger.start_run(settings, run_id, run.dag_id, root)
         self.application_args = [self.stage, run_id]
-        if self.stage == "land" and pending_records(settings) > MANY_RECORDS:
+        audited = {"land": pending_records, "consolidate": records_to_rebuild}.get(self.stage)
+        if audited is not None and audited(settings) > MANY_RECORDS:
             self.conf = spark_conf(settings, long=True)
         try:
             super().execute(context)
@@ -104,7 +141,7 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {ROOT_RUN: root or run_id}
         if self.ends_run:
-            ledger.end_run(settings, run_id, "success")
+            ledger.end_run(settings, run_id, "success", _notes(settings, run_id))
 
     def _fail(self, settings: Settings, run_id: str, context: Any, error: Exception) -> None:
         rows = ledger.fetch(
@@ -119,5 +156,6 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
         last = permanent or context["ti"].try_number > self.retries
         if last:
             ledger.end_run(settings, run_id, "failed", message)
+            build_quietly(settings, run_id)
         if permanent:
             raise AirflowFailException(message) from error

@@ -12,6 +12,7 @@ from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.orchestration.naming import INGEST, PUBLISH
 from estuaire.registry import load_registry
+from estuaire.report.files import build_quietly
 from estuaire.settings import PROJECT_ROOT, Settings
 
 
@@ -27,8 +28,6 @@ def downstream_work(settings: Settings) -> bool:
     """Whether landed data waits to be consolidated, loaded or published (an earlier run may have died on the way)."""
     waiting = ledger.fetch(
         settings,
-        "select 1 from control.landed_file f left join control.consolidation c using (hospital_id) "
-        "where c.hospital_id is null union all "
         "select 1 from control.load where not exists (select 1 from control.release where state = 'published') union all "
         "select 1 from control.load l, control.release r where r.state = 'published' and l.updated_at > r.published_at "
         "limit 1",
@@ -83,6 +82,67 @@ def hospital_verdict(settings: Settings, run_id: str, hospital: str) -> list[str
     return lines
 
 
+def audited_hospitals(settings: Settings, run_id: str) -> list[str]:
+    """Hospitals whose consolidated records the gate judged in this run: each gets a gate task."""
+    rows = ledger.fetch(
+        settings,
+        "select hospital_id from quality.verdict where run_id = %s and stage = 'consolidated' order by 1",
+        (run_id,),
+    )
+    return [r["hospital_id"] for r in rows]
+
+
+def consolidated_verdict(settings: Settings, run_id: str, hospital: str) -> str:
+    """What the gate decided on a hospital's consolidated records; it reads, it never judges.
+
+    Raises:
+        GateBlocked: they are blocked; the hospital's former records stay in use.
+    """
+    [row] = ledger.fetch(
+        settings,
+        "select verdict, reasons from quality.verdict where run_id = %s and stage = 'consolidated' and hospital_id = %s",
+        (run_id, hospital),
+    )
+    if row["verdict"] == "block":
+        raise GateBlocked(
+            f"its consolidated records did not pass: {row['reasons']}",
+            hospital=hospital,
+            remedy="correct the cause that the rules name (a corrected delivery, a code map); the others went on",
+        )
+    return f"{row['verdict']}{': ' + row['reasons'] if row['reasons'] else ''}"
+
+
+def release_verdict(settings: Settings, run_id: str, gate: str) -> str:
+    """What a gate (conformed or marts) decided on the release that the run built; it reads, it never judges.
+
+    Raises:
+        GateBlocked: the release is blocked, the last one stays served.
+        RunFailed: the run did not come as far as this gate.
+    """
+    rows = ledger.fetch(
+        settings,
+        "select verdict, reasons from quality.verdict where run_id = %s and stage = %s and hospital_id = '*'",
+        (run_id, gate),
+    )
+    if rows and rows[0]["verdict"] == "block":
+        raise GateBlocked(
+            f"gate {gate}: {rows[0]['reasons']}",
+            remedy=f"the last release stays served; `estuaire explain {run_id}` says what to do",
+        )
+    if rows:
+        return f"{rows[0]['verdict']}{': ' + rows[0]['reasons'] if rows[0]['reasons'] else ''}"
+    built = ledger.fetch(
+        settings,
+        "select message from control.stage_run where run_id = %s and stage = 'publish' and state = 'committed'",
+        (run_id,),
+    )
+    if built:
+        return f"nothing to audit: {built[0]['message']}"
+    raise RunFailed(
+        f"the publication ended before gate {gate}", remedy="read the log of task publish (`estuaire logs`)"
+    )
+
+
 def accept(settings: Settings, run_id: str) -> str | None:
     """End the ingest run: one line on what was landed and blocked, or None where there was nothing new.
 
@@ -99,6 +159,7 @@ def accept(settings: Settings, run_id: str) -> str | None:
     if stages and stages[0]["state"] != "committed":
         message = f"landing did not finish: {stages[0]['message'] or stages[0]['state']}"
         ledger.end_run(settings, run_id, "failed", message)
+        build_quietly(settings, run_id)
         raise RunFailed(message, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
     rows = ledger.fetch(
         settings,
@@ -110,6 +171,7 @@ def accept(settings: Settings, run_id: str) -> str | None:
     message = f"{landed} deliveries landed, {blocked} blocked"
     if not landed and not downstream_work(settings):
         ledger.end_run(settings, run_id, "failed", message)
+        build_quietly(settings, run_id)
         raise RunFailed(message, remedy="mend the deliveries that the gate tasks name, then `estuaire run` again")
     ledger.end_run(settings, run_id, "success", message)
     return message
@@ -131,7 +193,14 @@ def code_version() -> str:
 
 
 def publish(settings: Settings, run_id: str, root: str | None) -> str:
-    """Build, test and swap in the marts, as one metered stage; one line on the release."""
+    """Build, test and swap in the marts, as one metered stage; one line on the release. Then the run's report, whatever the end."""
+    try:
+        return _publish(settings, run_id, root)
+    finally:
+        build_quietly(settings, run_id)
+
+
+def _publish(settings: Settings, run_id: str, root: str | None) -> str:
     from estuaire.publish import build_and_publish
 
     ledger.start_run(settings, run_id, PUBLISH, root)
@@ -140,7 +209,7 @@ def publish(settings: Settings, run_id: str, root: str | None) -> str:
     try:
         with meter:
             snapshot = Lake(settings).snapshot()
-            outcome = build_and_publish(settings, run_id, snapshot, code_version())
+            outcome = build_and_publish(settings, run_id, snapshot, code_version(), meter=meter)
     except BaseException as error:
         stage.fail(meter.cost(), error)
         retryable = isinstance(error, EstuaireError) and error.retryable

@@ -36,6 +36,7 @@ HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "trig
 ADMIN, VIEWER = "admin", "viewer"
 ADMIN_SECRET, VIEWER_SECRET = "airflow_admin", "airflow_viewer"
 DAGS_FOLDER = PROJECT_ROOT / "dags"
+PLUGINS_FOLDER = PROJECT_ROOT / "infra" / "airflow" / "plugins"
 _CLOSED_PORT = "1"  # nothing listens there: see the module's docstring
 _FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "PG", "PYTHON", "SPARK_", "ESTUAIRE_STACK_")
 
@@ -172,6 +173,7 @@ def _options(settings: Settings) -> dict[str, str]:
     logs = settings.logs / "airflow"
     values: dict[tuple[str, str], object] = {
         ("core", "dags_folder"): DAGS_FOLDER,
+        ("core", "plugins_folder"): PLUGINS_FOLDER,
         ("core", "executor"): "LocalExecutor",
         ("core", "load_examples"): False,
         ("core", "parallelism"): 4,

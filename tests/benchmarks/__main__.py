@@ -4,15 +4,17 @@ python -m tests.benchmarks            # all
 python -m tests.benchmarks kernel     # only the landing kernel against its peers
 python -m tests.benchmarks pipeline   # only the chain through Airflow, at the demo's size
 python -m tests.benchmarks full       # the chain at the study's size (not in `make bench`: 15 minutes)
+python -m tests.benchmarks releases   # only swaps and rollbacks under readers
 """
 
 from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import kernel, pipeline
+from tests.benchmarks import kernel, pipeline, releases
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["kernel", "pipeline"]
+    wanted = sys.argv[1:] or ["kernel", "pipeline", "releases"]
     for name in wanted:
-        {"kernel": kernel.main, "pipeline": pipeline.main, "full": pipeline.full}[name]()
+        mains = {"kernel": kernel.main, "pipeline": pipeline.main, "releases": releases.main, "full": pipeline.full}
+        mains[name]()

@@ -16,8 +16,8 @@ from estuaire.settings import PROJECT_ROOT
 
 EXPECTED = {
     INGEST: ["accept", "discover", "gate", "land"],
-    CONSOLIDATE: ["consolidate", "load"],
-    PUBLISH: ["publish"],
+    CONSOLIDATE: ["audited", "consolidate", "gate", "load"],
+    PUBLISH: ["gate_conformed", "gate_marts", "publish"],
 }
 
 _PARSE = """
@@ -95,6 +95,20 @@ def test_a_gate_is_mapped_and_never_retried_and_a_blocked_one_does_not_stop_the_
     assert tasks["gate"]["mapped"]
     assert tasks["gate"]["retries"] == 0
     assert (tasks["accept"]["upstream"], tasks["accept"]["rule"]) == (["gate"], "all_done")
+
+
+def test_each_rebuilt_hospital_has_a_gate_and_what_passed_is_loaded(bag: dict[str, Any]) -> None:
+    tasks = bag["dags"][CONSOLIDATE]["tasks"]
+    assert tasks["audited"]["upstream"] == ["consolidate"]
+    assert (tasks["gate"]["mapped"], tasks["gate"]["retries"]) == (True, 0)
+    assert (tasks["load"]["upstream"], tasks["load"]["rule"]) == (["gate"], "all_done")
+
+
+def test_a_publication_shows_which_gate_stopped_it(bag: dict[str, Any]) -> None:
+    tasks = bag["dags"][PUBLISH]["tasks"]
+    for gate in ("gate_conformed", "gate_marts"):
+        # after a publication that failed, too; being the last tasks they must fail then
+        assert (tasks[gate]["upstream"], tasks[gate]["rule"], tasks[gate]["retries"]) == (["publish"], "all_done", 0)
 
 
 def test_a_dag_file_only_wires() -> None:

@@ -12,7 +12,7 @@ import sqlglot
 import yaml
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build, dbt_sources
+from estuaire import dbt_build, dbt_sources, patient_level
 from estuaire.settings import Settings
 
 LAYERS = {"staging", "conformed", "marts"}
@@ -112,6 +112,21 @@ def test_published_tables_carry_their_release(models: dict[str, dict[str, Any]])
     for name, model in models.items():
         if layer(model) == "marts":
             assert {"release_id", "lake_snapshot", "built_at", "code_version"} <= set(model["columns"]), name
+
+
+def undeclared(models: dict[str, dict[str, Any]]) -> list[str]:
+    """Marts with a patient key that do not say ``meta: {patient_level: true}``."""
+    said = patient_level.declared(models)
+    return [n for n, m in models.items() if layer(m) == "marts" and patient_level.KEY in m["columns"] and n not in said]
+
+
+def test_a_mart_with_a_patient_key_says_so(models: dict[str, dict[str, Any]]) -> None:
+    assert undeclared(models) == []
+    marts = {n for n, m in models.items() if layer(m) == "marts"}
+    assert patient_level.declared({n: models[n] for n in marts}) == patient_level.declared_marts() <= marts
+    silent = {"fqn": ["estuaire", "marts"], "columns": {patient_level.KEY: {}}, "config": {"meta": {}}}
+    spoken = {**silent, "config": {"meta": {"patient_level": True}}}
+    assert undeclared({"silent": silent, "spoken": spoken}) == ["silent"]
 
 
 def test_the_sources_file_is_the_contract() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import independent_microbiology as independent
@@ -34,8 +35,8 @@ def world(warehouse: connection) -> independent.Tables:
 
 
 @pytest.fixture(scope="module")
-def owner(warehouse: connection, world: independent.Tables, warehouse_settings: Settings) -> Iterator[Any]:
-    assert build_and_publish(warehouse_settings, "run-1", 42, "abc123").state == "published"
+def owner(warehouse: connection, world: independent.Tables, warehouse_settings: Settings, rules: Path) -> Iterator[Any]:
+    assert build_and_publish(warehouse_settings, "run-1", 42, "abc123", rules=rules).state == "published"
     with warehouse.cursor() as cur:
         yield cur
 

@@ -19,6 +19,7 @@ from estuaire.deliveries import Found, discover
 from estuaire.lake import Lake
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.objectstore import DirectoryStore
+from estuaire.publish import PublishOutcome, build_and_publish
 from estuaire.registry import load_registry
 from estuaire.settings import Settings
 from spark_jobs import consolidate, land, load
@@ -94,11 +95,16 @@ class Platform:
         self.discover()
         return land.run(self.settings, self.new_run(), self.spark, before_commit)
 
-    def consolidate(self, before_commit: Any = None) -> dict[str, Any]:
-        return consolidate.run(self.settings, self.new_run(), self.spark, before_commit)
+    def consolidate(self, before_commit: Any = None, *, before_audit: Any = None) -> dict[str, Any]:
+        return consolidate.run(self.settings, self.new_run(), self.spark, before_commit, before_audit=before_audit)
 
     def load(self) -> dict[str, Any]:
         return load.run(self.settings, self.new_run(), self.spark)
+
+    def publish(self, before_gates: Any = None) -> PublishOutcome:
+        return build_and_publish(
+            self.settings, self.new_run(), self.lake.snapshot(), "tests", before_gates=before_gates
+        )
 
     # -------------------------------------------------------------------------------------------- what is there
 
@@ -138,4 +144,13 @@ def rewrite(path: Path, columns: str = "*", where: str = "true") -> None:
         connection.execute(
             f"copy (select {columns} from read_parquet('{path}') where {where}) to '{copy}' (format parquet)"
         )
+    copy.replace(path)
+
+
+def rewrite_as(path: Path, query: str) -> None:
+    """Write a Parquet file anew as a query over ``t``, its own rows."""
+    copy = path.with_suffix(".copy")
+    with duckdb.connect() as connection:
+        connection.execute(f"create view t as select * from read_parquet('{path}')")
+        connection.execute(f"copy ({query}) to '{copy}' (format parquet)")
     copy.replace(path)

@@ -199,7 +199,7 @@ def test_nothing_new_changes_nothing(consolidated: Any) -> None:
         {t: platform.lake.list_files("consolidated", t) for t in (*TABLES, "patient_map")},
     )
     partitions = platform.ask("select inhrelid::regclass::text from pg_inherits order by 1")
-    assert platform.consolidate() == {"hospitals": [], "rows": 0}
+    assert platform.consolidate() == {"hospitals": [], "blocked": [], "rows": 0}
     loaded = platform.load()
     assert (loaded["hospitals"], loaded["rows"]) == ([], 0)
     after = platform.lake.snapshot(), {t: platform.lake.list_files("consolidated", t) for t in (*TABLES, "patient_map")}
@@ -270,7 +270,7 @@ def test_a_crash_after_the_lakes_commit_is_recovered_and_a_replaced_partition_ha
         "(select token from control.fence where stage = 'consolidate')"
     )
     platform.execute("update control.consolidation set input_hash = 'old', content_hash = 'old'")
-    assert platform.consolidate() == {"hospitals": [], "rows": 0}
+    assert platform.consolidate() == {"hospitals": [], "blocked": [], "rows": 0}
     assert platform.lake.snapshot() == snapshot
     rows = platform.through_spark("consolidated", "administration")
     assert sorted((r["administration_id"], float(r["dose"])) for r in rows) == [("A", 2.0), ("C", 1.0)]

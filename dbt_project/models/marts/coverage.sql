@@ -72,6 +72,7 @@ compared as (
         counted.month_share,
         counted.in_group,
         reference.median,
+        stays.median as expected_stays,
         counted.records / nullif(reference.median * counted.month_share, 0) as ratio
     from counted
     left join reference
@@ -79,6 +80,11 @@ compared as (
             counted.hospital_id = reference.hospital_id
             and counted.month = reference.month
             and counted.table_name = reference.table_name
+    left join reference as stays
+        on
+            counted.hospital_id = stays.hospital_id
+            and counted.month = stays.month
+            and stays.table_name = 'stay'
 )
 
 select
@@ -87,6 +93,7 @@ select
     table_name,
     records::bigint as records,
     median::numeric(14, 1) as expected_median,
+    expected_stays::numeric(14, 1) as expected_stays,
     round(month_share, 3)::numeric(4, 3) as month_share,
     round(ratio, 3)::numeric(14, 3) as ratio,
     case

@@ -1,0 +1,159 @@
+"""Gate 2: may a hospital's consolidated files enter the lake?
+
+Where a hospital is consolidated, DuckDB counts each rule over the files just written, and Arrow (no SQL at all) the rows beyond the first of
+a key: a shuffle of twelve million keys in Spark would cost more than all else together. Great Expectations then counts the row rules again
+through Spark, and judges Arrow's count of the keys; both counts must agree, or the gate errors. Verdict per hospital: a blocked one is not
+committed, its former files stay referenced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from psycopg2.extensions import cursor as Cursor
+
+from estuaire.errors import GateBlocked
+from estuaire.gates import docs
+from estuaire.gates.gx import Counts, Suites, frame_of_files
+from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
+from estuaire.lake import quoted
+from estuaire.objectstore import open_store
+from estuaire.rules import Rule, load_rules
+from estuaire.settings import Settings
+
+STAGE = "consolidated"
+
+
+def count(path: str, table: str, shifted: Collection[str] = ()) -> dict[str, list[int]]:
+    """Rule id -> [rows checked, rows that break it, of unique rules as Arrow counts them], over one hospital's file of a table."""
+    rules = load_rules(STAGE)[table]
+    selected = ["count(*)"]
+    for rule in rules:
+        if rule.unique:
+            key = rule.unique[0] if len(rule.unique) == 1 else f"({', '.join(rule.unique)})"
+            selected += ["count(*)", f"count(*) - count(distinct {key})"]
+        else:
+            expression = rule.sql("duckdb", shifted)
+            selected += [f"count({expression})", f"count(*) filter (where not ({expression}))"]
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("set timezone = 'UTC'")
+        row = connection.execute(f"select {', '.join(selected)} from read_parquet({quoted(path)})").fetchone()
+    assert row is not None  # noqa: S101 - an aggregate always gives one row
+    found = {}
+    for i, rule in enumerate(rules):
+        found[rule.id] = [int(row[2 * i + 1]), int(row[2 * i + 2])]
+        if rule.unique:
+            found[rule.id].append(_beyond_first(path, rule.unique))
+    return found
+
+
+def _beyond_first(path: str, key: Sequence[str]) -> int:
+    columns: pa.Table = pq.read_table(path, columns=list(key), partitioning=None)
+    return int(columns.num_rows - columns.group_by(list(key), use_threads=False).aggregate([]).num_rows)
+
+
+@dataclass
+class Finding:
+    """What the audit found for one hospital."""
+
+    hospital: str
+    results: list[Result] = field(default_factory=list)
+
+    def verdict(self) -> tuple[str, list[str]]:
+        """(pass, warn or block, reasons)."""
+        block, warn = verdict(self.results)
+        return word(block, warn), block + warn
+
+
+@dataclass
+class Audit:
+    """Findings per hospital, and per rule the totals on which Great Expectations counted."""
+
+    findings: dict[str, Finding]
+    totals: list[Result]
+
+    @property
+    def blocked(self) -> dict[str, GateBlocked]:
+        """The typed error of each hospital that may not be committed."""
+        found = {}
+        for hospital, finding in self.findings.items():
+            decided, reasons = finding.verdict()
+            if decided == "block":
+                found[hospital] = GateBlocked(
+                    f"its consolidated records did not pass: {'; '.join(reasons)}",
+                    hospital=hospital,
+                    remedy="correct the cause that the rules name (a corrected delivery, a code map); the next run takes it up. "
+                    "Until then the hospital's former records stay in use",
+                )
+        return found
+
+
+def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, list[dict[str, Any]]]) -> Audit:
+    """Audit the files of each rebuilt hospital before they are registered.
+
+    Args:
+        outcomes: hospital -> what each of its tables gave: ``table``, ``output`` (store key), ``checks`` (see ``count``).
+    """
+    rules = load_rules(STAGE)
+    shifted = shifted_hospitals(settings)
+    store = open_store(settings)
+    findings = {hospital: Finding(hospital) for hospital in outcomes}
+    paths: dict[str, list[str]] = {}
+    arrow: dict[str, list[int]] = {}
+    for hospital, tables in outcomes.items():
+        for outcome in tables:
+            table = outcome["table"]
+            paths.setdefault(table, []).append(store.url(outcome["output"]))
+            for rule in rules[table]:
+                checked, failed, *keys = outcome["checks"][rule.id]
+                findings[hospital].results.append(Result(table, rule, checked, failed))
+                if keys:
+                    arrow.setdefault(rule.id, []).extend(keys)
+    suites = Suites()
+    counted: Counts = {}
+    for table, files in paths.items():
+        by_row = [r for r in rules[table] if not r.unique]
+        columns = [f"coalesce({r.sql('spark', shifted)}, true) as {r.mark}" for r in by_row]
+        counted |= suites.frame(table, frame_of_files(spark, files, columns), by_row)
+    by_key = [r for table in paths for r in rules[table] if r.unique]
+    if by_key:
+        counted |= suites.keys(_key_frame(spark, by_key, arrow), by_key)
+    totals = []
+    for table in paths:
+        for rule in rules[table]:
+            own = [r for f in findings.values() for r in f.results if r.rule.id == rule.id]
+            failed = sum(r.rows_failed for r in own)
+            agree = counted[rule.id] == failed
+            for result in own:
+                result.gx_agrees = agree
+            totals.append(Result(table, rule, sum(r.rows_checked for r in own), failed, None, counted[rule.id], agree))
+    docs.write(settings, run_id, STAGE, suites.results)
+    return Audit(findings, totals)
+
+
+def _key_frame(spark: Any, rules: Sequence[Rule], arrow: Mapping[str, list[int]]) -> Any:
+    """One row per hospital, one column per unique rule: rows beyond the first of their key, as Arrow counted them."""
+    longest = max(len(arrow[r.id]) for r in rules)
+    rows = [tuple((arrow[r.id] + [0] * longest)[i] for r in rules) for i in range(longest)]
+    return spark.createDataFrame(rows, ", ".join(f"{r.mark} bigint" for r in rules))
+
+
+def shifted_hospitals(settings: Settings) -> list[str]:
+    """Hospitals of the registry whose dates are not the true ones."""
+    from estuaire.registry import load_registry
+
+    return sorted(h.id for h in load_registry(settings.registry_dir).hospitals.values() if h.calendar == "shifted")
+
+
+def write(cursor: Cursor, run_id: str, audited: Audit) -> None:
+    """Write results and verdicts in the caller's transaction."""
+    write_results(cursor, run_id, STAGE, (WHOLE, WHOLE), audited.totals)
+    for hospital, finding in audited.findings.items():
+        write_results(cursor, run_id, STAGE, (hospital, WHOLE), finding.results)
+        decided, reasons = finding.verdict()
+        write_verdict(cursor, run_id, STAGE, (hospital, WHOLE), decided, "; ".join(reasons))

@@ -1,0 +1,116 @@
+"""What a gate finds and decides, alike at every stage: a result per rule and place, a verdict over results, and their rows in ``quality``.
+
+Counts only: no result, reason or error holds a row's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import execute_values
+
+from estuaire.rules import Rule
+
+WHOLE = "*"  # hospital or delivery of a row about all of them
+
+
+@dataclass
+class Result:
+    """One rule on one table, of a delivery, a hospital or all.
+
+    Attributes:
+        rows_checked: rows to which the rule applies; 0 makes it not_applicable.
+        rows_failed: those that break it, natively counted.
+        written_failed: of them those in the written files (landing counts rejected ones, too); None means all.
+        gx_failed: what Great Expectations counted, on a result over everything that was audited.
+        gx_agrees: whether that is what was counted natively.
+    """
+
+    table: str
+    rule: Rule
+    rows_checked: int
+    rows_failed: int
+    written_failed: int | None = None
+    gx_failed: int | None = None
+    gx_agrees: bool = False
+
+    @property
+    def in_files(self) -> int:
+        return self.rows_failed if self.written_failed is None else self.written_failed
+
+    @property
+    def status(self) -> str:
+        """pass, fail, error or not_applicable."""
+        if not self.gx_agrees:
+            return "error"
+        if self.rows_checked == 0:
+            return "not_applicable"
+        if self.rule.action == "quarantine":
+            return "pass" if self.rows_failed == 0 else "fail"
+        return "pass" if self.rows_failed <= self.rows_checked * self.rule.threshold else "fail"
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this result alone stops the stage: engines that disagree, or a share above what blocks, of enough rows."""
+        if self.status != "fail":
+            return self.status == "error"
+        limit = (
+            0.0 if self.rule.action == "fail" else self.rule.block_above
+        )  # a failed fail rule blocks whatever the share
+        return (
+            limit is not None
+            and self.rows_failed > self.rows_checked * limit
+            and self.rows_checked >= self.rule.min_rows
+        )
+
+    def reason(self) -> str:
+        if self.status == "error":
+            return f"{self.rule.id}: Great Expectations and the native count differ"
+        return f"{self.rule.id}: {self.rows_failed} of {self.rows_checked}"
+
+
+def verdict(results: Sequence[Result]) -> tuple[list[str], list[str]]:
+    """(what blocks, what warns). A broken quarantine rule is neither (its records are kept out), nor is one of severity info."""
+    block = [r.reason() for r in results if r.blocks]
+    warn = [
+        r.reason()
+        for r in results
+        if r.status == "fail" and not r.blocks and r.rule.action != "quarantine" and r.rule.severity != "info"
+    ]
+    return block, warn
+
+
+def word(block: Sequence[str], warn: Sequence[str]) -> str:
+    """pass, warn or block."""
+    return "block" if block else "warn" if warn else "pass"
+
+
+def write_verdict(cursor: Cursor, run_id: str, stage: str, place: tuple[str, str], decided: str, reasons: str) -> None:
+    """One row of quality.verdict for (hospital, delivery)."""
+    cursor.execute(
+        "insert into quality.verdict (run_id, stage, hospital_id, delivery_id, verdict, reasons) "
+        "values (%s, %s, %s, %s, %s, %s) on conflict (run_id, stage, hospital_id, delivery_id) "
+        "do update set verdict = excluded.verdict, reasons = excluded.reasons",
+        (run_id, stage, *place, decided, reasons),
+    )
+
+
+def write_results(cursor: Cursor, run_id: str, stage: str, place: tuple[str, str], results: Sequence[Result]) -> None:
+    """Rows of quality.result for (hospital, delivery)."""
+    execute_values(
+        cursor,
+        "insert into quality.result (run_id, stage, hospital_id, delivery_id, table_name, rule_id, rule_version, category, "
+        "severity, action, status, rows_checked, rows_failed, rows_failed_gx, threshold) values %s "
+        "on conflict (run_id, stage, hospital_id, delivery_id, table_name, rule_id) do update set status = excluded.status, "
+        "rows_checked = excluded.rows_checked, rows_failed = excluded.rows_failed, rows_failed_gx = excluded.rows_failed_gx",
+        [
+            (
+                run_id, stage, *place, r.table, r.rule.id, r.rule.version, r.rule.category,
+                r.rule.severity, r.rule.action, r.status, r.rows_checked, r.rows_failed, r.gx_failed, r.rule.threshold,
+            )
+            for r in results
+        ],
+        page_size=1000,
+    )  # fmt: skip

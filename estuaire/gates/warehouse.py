@@ -1,0 +1,234 @@
+"""Gates 3 and 4: may the conformed models and the marts of a candidate release be served?
+
+After dbt has built the candidate schemas, PostgreSQL counts each rule natively, one pass per table and hospital; Great Expectations counts
+the same rules over views of boolean columns, uniqueness there by row numbers (natively by grouping). Both counts must agree, or the gate
+errors. A release is served whole or not at all: the rule over all hospitals decides whether it is blocked, a hospital that alone
+breaks a rule's threshold is a warning of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from estuaire.errors import GateBlocked, PublishFailed
+from estuaire.gates import docs
+from estuaire.gates.gx import Counts, Suites
+from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
+from estuaire.rule_relations import MODELS, Relation
+from estuaire.rules import FOLDER, Rule, stage_rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from psycopg2.extensions import connection, cursor
+
+    from estuaire.settings import Settings
+
+STAGES = ("conformed", "marts")
+_NAMED = 10  # hospitals that a verdict names one by one
+SCHEMA = "audit_next"  # computed relations and views of the audit; dropped before the swap
+
+
+@dataclass
+class Finding:
+    """What the audit of a stage found: per rule over everything, and per hospital."""
+
+    stage: str
+    totals: list[Result] = field(default_factory=list)
+    hospitals: dict[str, list[Result]] = field(default_factory=dict)
+
+    def verdict(self) -> tuple[str, list[str]]:
+        """(pass, warn or block, reasons) of the candidate; a reason names the hospital that breaks its rule most."""
+        block, warn = verdict(self.totals)
+        named = {r.reason(): self._most(r.rule.id) for r in self.totals}
+        reasons = [f"{text}{named[text]}" for text in block + warn]
+        fine = {r.rule.id for r in self.totals if r.status == "pass"}
+        alone = [
+            f"{hospital} alone: {result.reason()}"
+            for hospital in sorted(self.hospitals)
+            for result in self._warned(hospital)
+            if result.rule.id in fine
+        ]
+        if len(alone) > _NAMED:
+            alone = [*alone[:_NAMED], f"{len(alone) - _NAMED} more, see quality.verdict"]
+        return word(block, warn + alone), reasons + alone
+
+    def hospital_verdict(self, hospital: str) -> tuple[str, list[str]]:
+        """(pass, warn or block, reasons) of one hospital: block where it breaks a rule that blocks the candidate."""
+        stopping = {r.rule.id for r in self.totals if r.blocks}
+        block = [r.reason() for r in self.hospitals[hospital] if r.rule.id in stopping and r.rows_failed]
+        warn = [r.reason() for r in self._warned(hospital) if r.rule.id not in stopping]
+        return word(block, warn), block + warn
+
+    def _warned(self, hospital: str) -> list[Result]:
+        return [
+            r
+            for r in self.hospitals[hospital]
+            if r.status == "fail" and r.rule.severity != "info" and r.rows_checked >= r.rule.min_rows
+        ]
+
+    def _most(self, rule_id: str) -> str:
+        broken = [
+            (r.rows_failed, h) for h, rs in self.hospitals.items() for r in rs if r.rule.id == rule_id and r.rows_failed
+        ]
+        if not broken:
+            return ""
+        failed, hospital = max(broken)
+        return f" (most in {hospital}: {failed})"
+
+
+def audit(
+    settings: Settings,
+    session: connection,
+    run_id: str,
+    shifted: Collection[str] = (),
+    *,
+    folder: Path = FOLDER,
+    models: Path = MODELS,
+) -> list[Finding]:
+    """Audit the candidate schemas and write results, verdicts and Data Docs; one finding per stage.
+
+    Args:
+        session: the owner's, not in a transaction; each stage's results are committed.
+        shifted: hospitals without real dates.
+
+    Raises:
+        ContractError: the rule registry is wrong.
+        PublishFailed: the candidate lacks a model that rules are about.
+    """
+    findings = []
+    for stage in STAGES:
+        finding = _audit_stage(settings, session, run_id, stage, shifted, folder, models)
+        with session.cursor() as cur:
+            _write(cur, run_id, finding)
+        session.commit()
+        findings.append(finding)
+    return findings
+
+
+def blocked(findings: Sequence[Finding]) -> GateBlocked | None:
+    """The typed error of a candidate that may not be served."""
+    reasons = []
+    for finding in findings:
+        decided, found = finding.verdict()
+        if decided == "block":
+            stopping = [text for text in found if " alone: " not in text]
+            reasons.append(f"gate {finding.stage}: {'; '.join(stopping)}")
+    if not reasons:
+        return None
+    return GateBlocked(
+        f"the new release did not pass, the last one stays served. {'. '.join(reasons)}",
+        remedy="look at the rules named (`estuaire explain`, expectations/), correct the data or the model and publish again",
+    )
+
+
+def _audit_stage(
+    settings: Settings,
+    session: connection,
+    run_id: str,
+    stage: str,
+    shifted: Collection[str],
+    folder: Path,
+    models: Path,
+) -> Finding:
+    known = stage_rules(stage, folder, models)
+    finding = Finding(stage)
+    suites = Suites()
+    with session.cursor() as cur:
+        cur.execute(f"drop schema if exists {SCHEMA} cascade; create schema {SCHEMA}")
+    session.commit()
+    try:
+        for name, rules in known.rules.items():
+            relation = known.relations[name]
+            source = f"{stage}_next.{name}" if relation.query is None else f"{SCHEMA}.{name}"
+            with session.cursor() as cur:
+                if relation.query is None:
+                    cur.execute("select to_regclass(%s) is null", (source,))
+                    if (cur.fetchone() or [True])[0]:
+                        raise PublishFailed(
+                            f"{stage}.{name} is not in the candidate, and rules are about it",
+                            remedy="build the model, or remove its file from expectations/",
+                        )
+                if relation.query is not None:
+                    cur.execute(f"create unlogged table {source} as {relation.reads(_candidate)}")
+                native = _native(cur, source, relation, rules, shifted)
+                cur.execute(f"create view {SCHEMA}.gx_{name} as select {_marks(rules, shifted)} from {source}")
+            session.commit()
+            counted = suites.view(settings, name, SCHEMA, f"gx_{name}", rules)
+            _judge(finding, name, rules, native, counted)
+    finally:
+        suites.close()
+        session.rollback()
+        with session.cursor() as cur:
+            cur.execute(f"drop schema if exists {SCHEMA} cascade")
+        session.commit()
+    docs.write(settings, run_id, stage, suites.results)
+    return finding
+
+
+def _candidate(stage: str, model: str) -> str:
+    return f"{stage}_next.{model}"
+
+
+def _marks(rules: Sequence[Rule], shifted: Collection[str]) -> str:
+    """Boolean columns, one per rule, true where a row keeps it or it does not apply."""
+    columns = []
+    for rule in rules:
+        if rule.unique:
+            keys = ", ".join(rule.unique)
+            columns.append(f'row_number() over (partition by {keys}) = 1 as "{rule.mark}"')
+        else:
+            columns.append(f'coalesce({rule.sql("postgres", shifted)}, true) as "{rule.mark}"')
+    return ", ".join(columns)
+
+
+_Native = dict[str, dict[str, tuple[int, int]]]  # rule id -> hospital -> (rows checked, rows that break it)
+
+
+def _native(cur: cursor, source: str, relation: Relation, rules: Sequence[Rule], shifted: Collection[str]) -> _Native:
+    own = "hospital_id" in relation.columns
+    hospital = f"coalesce(hospital_id, '{WHOLE}')" if own else f"'{WHOLE}'"
+    found: _Native = {rule.id: {} for rule in rules}
+    by_row = [r for r in rules if not r.unique]
+    if by_row:
+        selected = []
+        for rule in by_row:
+            expression = rule.sql("postgres", shifted)
+            selected += [f"count({expression})", f"count(*) filter (where not ({expression}))"]
+        cur.execute(f"select {hospital}, {', '.join(selected)} from {source} group by 1")
+        for place, *counts in cur.fetchall():
+            for i, rule in enumerate(by_row):
+                found[rule.id][place] = (int(counts[2 * i]), int(counts[2 * i + 1]))
+    for rule in (r for r in rules if r.unique):
+        first = "min(hospital_id)" if own else f"'{WHOLE}'"
+        cur.execute(
+            f"select coalesce(place, '{WHOLE}'), sum(n), sum(n - 1) from (select {first} as place, count(*) as n from {source} "
+            f"group by {', '.join(rule.unique)}) as keyed group by 1"
+        )
+        found[rule.id] = {place: (int(rows), int(beyond)) for place, rows, beyond in cur.fetchall()}
+    return found
+
+
+def _judge(finding: Finding, name: str, rules: Sequence[Rule], native: _Native, counted: Counts) -> None:
+    for rule in rules:
+        own = native[rule.id]
+        failed = sum(f for _, f in own.values())
+        gx_failed = counted.get(rule.id)
+        agree = gx_failed == failed
+        total = Result(name, rule, sum(c for c, _ in own.values()), failed, None, gx_failed, agree)
+        finding.totals.append(total)
+        for hospital, (checked, broken) in own.items():
+            if hospital != WHOLE:
+                finding.hospitals.setdefault(hospital, []).append(Result(name, rule, checked, broken, gx_agrees=agree))
+
+
+def _write(cur: cursor, run_id: str, finding: Finding) -> None:
+    write_results(cur, run_id, finding.stage, (WHOLE, WHOLE), finding.totals)
+    decided, reasons = finding.verdict()
+    write_verdict(cur, run_id, finding.stage, (WHOLE, WHOLE), decided, "; ".join(reasons))
+    for hospital, results in sorted(finding.hospitals.items()):
+        write_results(cur, run_id, finding.stage, (hospital, WHOLE), results)
+        decided, reasons = finding.hospital_verdict(hospital)
+        write_verdict(cur, run_id, finding.stage, (hospital, WHOLE), decided, "; ".join(reasons))

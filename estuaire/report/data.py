@@ -1,0 +1,387 @@
+"""What a run did, asked from the ledger and the gates' results: counts, codes and sentences, never a patient's value.
+
+A run is a whole chain: the ingest run and what it set off (``estuaire.explain``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from estuaire import ledger
+from estuaire.contracts import load_contract
+from estuaire.errors import explained_errors
+from estuaire.explain import Explanation, Stop, explain
+from estuaire.registry import load_registry
+from estuaire.report.texts import Text, same, text
+from estuaire.rules import FOLDER as RULES_FOLDER
+from estuaire.rules import implied_rules
+from estuaire.settings import Settings
+
+GATES = ("landed", "consolidated", "conformed", "marts")
+ALL = "*"
+_WORST = {"pass": 0, "warn": 1, "block": 2}
+_RULE_ORDER = ("error", "block", "warn", "quarantine", "info", "pass", "not_applicable")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate decided for a hospital: the worst over its deliveries. ``hospital`` is * for all together."""
+
+    stage: str
+    hospital: str
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """One rule of one stage over the run. ``outcome``: error, block, warn, quarantine, info, pass or not_applicable.
+
+    ``hospitals``: those whose records break it, most first, with the share of each.
+    """
+
+    stage: str
+    table: str
+    rule_id: str
+    label: Text
+    outcome: str
+    rows_checked: int
+    rows_failed: int
+    threshold: float | None
+    hospitals: tuple[tuple[str, int, float], ...]
+
+    @property
+    def rate(self) -> float | None:
+        return self.rows_failed / self.rows_checked if self.rows_checked else None
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """Records set aside in landing: per hospital, table, disposition and rule. ``records`` may break several rules."""
+
+    hospital: str
+    table: str
+    disposition: str
+    labels: tuple[Text, ...]
+    rule_ids: str
+    records: int
+    still_open: int
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One delivery of the run. ``rows`` and ``bytes`` are what its manifest declares."""
+
+    hospital: str
+    delivery: str
+    kind: str
+    period: tuple[Any, Any]
+    tables: int
+    rows: int
+    bytes: int
+    state: str
+    error_code: str
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One attempt of a stage and what it cost; ``gate_seconds`` of its seconds went into its gate, where that was measured."""
+
+    stage: str
+    state: str
+    started_at: datetime
+    seconds: float | None
+    cpu_seconds: float | None
+    peak_memory_bytes: int | None
+    rows: int | None
+    gate_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The accounting identity of one stage: rows in = out + quarantined + superseded + unparseable, and the hash sums too."""
+
+    stage: str
+    deliveries: int
+    rows_in: int
+    rows_out: int
+    quarantined: int
+    superseded: int
+    unparseable: int
+    balanced: bool
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What a steward does next. ``who``: hospital, platform or nobody."""
+
+    who: str
+    where: str
+    what: Text
+    remedy: Text
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Everything that the first half of the report shows. ``state``: success, warned, blocked, failed, running or nothing_new."""
+
+    run_id: str
+    state: str
+    message: str
+    started_at: datetime
+    ended_at: datetime | None
+    hospitals: dict[str, str]
+    verdicts: dict[tuple[str, str], Verdict]
+    rules: list[RuleResult]
+    quarantined: list[Quarantined]
+    deliveries: list[Delivery]
+    stages: list[StageCost]
+    balances: list[Balance]
+    stops: list[Stop]
+    release: int | None
+    todo: list[Todo] = field(default_factory=list)
+
+    def counted(self, verdict: str) -> int:
+        """Hospitals and stages with this verdict."""
+        return sum(v.verdict == verdict for v in self.verdicts.values())
+
+
+def read(settings: Settings, run: str | None = None) -> RunData:
+    """The data of a run (default: the latest).
+
+    Raises:
+        UnknownName: no run has this name.
+    """
+    found = explain(settings, run)
+    rows = ledger.fetch(
+        settings,
+        "select run_id, started_at, ended_at from control.run where coalesce(parent_run_id, run_id) = "
+        "(select coalesce(parent_run_id, run_id) from control.run where run_id = %s) order by started_at",
+        (found.name,),
+    )
+    runs = [r["run_id"] for r in rows]
+    verdicts = _verdicts(settings, runs)
+    deliveries = _deliveries(found)
+    state = _state(found, verdicts, deliveries)
+    ended = [r["ended_at"] for r in rows if r["ended_at"]]
+    rules = _rules(settings, runs)
+    quarantined = _quarantined(settings, runs)
+    return RunData(
+        run_id=found.name,
+        state=state,
+        message=found.message,
+        started_at=rows[0]["started_at"],
+        ended_at=max(ended) if ended and state != "running" else None,
+        hospitals=_hospitals(settings),
+        verdicts=verdicts,
+        rules=rules,
+        quarantined=quarantined,
+        deliveries=deliveries,
+        stages=_stages(settings, runs),
+        balances=_balances(settings, runs),
+        stops=found.stopped,
+        release=max((r["release_id"] for r in found.releases), default=None),
+        todo=_todo(found, verdicts, quarantined),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ parts
+
+
+def _hospitals(settings: Settings) -> dict[str, str]:
+    """Id -> name of each hospital that ever delivered, in the registry's order; one that left the registry keeps its id."""
+    known = {r["hospital_id"] for r in ledger.fetch(settings, "select distinct hospital_id from control.delivery")}
+    registry = load_registry(settings.registry_dir).hospitals
+    named = {h.id: h.name for h in registry.values() if h.id in known}
+    return named | {h: h for h in sorted(known - set(named))}
+
+
+def _verdicts(settings: Settings, runs: list[str]) -> dict[tuple[str, str], Verdict]:
+    found: dict[tuple[str, str], Verdict] = {}
+    for row in ledger.fetch(
+        settings,
+        "select stage, hospital_id, verdict, reasons from quality.verdict where run_id = any(%s) and stage = any(%s) "
+        "order by stage, hospital_id, delivery_id, run_id",
+        (runs, list(GATES)),
+    ):
+        place = (row["hospital_id"], row["stage"])
+        before = found.get(place)
+        reasons = (before.reasons if before else ()) + ((row["reasons"],) if row["reasons"] else ())
+        verdict = max(row["verdict"], before.verdict if before else "pass", key=_WORST.__getitem__)
+        found[place] = Verdict(row["stage"], row["hospital_id"], verdict, reasons)
+    return found
+
+
+def rule_labels() -> dict[str, Text]:
+    """Rule id -> its label, over every stage of the registry and the contract's implied rules."""
+    labels = {r.id: Text(r.label_fr, r.label_en) for t in load_contract().tables for r in implied_rules(t)}
+    for file in sorted(Path(RULES_FOLDER).rglob("*.yml")):
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for rule in document.get("rules", []) if isinstance(document, dict) else []:
+            if "label" in rule:
+                labels[rule["id"]] = Text(rule["label"]["fr"], rule["label"]["en"])
+    return labels
+
+
+def _outcome(statuses: set[str], action: str, severity: str, failed: int) -> str:
+    if "error" in statuses:
+        return "error"
+    if "fail" in statuses:
+        return {"fail": "block", "quarantine": "quarantine"}.get(action, "info" if severity == "info" else "warn")
+    return "not_applicable" if statuses == {"not_applicable"} and not failed else "pass"
+
+
+def _rules(settings: Settings, runs: list[str]) -> list[RuleResult]:
+    """One entry per stage, table and rule. The hospitals' rows give counts; a rule that is only counted in total keeps its total."""
+    labels = rule_labels()
+    grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in ledger.fetch(
+        settings,
+        "select stage, table_name, rule_id, hospital_id, max(action) as action, max(severity) as severity, "
+        "array_agg(distinct status) as statuses, sum(rows_checked)::bigint as checked, sum(rows_failed)::bigint as failed, "
+        "max(threshold) as threshold from quality.result where run_id = any(%s) group by 1, 2, 3, 4",
+        (runs,),
+    ):
+        grouped.setdefault((row["stage"], row["table_name"], row["rule_id"]), []).append(row)
+    results = []
+    for (stage, table, rule_id), rows in grouped.items():
+        own = [r for r in rows if r["hospital_id"] != ALL] or rows
+        statuses = {s for r in rows for s in r["statuses"]}
+        failed = sum(r["failed"] for r in own)
+        worst = sorted((r for r in own if r["failed"]), key=lambda r: (-r["failed"], r["hospital_id"]))
+        results.append(
+            RuleResult(
+                stage,
+                table,
+                rule_id,
+                labels.get(rule_id, same(rule_id)),
+                _outcome(statuses, rows[0]["action"], rows[0]["severity"], failed),
+                sum(r["checked"] for r in own),
+                failed,
+                rows[0]["threshold"],
+                tuple((r["hospital_id"], r["failed"], r["failed"] / (r["checked"] or 1)) for r in worst),
+            )
+        )
+    place = {name: i for i, name in enumerate(GATES)}
+    return sorted(
+        results,
+        key=lambda r: (_RULE_ORDER.index(r.outcome), place.get(r.stage, 9), -r.rows_failed, r.table, r.rule_id),
+    )
+
+
+def _quarantined(settings: Settings, runs: list[str]) -> list[Quarantined]:
+    labels = rule_labels()
+    return [
+        Quarantined(
+            r["hospital_id"],
+            r["table_name"],
+            r["disposition"],
+            tuple(labels.get(i, same(i)) for i in r["rule_ids"].split(",")),
+            r["rule_ids"],
+            r["records"],
+            r["still_open"],
+        )
+        for r in ledger.fetch(
+            settings,
+            "select hospital_id, table_name, disposition, rule_ids, count(*)::bigint as records, "
+            "count(*) filter (where state in ('open', 'sent_to_hospital'))::bigint as still_open "
+            "from control.rejected_record where run_id = any(%s) group by 1, 2, 3, 4 order by 5 desc, 1, 2, 4",
+            (runs,),
+        )
+    ]
+
+
+def _deliveries(found: Explanation) -> list[Delivery]:
+    return [
+        Delivery(
+            r["hospital_id"],
+            r["delivery_id"],
+            r["kind"] or "",
+            (r["period_from"], r["period_to"]),
+            r["tables"] or 0,
+            r["rows"] or 0,
+            sum(f.get("bytes", 0) for f in (r["manifest"] or {}).get("files", [])),
+            "blocked" if r["error_code"] else r["state"],
+            r["error_code"] or "",
+        )
+        for r in found.arrived
+    ]
+
+
+def _stages(settings: Settings, runs: list[str]) -> list[StageCost]:
+    rows = ledger.fetch(  # to_jsonb: the column gate_seconds may not be there
+        settings,
+        "select s.stage, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes, s.rows, "
+        "(to_jsonb(s) ->> 'gate_seconds')::double precision as gate_seconds, "
+        "case when s.state = 'running' and r.ended_at is not null then 'died' else s.state end as state "
+        "from control.stage_run s join control.run r using (run_id) where s.run_id = any(%s) order by s.started_at, s.token",
+        (runs,),
+    )
+    return [StageCost(**row) for row in rows]
+
+
+def _balances(settings: Settings, runs: list[str]) -> list[Balance]:
+    rows = ledger.fetch(
+        settings,
+        "select a.stage, count(distinct (a.hospital_id, a.delivery_id)) as deliveries, sum(rows_in)::bigint as rows_in, "
+        "sum(rows_out)::bigint as rows_out, sum(rows_quarantined)::bigint as quarantined, "
+        "sum(rows_superseded)::bigint as superseded, sum(rows_unparseable)::bigint as unparseable, "
+        "bool_and(rows_in = rows_out + rows_quarantined + rows_superseded + rows_unparseable and "
+        "hash_in = hash_out + hash_quarantined + hash_superseded + hash_unparseable) as balanced "
+        "from control.accounting a join control.stage_run s using (run_id, stage, token) where a.run_id = any(%s) "
+        "group by a.stage order by min(s.started_at)",
+        (runs,),
+    )
+    return [Balance(**row) for row in rows]
+
+
+def _state(found: Explanation, verdicts: Mapping[Any, Verdict], deliveries: list[Delivery]) -> str:
+    if found.state != "success":
+        return found.state
+    worst = max((_WORST[v.verdict] for v in verdicts.values()), default=0)
+    if any(d.state == "blocked" for d in deliveries) or worst == _WORST["block"]:
+        return "blocked"
+    return "warned" if worst else "success"
+
+
+# ------------------------------------------------------------------------------------------------ what to do next
+
+
+def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list[Quarantined]) -> list[Todo]:
+    """Blocked deliveries and failed stages first, then warnings, then records that wait for a correction."""
+    by_code = dict(explained_errors())
+    places = {f"{r['hospital_id']}/{r['delivery_id']}" for r in found.arrived}
+    todo = []
+    for stop in found.stopped:
+        known = by_code.get(stop.code)
+        what, remedy = same(stop.what), same(stop.remedy)
+        if known is not None:
+            what, remedy = Text(known.what_fr, stop.what), Text(known.remedy_fr, stop.remedy or known.remedy_en)
+        what, remedy = _sentence(what), _sentence(remedy)
+        who = "hospital" if stop.where in places else "platform"
+        todo.append(Todo(who, stop.where, what, remedy))
+    warned = sorted({v.hospital for v in verdicts.values() if v.verdict == "warn" and v.hospital != ALL})
+    if warned:
+        todo.append(
+            Todo("platform", "", text("todo_warned", n=len(warned), names=_few(warned)), text("todo_warned_do"))
+        )
+    waiting = sum(q.still_open for q in quarantined)
+    if waiting:
+        count = len({q.hospital for q in quarantined})
+        todo.append(Todo("hospital", "", text("todo_waiting", n=waiting, h=count), text("todo_waiting_do")))
+    return todo
+
+
+def _sentence(told: Text) -> Text:
+    return Text(*(part[:1].upper() + part[1:] for part in told))
+
+
+def _few(names: list[str], most: int = 6) -> Text:
+    told = ", ".join(names[:most])
+    return same(told) if len(names) <= most else text("and_more", names=told, n=len(names) - most)

@@ -1,0 +1,88 @@
+"""Where reports are kept: ``<home>/reports/<run>.html``, ``latest.html`` beside them. Mode 0600 in a 0700 folder.
+
+A report names hospitals and what went wrong there: on a shared machine it is not for every account. Analysts and stewards read it
+behind Airflow's login (``serving``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from estuaire.errors import EstuaireError
+from estuaire.settings import Settings
+
+_log = structlog.get_logger(__name__)
+LATEST = "latest.html"
+
+
+def folder(settings: Settings) -> Path:
+    """Where this installation's reports are."""
+    return settings.root / "reports"
+
+
+def build(settings: Settings, run: str | None = None) -> Path:
+    """Write the report of a run (default: the latest), and make it the latest one where the run is.
+
+    Raises:
+        UnknownName: no run has this name.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    from estuaire.explain import resolve
+    from estuaire.report import data, marts, page
+
+    found = data.read(settings, run)
+    html = page.render(found, marts.read(settings), datetime.now(UTC))
+    path = folder(settings) / f"{found.run_id}.html"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _replace(path, html)
+    if resolve(settings, None).name == found.run_id:
+        _replace(folder(settings) / LATEST, html)
+    return path
+
+
+def build_quietly(settings: Settings, run: str, *, unless_newer_than: datetime | None = None) -> Path | None:
+    """``build`` for the end of a run: a report that fails is a warning in the log, never the run's failure.
+
+    Args:
+        run: one of the chain's runs. Where it goes on (a task that is tried again), nothing is written.
+        unless_newer_than: a report written after this moment is taken as it is.
+    """
+    from estuaire import ledger
+
+    try:
+        rows = ledger.fetch(
+            settings,
+            "select coalesce(parent_run_id, run_id) as root, ended_at from control.run where run_id = %s",
+            (run,),
+        )
+        if not rows or rows[0]["ended_at"] is None:
+            return None
+        there = folder(settings) / f"{rows[0]['root']}.html"
+        if unless_newer_than and there.exists() and there.stat().st_mtime > unless_newer_than.timestamp():
+            return there
+        return build(settings, run)
+    except EstuaireError as error:
+        _log.warning("report_not_written", run_id=run, code=error.code, remedy=error.remedy)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run has ended as it has; its text may hold a value
+        _log.warning("report_not_written", run_id=run, code="E_REPORT", error=type(error).__name__,
+                     remedy="`ESTUAIRE_DEBUG=1 estuaire report` shows why")  # fmt: skip
+    return None
+
+
+def _replace(path: Path, html: str) -> None:
+    """Write beside it, then rename: a reader sees the old page or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(html)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

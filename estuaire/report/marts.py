@@ -1,0 +1,334 @@
+"""What the served release says: antibiogram, consumption, exposure and resistance, coverage. Pure readings of the published marts.
+
+Security property: read as the role ``analyst`` in one read-only transaction, from aggregated marts only: the page can hold nothing that
+an analyst may not read, and no two releases mixed. A mart that is not there yet, or that cannot be read, is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, TypeVar
+
+import psycopg2
+import structlog
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import RealDictCursor
+
+from estuaire.errors import DatabaseUnavailable
+from estuaire.report.planted import Planted, matching, planted_effects
+from estuaire.settings import Settings
+
+_log = structlog.get_logger(__name__)
+_Panel = TypeVar("_Panel")
+GROUP = "group"
+MIN_ISOLATES = 30  # CLSI M39: fewer isolates give no percentage
+SPECIES, AGENTS = 14, 22  # most of each that a heat map shows
+_TIMEOUT_MS = 30_000
+
+
+@dataclass(frozen=True)
+class Served:
+    """The release that is served. One row of the mart ``release``."""
+
+    release_id: int
+    lake_snapshot: int
+    built_at: datetime
+    code_version: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One species and agent: isolates tested and resistant; ``share`` is None below 30."""
+
+    tested: int
+    resistant: int
+    below_30: bool
+
+    @property
+    def share(self) -> float | None:
+        return None if self.below_30 or not self.tested else self.resistant / self.tested
+
+
+@dataclass(frozen=True)
+class Antibiogram:
+    """Group scope, method m39, all specimens. ``species`` and ``agents``: (code, name), most isolates first, agents by name.
+
+    ``periods``: the latest year, and all years together (0).
+    """
+
+    species: list[tuple[str, str]]
+    agents: list[tuple[str, str]]
+    periods: dict[int, dict[tuple[str, str], Cell]]
+    isolates: dict[int, dict[str, int]]
+
+    @property
+    def latest(self) -> int:
+        return max(self.periods)
+
+
+@dataclass(frozen=True)
+class Consumption:
+    """DDD per 1,000 patient-days by month. ``total`` and ``classes`` are the group's, ``hospitals`` each hospital's total.
+
+    ``covered``: per month the hospitals that count, and those expected.
+    """
+
+    scope: str
+    months: list[date]
+    total: list[float | None]
+    classes: dict[str, list[float | None]]
+    hospitals: dict[str, list[float | None]]
+    covered: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One odds ratio with its 95 % interval: crude, or Mantel-Haenszel over the strata."""
+
+    estimate: str
+    odds_ratio: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One effect in one window. ``planted``: the odds ratio that a simulation planted, on simulated data only."""
+
+    effect: str
+    atc: str
+    organism: str
+    agent: str
+    window_days: int
+    excluded_last_days: int
+    index_isolates: int | None
+    not_observable: int | None
+    strata: int | None
+    crude: Estimate | None
+    adjusted: Estimate | None
+    planted: float | None = None
+
+    @property
+    def main(self) -> bool:
+        return (self.window_days, self.excluded_last_days) == (90, 0)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Hospital x month: the worst status over tables. ``findings``: (hospital, month, table, status, records, expected) not ok."""
+
+    months: list[date]
+    hospitals: list[str]
+    status: dict[tuple[str, date], str]
+    findings: list[tuple[str, date, str, str, int, float | None]]
+    outside_group: set[str]
+
+
+@dataclass(frozen=True)
+class Marts:
+    """The second half of the report; a part is None where its mart is not there."""
+
+    served: Served | None = None
+    antibiogram: Antibiogram | None = None
+    consumption: Consumption | None = None
+    exposures: list[Exposure] | None = None
+    coverage: Coverage | None = None
+
+
+def read(settings: Settings) -> Marts:
+    """The published marts, as they are at one moment.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    try:
+        session = psycopg2.connect(settings.dsn("analyst"))
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`") from error
+    try:
+        session.set_session(readonly=True)
+        with session.cursor(cursor_factory=RealDictCursor) as cur:
+            cur.execute("select set_config('statement_timeout', %s, true)", (str(_TIMEOUT_MS),))
+            planted = planted_effects(settings)
+            return Marts(
+                _panel(cur, "release", _served),
+                _panel(cur, "cumulative_antibiogram", _antibiogram),
+                _panel(cur, "antibiotic_consumption", _consumption),
+                _panel(cur, "exposure_resistance", lambda c: _exposures(c, planted)),
+                _panel(cur, "coverage", _coverage),
+            )
+    finally:
+        session.close()
+
+
+def _panel(cur: Cursor, mart: str, ask: Callable[[Any], _Panel | None]) -> _Panel | None:
+    """The reading of one mart; None where it is not there, is empty, or is not of the form agreed (that is told in the log)."""
+    cur.execute(
+        "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+        "where n.nspname = 'marts' and c.relname = %s and has_schema_privilege('marts', 'usage') "
+        "and has_table_privilege(c.oid, 'select')",
+        (mart,),
+    )
+    if cur.fetchone() is None:
+        return None
+    cur.execute("savepoint panel")
+    try:
+        return ask(cur)
+    except psycopg2.Error as error:
+        cur.execute("rollback to savepoint panel")
+        _log.warning("report_mart_not_read", mart=mart, sqlstate=error.pgcode)
+        return None
+
+
+def _served(cur: Any) -> Served | None:
+    cur.execute("select release_id, lake_snapshot, built_at, code_version from marts.release")
+    row = cur.fetchone()
+    return Served(**row) if row else None
+
+
+# ------------------------------------------------------------------------------------------------ antibiogram
+
+
+def _antibiogram(cur: Any) -> Antibiogram | None:
+    cur.execute(
+        "select year, species, species_name, agent_code, agent_name, isolates, tested, resistant, below_30 "
+        "from marts.cumulative_antibiogram where hospital_id = %s and dedup_scope = 'group' and method = 'm39' "
+        "and specimen_nature = 'all' and year is not null and tested > 0 order by year",
+        (GROUP,),
+    )
+    rows = cur.fetchall()
+    if not rows:
+        return None
+    latest = max(r["year"] for r in rows)
+    names = {r["species"]: r["species_name"] or r["species"] for r in rows}
+    agents = {r["agent_code"]: r["agent_name"] or r["agent_code"] for r in rows}
+    periods: dict[int, dict[tuple[str, str], Cell]] = {latest: {}, 0: {}}
+    isolates: dict[int, dict[str, int]] = {latest: {}, 0: {}}
+    pooled: dict[tuple[str, str], list[int]] = {}
+    by_year: dict[tuple[int, str], int] = {}
+    for r in rows:
+        place = (r["species"], r["agent_code"])
+        by_year[r["year"], r["species"]] = max(by_year.get((r["year"], r["species"]), 0), r["isolates"] or 0)
+        sums = pooled.setdefault(place, [0, 0])
+        sums[0] += r["tested"]
+        sums[1] += r["resistant"]
+        if r["year"] == latest:
+            below = bool(r["below_30"]) or r["tested"] < MIN_ISOLATES
+            periods[latest][place] = Cell(r["tested"], r["resistant"], below)
+    periods[0] = {place: Cell(n, x, n < MIN_ISOLATES) for place, (n, x) in pooled.items()}
+    for (year, species), count in by_year.items():
+        isolates[0][species] = isolates[0].get(species, 0) + count
+        if year == latest:
+            isolates[latest][species] = count
+    shown = sorted(names, key=lambda s: (-isolates[0].get(s, 0), names[s]))[:SPECIES]
+    tested = {a: sum(c.tested for (s, b), c in periods[0].items() if b == a and s in shown) for a in agents}
+    kept = sorted(sorted(tested, key=lambda a: -tested[a])[:AGENTS], key=lambda a: agents[a].lower())
+    return Antibiogram([(s, names[s]) for s in shown], [(a, agents[a]) for a in kept], periods, isolates)
+
+
+# ------------------------------------------------------------------------------------------------ consumption
+
+
+def _consumption(cur: Any) -> Consumption | None:
+    cur.execute(
+        "select scope from marts.antibiotic_consumption where hospital_id = %s and grouping = 'total' group by scope",
+        (GROUP,),
+    )
+    scopes = {r["scope"] for r in cur.fetchall()}
+    scope = next((s for s in ("spares", "esac", "all") if s in scopes), None)
+    if scope is None:
+        return None
+    cur.execute(
+        "select hospital_id, month, grouping, item, covered, hospitals_covered, hospitals_expected, "
+        "ddd_per_1000_patient_days::double precision as rate from marts.antibiotic_consumption "
+        "where scope = %s and (grouping = 'total' or (grouping = 'aware' and hospital_id = %s)) order by month",
+        (scope, GROUP),
+    )
+    rows = cur.fetchall()
+    months = sorted({r["month"] for r in rows if r["hospital_id"] == GROUP and r["grouping"] == "total"})
+    at = {m: i for i, m in enumerate(months)}
+    total: list[float | None] = [None] * len(months)
+    covered = [(0, 0)] * len(months)
+    classes: dict[str, list[float | None]] = {}
+    hospitals: dict[str, list[float | None]] = {}
+    for r in rows:
+        i = at.get(r["month"])
+        if i is None:
+            continue
+        if r["hospital_id"] != GROUP:
+            hospitals.setdefault(r["hospital_id"], [None] * len(months))[i] = r["rate"] if r["covered"] else None
+        elif r["grouping"] == "aware":
+            classes.setdefault(r["item"], [None] * len(months))[i] = r["rate"]
+        else:
+            total[i] = r["rate"]
+            covered[i] = (r["hospitals_covered"] or 0, r["hospitals_expected"] or 0)
+    return Consumption(scope, months, total, classes, dict(sorted(hospitals.items())), covered)
+
+
+# ------------------------------------------------------------------------------------------------ exposure and resistance
+
+
+def _exposures(cur: Any, planted: list[Planted]) -> list[Exposure] | None:
+    cur.execute(
+        "select effect, exposure_atc, organism_code, agent_code, window_days, excluded_last_days, estimate, strata, "
+        "odds_ratio::double precision as odds_ratio, ci_low::double precision as low, ci_high::double precision as high, "
+        "index_isolates, not_observable from marts.exposure_resistance "
+        "order by effect, exposure_atc, window_days, excluded_last_days, estimate"
+    )
+    grouped: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for r in cur.fetchall():
+        place = (
+            r["effect"], r["exposure_atc"], r["organism_code"], r["agent_code"], r["window_days"], r["excluded_last_days"],
+        )  # fmt: skip
+        grouped.setdefault(place, {})[r["estimate"]] = r
+    found = []
+    for (effect, atc, organism, agent, window, excluded), estimates in grouped.items():
+        any_row = next(iter(estimates.values()))
+        adjusted = estimates.get("mantel_haenszel")
+        truth = matching(planted, effect, atc, agent)
+        found.append(
+            Exposure(
+                effect, atc, organism, agent, window, excluded, any_row["index_isolates"], any_row["not_observable"],
+                adjusted["strata"] if adjusted else None,
+                _estimate(estimates.get("crude")),
+                _estimate(adjusted),
+                truth.odds_ratio if truth and (window, excluded) == (90, 0) else None,
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda e: (e.effect, not e.main, e.excluded_last_days, e.window_days)) or None
+
+
+def _estimate(row: dict[str, Any] | None) -> Estimate | None:
+    return Estimate(row["estimate"], row["odds_ratio"], row["low"], row["high"]) if row else None
+
+
+# ------------------------------------------------------------------------------------------------ coverage
+
+_SEVERITY = {"no_reference": 0, "ok": 1, "high": 2, "low": 3, "zero": 4}
+
+
+def _coverage(cur: Any) -> Coverage | None:
+    cur.execute(
+        "select hospital_id, month, table_name, records, expected_median::double precision as expected, status, in_group "
+        "from marts.coverage order by hospital_id, month, table_name"
+    )
+    rows = cur.fetchall()
+    inside = [r for r in rows if r["in_group"]]
+    if not rows:
+        return None
+    # a shifted calendar would stretch the axis over a century: only months that the group knows
+    months = sorted({r["month"] for r in inside or rows})
+    known = set(months)
+    status: dict[tuple[str, date], str] = {}
+    findings = []
+    for r in rows:
+        if r["month"] not in known:
+            continue
+        place = (r["hospital_id"], r["month"])
+        status[place] = max(r["status"], status.get(place, "no_reference"), key=lambda s: _SEVERITY.get(s, 0))
+        if _SEVERITY.get(r["status"], 0) >= _SEVERITY["high"]:
+            findings.append((*place, r["table_name"], r["status"], r["records"], r["expected"]))
+    outside = {r["hospital_id"] for r in rows if not r["in_group"]} - {r["hospital_id"] for r in inside}
+    return Coverage(months, sorted({h for h, _ in status}), status, findings, outside)

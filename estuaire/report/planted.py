@@ -1,0 +1,85 @@
+"""What a simulation planted, to set beside the platform's estimate. Only on an installation that holds simulated hospitals alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from estuaire import ledger
+from estuaire.registry import load_registry
+from estuaire.settings import Settings
+
+if TYPE_CHECKING:
+    from estuaire.report.marts import Exposure
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One planted effect of the truth file: its odds ratio within the strata, and the crude one that its confounding makes."""
+
+    name: str
+    atc: str
+    agent: str
+    odds_ratio: float
+    expected_crude: float | None
+
+
+def planted_effects(settings: Settings) -> list[Planted]:
+    """The truth file's effects; none where it is missing, or where a hospital delivered that it did not simulate."""
+    try:
+        truth = json.loads((settings.root / "simulation" / "truth.json").read_text(encoding="utf-8"))
+        simulated = set(truth["plan"]["hospitals"])
+        effects = [
+            Planted(
+                e["name"],
+                e["exposure"].split(" of ")[1].split(" ")[0],
+                e["agent"],
+                e["planted_odds_ratio"],
+                e["expected_crude_odds_ratio"],
+            )
+            for e in truth["effects"]
+        ]
+    except (OSError, ValueError, KeyError, IndexError):
+        return []
+    registry = load_registry(settings.registry_dir).hospitals
+    loaded = {r["hospital_id"] for r in ledger.fetch(settings, "select hospital_id from control.load")}
+    fictional = {h.id for h in registry.values() if h.fictional}
+    return effects if loaded and loaded <= simulated & fictional else []
+
+
+def matching(effects: Sequence[Planted], name: str, atc: str, agent: str) -> Planted | None:
+    """The planted effect of this name, else of this exposure and agent."""
+    found = next((e for e in effects if e.name == name), None)
+    return found or next((e for e in effects if (e.atc, e.agent) == (atc, agent)), None)
+
+
+def beside(settings: Settings, exposures: Sequence[Exposure]) -> list[dict[str, object]]:
+    """One row per planted effect that the mart estimates, main window: planted and estimated, crude as expected and as found."""
+    effects = planted_effects(settings)
+    rows: list[dict[str, object]] = []
+    for exposure in (e for e in exposures if e.main):
+        truth = matching(effects, exposure.effect, exposure.atc, exposure.agent)
+        if truth is None:
+            continue
+        adjusted, crude = exposure.adjusted, exposure.crude
+        holds = None
+        if adjusted is not None and adjusted.low is not None and adjusted.high is not None:
+            holds = adjusted.low <= truth.odds_ratio <= adjusted.high
+        rows.append(
+            {
+                "effect": exposure.effect,
+                "planted": f"{truth.odds_ratio:.2f}",
+                "Mantel-Haenszel": _ratio(adjusted.odds_ratio if adjusted else None),
+                "95% interval": f"{_ratio(adjusted.low)} to {_ratio(adjusted.high)}" if adjusted else "",
+                "holds it": holds,
+                "crude expected": _ratio(truth.expected_crude),
+                "crude": _ratio(crude.odds_ratio if crude else None),
+            }
+        )
+    return rows
+
+
+def _ratio(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"

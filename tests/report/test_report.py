@@ -1,0 +1,346 @@
+"""The run report, from a ledger and marts written by hand: what it says, in both languages, and what it never does."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import time
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+import report_world
+import structlog
+from psycopg2.extensions import cursor
+
+from estuaire.errors import UnknownName
+from estuaire.orchestration import steps
+from estuaire.registry import load_registry
+from estuaire.report import charts, data, files, marts, planted, texts
+from estuaire.settings import Settings
+
+HOSPITALS = list(load_registry().hospitals)
+VOID = {"meta", "input", "link", "br", "img"}
+
+
+class Reader(HTMLParser):
+    """Checks that elements close in order, and gives the texts of each language and every address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[tuple[str, str]] = []
+        self.told: dict[str, list[str]] = {"fr": [], "en": [], "": []}
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        own = dict(attrs)
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "action", "data", "srcset", "xlink:href")]
+        self.ids += [own["id"] or ""] if "id" in own else []
+        if tag not in VOID:
+            lang = (own.get("lang") or "") if tag != "html" else ""
+            self.open.append((tag, lang or (self.open[-1][1] if self.open else "")))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, tag
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, text: str) -> None:
+        if text.strip() and self.open and self.open[-1][0] not in ("style", "script"):
+            self.told[self.open[-1][1]].append(text.strip())
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    return reader
+
+
+def built(settings: Settings, run: str | None = None) -> str:
+    return files.build(settings, run).read_text(encoding="utf-8")
+
+
+def test_a_whole_run_in_one_page(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS, blocked="h07")
+    report_world.released(owner, HOSPITALS)
+    began = time.monotonic()
+    path = files.build(settings)
+    assert time.monotonic() - began < 10.0
+    assert path == settings.root / "reports" / f"{report_world.ROOT}.html"
+    assert path.stat().st_size < 3_000_000
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    html = path.read_text(encoding="utf-8")
+    assert (path.parent / files.LATEST).read_text(encoding="utf-8") == html
+    page = read(html)
+    # nothing is loaded from elsewhere, and the page says so to the browser
+    assert all(a.startswith("#") for a in page.addresses), page.addresses
+    assert {a[1:] for a in page.addresses} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert "default-src 'none'" in html
+    assert not re.search(r"url\(|@import|https?://", html.replace("http://www.w3.org", ""))
+    # both languages say as much
+    assert "Blocage partiel" in page.told["fr"]
+    assert "Partly blocked" in page.told["en"]
+    assert abs(len(page.told["fr"]) - len(page.told["en"])) < 5
+    assert len(page.told["fr"]) > 300
+    assert "CANARY" not in html
+    # what happened, and what to do
+    said = " ".join(page.told["en"])
+    assert "73 deliveries of 37 hospitals were landed" in said
+    assert "1 delivery or stage is blocked" in said
+    assert "This run published release 12" in said
+    assert "Deliver the file again" in said
+    assert "73 livraisons de 37 hôpitaux ont été intégrées" in " ".join(page.told["fr"])
+    assert "not in the served release" not in said
+
+
+def test_verdicts_rules_quarantine_and_accounts_are_the_ledgers(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS[:4], blocked="h02")
+    found = data.read(settings)
+    assert (found.state, found.run_id, found.release) == ("blocked", report_world.ROOT, None)
+    assert list(found.hospitals) == HOSPITALS[:4]
+    assert found.verdicts["h02", "landed"].verdict == "block"
+    assert ("h01", "marts") not in found.verdicts
+    assert found.verdicts["*", "marts"].verdict == "pass"
+    owner.execute("select count(*), count(*) filter (where state = 'open') from control.rejected_record")
+    assert (sum(q.records for q in found.quarantined), sum(q.still_open for q in found.quarantined)) == owner.fetchone()
+    owner.execute("select sum(rows_in), sum(rows_out), sum(rows_quarantined) from control.accounting")
+    [balance] = found.balances
+    assert (balance.rows_in, balance.rows_out, balance.quarantined) == owner.fetchone()
+    assert balance.balanced
+    [dose] = [r for r in found.rules if r.rule_id == "administration.dose.with_unit"]
+    owner.execute("select sum(rows_failed), sum(rows_checked) from quality.result where rule_id = %s", (dose.rule_id,))
+    assert (dose.rows_failed, dose.rows_checked) == owner.fetchone()
+    assert dose.label == texts.Text("Une dose porte son unité", "A dose carries its unit")
+    assert dose.threshold == 0.01
+    order = [r.outcome for r in found.rules]
+    assert order == sorted(order, key=("error", "block", "warn", "quarantine", "info", "pass").index)
+    assert [s.stage for s in found.stages] == ["land", "consolidate", "load", "publish"]
+    assert found.stages[0].gate_seconds is None
+    assert found.todo[0].where == "h02/2025-12-delta"
+
+
+def test_a_blocked_hospital_stays_blocked_whatever_else_passed(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS[:2])
+    owner.execute("update quality.verdict set verdict = 'pass'")
+    assert data.read(settings).state == "success"
+    owner.execute(
+        "update quality.verdict set verdict = 'warn' where delivery_id = '2025-10-full' and hospital_id = 'h01'"
+    )
+    assert data.read(settings).state == "warned"
+    owner.execute(
+        "update quality.verdict set verdict = 'block' where delivery_id = '2025-12-delta' and hospital_id = 'h01'"
+    )
+    found = data.read(settings)
+    assert (found.state, found.verdicts["h01", "landed"].verdict) == ("blocked", "block")
+
+
+def test_before_the_first_release_every_panel_says_so(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS[:3], state="failed")
+    html = built(settings)
+    assert html.count(texts.text("panel_missing").en) == 4
+    page = read(html)
+    assert "Failed" in page.told["en"]
+    assert "No release is published yet." in " ".join(page.told["en"])
+    assert any("1 dbt nodes failed" in t for t in page.told[""])
+
+
+def test_a_failed_run_shows_the_release_that_stays_served(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS[:3], state="failed")
+    report_world.released(owner, HOSPITALS[:3], number=11, run="an-earlier-run")
+    said = " ".join(read(built(settings)).told["en"])
+    assert "Analysts read release 11" in said
+    assert texts.text("marts_stale").en in said
+
+
+@pytest.mark.parametrize(
+    "mart", ["cumulative_antibiogram", "antibiotic_consumption", "exposure_resistance", "coverage"]
+)
+def test_one_mart_missing_or_of_another_form(settings: Settings, owner: cursor, mart: str) -> None:
+    report_world.ledger(owner, HOSPITALS[:3])
+    report_world.released(owner, HOSPITALS[:3])
+    owner.execute(f"alter table marts.{mart} rename column release_id to number")
+    assert texts.text("panel_missing").en not in built(settings)
+    owner.execute(f"truncate marts.{mart}")
+    assert built(settings).count(texts.text("panel_missing").en) == 1
+    column = {"coverage": "status", "exposure_resistance": "odds_ratio"}.get(mart, "hospital_id")
+    owner.execute(f"alter table marts.{mart} rename column {column} to other")
+    assert built(settings).count(texts.text("panel_missing").en) == 1
+    owner.execute(f"revoke all on marts.{mart} from analyst")
+    assert built(settings).count(texts.text("panel_missing").en) == 1
+    owner.execute(f"drop table marts.{mart}")
+    assert built(settings).count(texts.text("panel_missing").en) == 1
+
+
+def test_the_antibiogram_greys_what_has_fewer_than_30(settings: Settings, owner: cursor) -> None:
+    report_world.released(owner, HOSPITALS[:3])
+    found = marts.read(settings).antibiogram
+    assert found is not None
+    assert found.latest == 2025
+    owner.execute(
+        "select species, agent_code, tested, resistant from marts.cumulative_antibiogram where hospital_id = 'group' and year = 2025"
+    )
+    for species, agent, tested, resistant in owner.fetchall():
+        cell = found.periods[2025][species, agent]
+        assert (cell.tested, cell.resistant) == (tested, resistant)
+        assert (cell.share is None) == (tested < 30)
+    owner.execute(
+        "select species, agent_code, sum(tested), sum(resistant) from marts.cumulative_antibiogram "
+        "where hospital_id = 'group' group by 1, 2"
+    )
+    assert {(s, a): (n, r) for s, a, n, r in owner.fetchall()} == {
+        place: (c.tested, c.resistant) for place, c in found.periods[0].items()
+    }
+
+
+def test_the_planted_value_is_shown_on_simulated_data_only(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS[:3])
+    report_world.released(owner, HOSPITALS[:3])
+    truth = settings.root / "simulation" / "truth.json"
+    truth.parent.mkdir(exist_ok=True)
+    effect = {
+        "name": "fluoroquinolone_ciprofloxacin", "agent": "CIP", "exposure": "a dose of J01MA given on a local day",
+        "planted_odds_ratio": 2.5, "expected_crude_odds_ratio": 3.2,
+    }  # fmt: skip
+    truth.write_text(json.dumps({"plan": {"hospitals": HOSPITALS[:3]}, "effects": [effect]}), encoding="utf-8")
+    try:
+        [own] = planted.planted_effects(settings)
+        assert (own.atc, own.odds_ratio, own.expected_crude) == ("J01MA", 2.5, 3.2)
+        exposures = marts.read(settings).exposures or []
+        assert [(e.effect, e.window_days) for e in exposures if e.planted] == [("fluoroquinolone_ciprofloxacin", 90)]
+        assert (exposures[0].main, exposures[1].main) == (True, False)
+        assert 'class="planted"' in built(settings)
+        owner.execute("insert into control.load (hospital_id, content_hash, run_id) values ('h38', 'x', 'x')")
+        assert planted.planted_effects(settings) == []
+        assert 'class="planted"' not in built(settings)
+    finally:
+        truth.unlink()
+    assert planted.planted_effects(settings) == []
+
+
+def test_words_from_outside_are_escaped(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS[:2], blocked="h01")
+    report_world.released(owner, HOSPITALS[:2])
+    bad = "<script>alert(1)</script>\"'><img src=x>"
+    owner.execute("update quality.verdict set reasons = %s", (bad,))
+    owner.execute("update control.delivery set error = %s, error_code = %s where error is not null", (bad, bad))
+    owner.execute("update control.rejected_record set rule_ids = %s", (bad,))
+    owner.execute("update quality.result set rule_id = rule_id || %s", (bad,))
+    owner.execute("update marts.cumulative_antibiogram set species_name = %s, agent_name = %s", (bad, bad))
+    owner.execute(
+        "update marts.antibiotic_consumption set item = %s where grouping = 'aware' and item = 'Watch'", (bad,)
+    )
+    owner.execute("update marts.exposure_resistance set effect = effect || %s, exposure_atc = %s", (bad, bad))
+    owner.execute("update marts.coverage set table_name = %s", (bad,))
+    html = built(settings)
+    read(html)
+    assert "<script>alert" not in html
+    assert "<img" not in html
+    assert html.count("<script>") == 1
+
+
+def test_of_a_name_that_is_none(settings: Settings, owner: cursor) -> None:
+    with pytest.raises(UnknownName, match="no run yet"):
+        files.build(settings)
+    report_world.ledger(owner, HOSPITALS[:2])
+    with pytest.raises(UnknownName, match="nearest"):
+        files.build(settings, "no-such-run")
+
+
+def test_an_older_runs_report_is_not_the_latest(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS[:2])
+    owner.execute(
+        "insert into control.run (run_id, dag_id, state, started_at, ended_at) values ('ingest-newer', 'ingest_deliveries', "
+        "'nothing_new', '2026-02-01', '2026-02-01')"
+    )
+    files.build(settings)
+    latest = (files.folder(settings) / files.LATEST).read_text(encoding="utf-8")
+    assert "Nothing new" in latest
+    files.build(settings, "consolidate-1")  # any run of a chain names the chain
+    assert (files.folder(settings) / files.LATEST).read_text(encoding="utf-8") == latest
+    assert (files.folder(settings) / f"{report_world.ROOT}.html").exists()
+
+
+def test_a_report_that_fails_does_not_fail_the_run(
+    settings: Settings, owner: cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_world.ledger(owner, HOSPITALS[:2])
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("PATIENT-VALUE")
+
+    monkeypatch.setattr(data, "read", broken)
+    with structlog.testing.capture_logs() as logs:
+        assert files.build_quietly(settings, "publish-1") is None
+    assert [(e["event"], e["log_level"], e["code"]) for e in logs] == [("report_not_written", "warning", "E_REPORT")]
+    assert "PATIENT-VALUE" not in str(logs)
+    down = settings.model_copy(update={"postgres_port": 1})
+    with structlog.testing.capture_logs() as logs:
+        assert files.build_quietly(down, "publish-1") is None
+    assert logs[0]["code"] == "E_DATABASE"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_publish_writes_the_report_whatever_its_end(
+    settings: Settings, owner: cursor, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    from estuaire import publish
+    from estuaire.errors import PublishFailed
+
+    def build(*_: Any, **__: Any) -> publish.PublishOutcome:
+        if fails:
+            raise PublishFailed("a test failed", remedy="mend it")
+        return publish.PublishOutcome("published", 3, "x", "release 3 is served", 1.0)
+
+    monkeypatch.setattr(publish, "build_and_publish", build)
+    monkeypatch.setattr(steps.Lake, "snapshot", lambda _: 4)
+    path = files.folder(settings) / "ingest-own.html"
+    path.unlink(missing_ok=True)
+    owner.execute(
+        "insert into control.run (run_id, dag_id, state, ended_at) values ('ingest-own', 'ingest_deliveries', 'success', now())"
+    )
+    if fails:
+        with pytest.raises(PublishFailed):
+            steps.publish(settings, "publish-own", "ingest-own")
+    else:
+        assert steps.publish(settings, "publish-own", "ingest-own") == "release 3 is served"
+    assert ("Failed" if fails else "Succeeded") in read(path.read_text(encoding="utf-8")).told["en"]
+
+
+def test_every_sentence_has_both_languages_and_the_same_blanks() -> None:
+    blanks = re.compile(r"\{(\w+)")
+    for key, told in texts.catalogue().items():
+        assert told.fr.strip(), key
+        assert told.en.strip(), key
+        assert set(blanks.findall(told.fr)) == set(blanks.findall(told.en)), key
+
+
+@pytest.mark.parametrize(
+    ("told", "fr", "en"),
+    [
+        (texts.number(1234567), "1 234 567", "1,234,567"),
+        (texts.number(3.14159, 2), "3,14", "3.14"),
+        (texts.number(None), "–", "–"),
+        (texts.percent(0.1234), "12,3 %", "12.3%"),
+        (texts.percent(0.0), "0 %", "0%"),
+        (texts.percent(0.00004), "0,004 %", "0.004%"),
+        (texts.size(2_600_000_000), "2,6 Go", "2.6 GB"),
+        (texts.duration(3.21), "3,2 s", "3.2 s"),
+        (texts.duration(754), "12 min 34 s", "12 min 34 s"),
+        (texts.text("todo_waiting", n=1, h=1), "1 ligne mise de côté dans 1 hôpital attend une correction",
+         "1 row set aside in 1 hospital waits for a correction"),
+        (texts.text("tile_deliveries_note", landed=0, blocked=2), "0 intégrée, 2 bloquées", "0 landed, 2 blocked"),
+    ],
+)  # fmt: skip
+def test_numbers_as_each_language_writes_them(told: texts.Text, fr: str, en: str) -> None:
+    assert re.sub(r"\s", " ", told.fr) == fr
+    assert re.sub(r"\s", " ", told.en) == en
+
+
+def test_text_on_a_heat_cell_can_be_read() -> None:
+    for percent in range(101):
+        background, colour = charts.heat(percent / 100)
+        assert charts.contrast(background, colour) >= 4.5, percent
