@@ -196,7 +196,7 @@ def test_a_candidate_without_a_model_that_rules_are_about_is_a_typed_error(
         session.commit()
 
     owner.execute("update control.load set content_hash = 'newer' where hospital_id = 'h02'")
-    with pytest.raises(PublishFailed, match="conformed.patient_day is not in the candidate"):
+    with pytest.raises(PublishFailed, match=r"conformed\.patient_day is not in the candidate"):
         build_and_publish(warehouse_settings, "run-5", 43, "abc124", before_gates=plant)
     owner.execute("select distinct release_id from marts.release")
     assert owner.fetchall() == [(outcome.release_id,)]
