@@ -152,8 +152,12 @@ def under_way(settings: Settings, client: AirflowClient) -> _Chain | None:
         if runs:
             newest = max(runs, key=lambda run: str(run["run_after"]))
             own = ledger_run_id(dag_id, newest["dag_run_id"])
-            parents = ledger.fetch(settings, "select parent_run_id from control.run where run_id = %s", (own,))
-            parent = parents[0]["parent_run_id"] if parents else None
+            rows = ledger.fetch(settings, "select parent_run_id, ended_at from control.run where run_id = %s", (own,))
+            if (
+                rows and rows[0]["ended_at"]
+            ):  # Airflow closes the run a moment after its work; what came since is a new run's
+                continue
+            parent = rows[0]["parent_run_id"] if rows else None
             return _Chain(dag_id, parent or own, datetime.fromisoformat(newest["run_after"]))
     for dag_id, following in itertools.pairwise(DAGS):
         rows = ledger.fetch(

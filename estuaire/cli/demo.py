@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from estuaire.simulator import SimulationPlan
 
 FULL_PATIENTS = 50_000
+FULL_DISK_GIB, FULL_MEMORY_GIB = 20.0, 8.0  # what a run of this size took, with room to spare (docs/benchmarks.md)
 FIRST_QUERY = (
     "select hospital_id, month, scope, patient_days, days_of_therapy, dot_per_1000_patient_days "
     "from antibiotic_days_of_therapy where scope = 'esac' and month >= '2025-10-01' order by hospital_id, month"
@@ -41,9 +42,12 @@ def demo(
     from estuaire.registry import load_registry
     from estuaire.settings import settings
     from estuaire.simulator import SimulationPlan
+    from estuaire.stack import preflight
 
     began = time.monotonic()
-    patients = FULL_PATIENTS if full else patients
+    if full:
+        patients = FULL_PATIENTS
+        preflight.check_room(settings(), disk_gib=FULL_DISK_GIB, memory_gib=FULL_MEMORY_GIB)
     console = Console(stderr=True)
     try:
         stack.up()

@@ -47,6 +47,20 @@ def check(settings: Settings) -> None:
         *shared_memory_problems(),
         *port_problems(settings),
     ]
+    _refuse(found)
+
+
+def check_room(settings: Settings, *, disk_gib: float, memory_gib: float) -> None:
+    """Whether the machine has room for a run whose size is known beforehand; figures as measured (docs/benchmarks.md).
+
+    Raises:
+        SetupError: it has not; nothing was started or written.
+    """
+    wanted = settings.model_copy(update={"min_free_disk_gib": disk_gib, "min_memory_gib": memory_gib})
+    _refuse([*disk_problems(wanted), *memory_problems(wanted)])
+
+
+def _refuse(found: list[Problem]) -> None:
     if not found:
         return
     if len(found) == 1:

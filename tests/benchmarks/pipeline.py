@@ -1,4 +1,5 @@
-"""The chain through Airflow on the demo's size: seconds of each stage, and the share that Airflow itself costs.
+"""The chain through Airflow at the demo's size or the study's: what each stage costs, Airflow's own share, a run with nothing new, and
+one hospital's delta alone.
 
 Airflow's share = the part of the wall time, from triggering the ingest DAG to the end of the publish DAG, in which no task was running
 our code: scheduling, task start, parsing, hand-over between DAGs. A task runs our code from the end of its "Pre Execute" to the start of
@@ -11,6 +12,7 @@ import platform
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -18,14 +20,17 @@ from pathlib import Path
 import psutil
 
 from estuaire import ledger
+from estuaire.cli.demo import FULL_PATIENTS
 from estuaire.following import follow
 from estuaire.orchestration.naming import DAGS
+from estuaire.registry import load_registry
 from estuaire.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 from estuaire.stack.airflow_client import AirflowClient
 
-PATIENTS = 600
+DEMO_PATIENTS = 3_000
+LATE = "h07"  # the hospital whose last delta comes alone
 
 
 def _free_port() -> int:
@@ -79,33 +84,105 @@ def airflow_share(settings: Settings) -> tuple[float, float]:
     return wall, wall - _covered(spans)
 
 
-def main() -> None:
-    parent = Path(tempfile.mkdtemp(prefix="estuaire-bench-"))
-    settings = Settings(_env_file=None, home=parent / "home", postgres_port=_free_port(), airflow_port=_free_port())
-    try:
-        up = lifecycle.up(settings).seconds
-        summary = simulate(settings, SimulationPlan(patients=PATIENTS))
-        follow(settings, lambda _: None)
-        time.sleep(3)
-        wall, idle = airflow_share(settings)
-        stages = ledger.fetch(settings, "select * from control.stage_run order by started_at")
-        again = follow(settings, lambda _: None)
-    finally:
-        lifecycle.down(settings)
-        shutil.rmtree(parent, ignore_errors=True)
-    memory = psutil.virtual_memory().total / 2**30
-    print(f"\nMachine: {platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB")
-    print(f"{PATIENTS} patients, {summary.rows:,} records; first up {up:.0f} s, simulation {summary.seconds:.1f} s\n")
+class Watch:
+    """Largest resident size of any one process of the stack, PostgreSQL and Airflow included, while the chain runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.peak, self.name = settings, 0, ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(2.0):
+            for process in psutil.process_iter(["pid", "name", "memory_info", "environ", "cmdline"]):
+                told = " ".join([*(process.info["cmdline"] or []), *(process.info["environ"] or {}).values()])
+                memory = process.info["memory_info"]
+                if memory and memory.rss > self.peak and (self.settings.root.as_posix() in told or "postgres" in told):
+                    self.peak, self.name = memory.rss, process.info["name"]
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+
+def _stages(settings: Settings, run_ids_before: set[str]) -> tuple[set[str], list[dict[str, object]]]:
+    rows = ledger.fetch(settings, "select * from control.stage_run order by started_at")
+    return {r["run_id"] for r in rows}, [r for r in rows if r["run_id"] not in run_ids_before]
+
+
+def _print_stages(stages: list[dict[str, object]]) -> None:
     print("| stage | seconds | CPU s | peak MiB of one process | rows |\n|---|---|---|---|---|")
     for s in stages:
         print(
-            f"| {s['stage']} | {s['seconds']:.1f} | {s['cpu_seconds']:.1f} | {s['peak_memory_bytes'] / 2**20:.0f} "
+            f"| {s['stage']} | {s['seconds']:.1f} | {s['cpu_seconds']:.1f} | {int(str(s['peak_memory_bytes'])) / 2**20:.0f} "
             f"| {s['rows']:,} |"
         )
+
+
+def measure(patients: int, keep: Path | None = None) -> None:
+    """Simulate, run the chain, run it again with nothing new, then deliver one hospital's last delta alone."""
+    parent = keep or Path(tempfile.mkdtemp(prefix="estuaire-bench-"))
+    settings = Settings(_env_file=None, home=parent / "home", postgres_port=_free_port(), airflow_port=_free_port())
+    hospitals = tuple(h.id for h in load_registry().hospitals.values() if h.fictional)
+    plan = SimulationPlan(hospitals=hospitals, patients=patients)
+    try:
+        up = lifecycle.up(settings).seconds
+        summary = simulate(settings, plan, workers=2)
+        last = plan.sendings(LATE)[-1].delivery_id
+        shelf = parent / last
+        shutil.move(settings.store_path / "landing" / LATE / last, shelf)
+        with Watch(settings) as watch:
+            followed = follow(settings, print)
+        time.sleep(3)
+        wall, idle = airflow_share(settings)
+        known, stages = _stages(settings, set())
+        again = follow(settings, print)
+        shutil.move(shelf, settings.store_path / "landing" / LATE / last)
+        delta = follow(settings, print)
+        known, of_delta = _stages(settings, known)
+        rebuilt = ledger.fetch(
+            settings,
+            "select count(*) as n from control.consolidation where run_id = %s",
+            (next(s["run_id"] for s in of_delta if s["stage"] == "consolidate"),),
+        )[0]["n"]
+        unbalanced = ledger.fetch(
+            settings,
+            "select count(*) as n, count(*) filter (where rows_in <> rows_out + rows_quarantined + rows_superseded + rows_unparseable "
+            "or hash_in <> hash_out + hash_quarantined + hash_superseded + hash_unparseable) as wrong, "
+            "sum(rows_in) filter (where stage = 'land') as landed from control.accounting",
+        )[0]
+    finally:
+        lifecycle.down(settings)
+        if keep is None:
+            shutil.rmtree(parent, ignore_errors=True)
+    memory = psutil.virtual_memory().total / 2**30
+    print(f"\nMachine: {platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB")
     print(
-        f"\nWall {wall:.0f} s; Airflow's own share {idle:.1f} s ({idle / wall:.0%}); a second run {again.seconds:.1f} s"
+        f"{len(hospitals)} hospitals, {patients:,} patients, {len(summary.deliveries)} deliveries, {summary.rows:,} records; "
+        f"first up {up:.0f} s, simulation {summary.seconds:.1f} s\n"
     )
+    _print_stages(stages)
+    print(
+        f"\nChain {followed.seconds:.0f} s as its user waits; wall {wall:.0f} s by Airflow's clock, its own share {idle:.1f} s "
+        f"({idle / wall:.0%}). Largest process: {watch.name}, {watch.peak / 2**20:.0f} MiB. A run with nothing new: "
+        f"{again.outcome}, {again.seconds:.1f} s."
+    )
+    print(
+        f"Accounts: {unbalanced['n']:,} of (run, stage, delivery, table), {unbalanced['wrong']} unbalanced; "
+        f"{unbalanced['landed']:,} records landed."
+    )
+    print(f"\n{LATE}'s last delta alone: {delta.seconds:.0f} s, {rebuilt} hospital consolidated anew\n")
+    _print_stages(of_delta)
 
 
-if __name__ == "__main__":
-    main()
+def main() -> None:
+    measure(DEMO_PATIENTS)
+
+
+def full() -> None:
+    """The study's size: a quarter of an hour and some 20 GB of disk for a while."""
+    measure(FULL_PATIENTS)

@@ -69,7 +69,7 @@ def copied(settings: Settings) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     with psycopg2.connect(settings.dsn()) as session, session.cursor() as cursor:
         cursor.execute(
-            "select table_schema, table_name, string_agg(format('%I', column_name), ', ' order by ordinal_position) "
+            "select table_schema, table_name, string_agg(quote_ident(column_name), ', ' order by ordinal_position) "
             "from information_schema.columns join information_schema.tables using (table_schema, table_name) "
             "where table_schema in ('marts', 'conformed') and table_type = 'BASE TABLE' and column_name <> all(%s) "
             "and table_name <> 'release' group by 1, 2 order by 1, 2",
@@ -270,7 +270,7 @@ def _write(
         "files": [
             {
                 "table": path.split(".")[0], "path": path, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data),
-                "rows": data.count(b"\n") - 1,
+                "rows": max(0, data.count(b"\n") - 1),
                 "dialect": entry.table_dialect[path.split(".")[0]] if entry else "main",
             }
             for path, data in files.items()
@@ -313,7 +313,8 @@ def _deliver_faults(settings: Settings) -> None:
     outside = "../good/patient.csv"
     _write(settings, "h01", "outside", 57, {"patient.csv": plain}, lambda d: d["files"][0].update(path=outside))
     _write(settings, "h01", "no-manifest", 58, {"patient.csv": plain}, manifest=b"")
-    packed = gzip.compress(_patients(retyped) * 50)[:-20]
+    piped = [f"{c['IPP']}{i}|1960-02-01|F||upsert" for i in range(2000)]
+    packed = gzip.compress(_patients(piped, "patient_id|birth_date|sex|national_id|op"))[:-20]
     _write(settings, "h02", "truncated", 53, {"patient.csv.gz": packed})
     store = open_store(settings)
     store.delete("landing/h01/no-manifest/manifest.json")

@@ -230,6 +230,24 @@ def test_ctrl_c_stops_only_the_display(platform: Platform, monkeypatch: pytest.M
     assert any(("under way" if running else "started") in line for line in said)
 
 
+def test_a_run_that_has_ended_in_the_ledger_is_not_attached_to(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow closes a run a moment after its work: a delivery that came in between belongs to a new run."""
+    airflow = FakeAirflow(True)
+    monkeypatch.setattr(following, "AirflowClient", airflow)
+    ledger.start_run(platform.settings, ledger_run_id(INGEST, "run-9"), INGEST)
+    ledger.end_run(platform.settings, ledger_run_id(INGEST, "run-9"), "nothing_new", "nothing new")
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(following.time, "sleep", interrupted)
+    with pytest.raises(FollowingStopped):
+        following.follow(platform.settings, lambda _: None)
+    assert airflow.triggered == 1
+
+
 def test_the_commands_are_there() -> None:
     shown = CliRunner().invoke(build(), ["--help"]).output
     assert "explain" in shown

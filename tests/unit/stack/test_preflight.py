@@ -97,3 +97,9 @@ def test_missing_shared_memory(tmp_path: Path) -> None:
 def test_external_postgres_is_not_started_over(make: Callable[..., Settings]) -> None:
     with pytest.raises(SetupError, match="PostgreSQL of your own"):
         preflight.check(make(postgres_host="db.example"))
+
+
+def test_a_run_of_known_size_is_refused_where_there_is_no_room(make: Callable[..., Settings]) -> None:
+    preflight.check_room(make(), disk_gib=0.1, memory_gib=0.1)
+    with pytest.raises(SetupError, match=r"2 problems: .*of disk are free.*1e\+06 are needed.*of memory are available"):
+        preflight.check_room(make(), disk_gib=1e6, memory_gib=1e6)
