@@ -6,7 +6,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-seeds bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -48,6 +48,9 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, dbt layering
 
 test: setup check ## all tests: real PostgreSQL, real Spark, real Airflow scheduler
 	$(BIN)/python -m pytest -q tests
+
+test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
+	$(BIN)/python -m pytest -q -s -m seeds tests/seeds
 
 bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks

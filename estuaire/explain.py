@@ -321,7 +321,7 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], standing: list
     if any(r["state"] == "received" for r in arrived) and not steps:
         steps.append(Step("land", "estuaire run"))
     if not steps:
-        steps.append(Step("query", 'estuaire query "select * from antibiotic_days_of_therapy"'))
+        steps.append(Step("query", 'estuaire query "select * from antibiotic_consumption"'))
     return steps
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 FULL_PATIENTS = 50_000
 FULL_DISK_GIB, FULL_MEMORY_GIB = 20.0, 8.0  # what a run of this size took, with room to spare (docs/benchmarks.md)
 FIRST_QUERY = (
-    "select hospital_id, month, scope, patient_days, days_of_therapy, dot_per_1000_patient_days "
-    "from antibiotic_days_of_therapy where scope = 'esac' and month >= '2025-10-01' order by hospital_id, month"
+    "select hospital_id, month, patient_days, ddd_per_1000_patient_days, dot_per_1000_patient_days from antibiotic_consumption "
+    "where grouping = 'total' and scope = 'spares' and month >= '2025-10-01' order by hospital_id, month"
 )
 
 
@@ -77,7 +77,7 @@ What to open and what to try:
   runs        .venv/bin/estuaire runs
   explain     .venv/bin/estuaire explain
   accounting  .venv/bin/estuaire accounting
-  query       .venv/bin/estuaire query "select * from antibiotic_days_of_therapy"
+  query       .venv/bin/estuaire query "select * from antibiotic_consumption"
   releases    .venv/bin/estuaire releases
   stop        make down"""
     )

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
         limit: int = typer.Option(1000, "--limit", min=1, help="Most rows to return."),
         timeout: float = typer.Option(60.0, "--timeout", min=1.0, help="Most seconds to take."),
     ) -> None:
-        """Query the published marts, read-only: estuaire query "select * from antibiotic_days_of_therapy"."""
+        """Query the published marts, read-only: estuaire query "select * from antibiotic_consumption"."""
         from estuaire import query as queries
         from estuaire.cli.tables import show_result
         from estuaire.settings import settings

@@ -40,7 +40,7 @@ def hospital_formulary(plan: SimulationPlan, hospital: str, codes: Collection[st
         if mg and r.unit == "g"
         else r
         for r, mg in zip(REGIMENS, in_mg, strict=True)
-        if codes is None or r.atc in codes
+        if (codes is None or r.atc in codes) and (plan.other_drugs or r.antibacterial)
     )
 
 

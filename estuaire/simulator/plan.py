@@ -66,6 +66,7 @@ class SimulationPlan:
             fit the trap, see ``trap_catalogue``); replaces all defaults.
         bad_checksum: (hospital, delivery id) pairs whose manifest declares a wrong checksum.
         shared_share: share of people known in several hospitals.
+        other_drugs: False: antibacterials alone are prescribed and given (nine administrations in ten are of other drugs).
     """
 
     hospitals: tuple[str, ...] = ("h01", "h02", "h03")
@@ -80,6 +81,7 @@ class SimulationPlan:
     trap_rates: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_RATES), hash=False)
     bad_checksum: tuple[tuple[str, str], ...] = ()
     shared_share: float = 0.06
+    other_drugs: bool = True
 
     def __post_init__(self) -> None:
         try:

@@ -301,12 +301,17 @@ def _write(
             selected.append(f"{codes[name]} as {name}")
         else:
             selected.append(f"landed.{name}")
+    # by patient: readers can skip, and the same rows are the same file whatever order they came in
+    order = [
+        *([patient] if any(c.name == "patient_id" for c in table.columns) else []),
+        *(f"landed.{k}" for k in table.key),
+    ]
     paths = _paths(given, table.name)
     output.parent.mkdir(parents=True, exist_ok=True)
     connection.execute(
         f"copy (select {', '.join(selected)} from read_parquet([{paths}]) as landed "
         f"join version_{table.name} as version on version.row_uid_hi = landed.row_uid_hi and version.row_uid_lo = landed.row_uid_lo "
-        f"and version.state = 'current' {code_joins}{flag_joins}) "
+        f"and version.state = 'current' {code_joins}{flag_joins} order by {', '.join(dict.fromkeys(order))}) "
         f"to {_literal(output)} (format parquet, compression zstd, compression_level 1)"
     )
 

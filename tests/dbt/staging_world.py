@@ -55,13 +55,13 @@ def moment(name: str, text: str | None) -> dict[str, Any]:
     return {name: local.replace(tzinfo=PARIS).astimezone(UTC), f"{name}_local": local}
 
 
-def hospital(hospital_id: str, *, member: bool = True) -> dict[str, Any]:
+def hospital(hospital_id: str, *, member: bool = True, calendar: str = "real") -> dict[str, Any]:
     return {
         "hospital_id": hospital_id,
         "finess": f"7500000{hospital_id[-2:]}",
         "name": f"Hôpital {hospital_id}",
         "study_member": member,
-        "calendar": "real",
+        "calendar": calendar,
         "timezone": "Europe/Paris",
     }
 
@@ -113,6 +113,10 @@ def dose(
     atc: str | None,
     given: str,
     status: str | None = "given",
+    *,
+    amount: float | None = None,
+    unit: str | None = None,
+    route: str | None = None,
 ) -> dict[str, Any]:
     return {
         "hospital_id": hospital_id,
@@ -122,8 +126,21 @@ def dose(
         "drug_code": atc,
         "drug_code_source": "x",
         "status": status,
+        "dose": amount,
+        "dose_unit": unit,
+        "route": route,
         "stale_correction": False,
         **moment("given_at", given),
+    }
+
+
+def specimen(hospital_id: str, specimen_id: str, patient_id: str, collected: str) -> dict[str, Any]:
+    return {
+        "hospital_id": hospital_id,
+        "specimen_id": specimen_id,
+        "patient_id": patient_id,
+        "stale_correction": False,
+        **moment("collected_at", collected),
     }
 
 
@@ -186,8 +203,23 @@ def small() -> dict[str, list[dict[str, Any]]]:
     }
 
 
+DRUGS = (
+    "J01DD04",
+    "J01XD01",
+    "J01CR02",
+    "P01AB01",
+    "A07AA09",
+    "J04AB02",
+    "A07AA12",
+    "J01XX01",
+    "J01CE01",
+    "J01XB01",
+    None,
+)
+
+
 def random_world(seed: int, hospitals: tuple[str, ...] = ("h04", "h05", "h06")) -> dict[str, list[dict[str, Any]]]:
-    """Stays and doses drawn at random: overlaps, open stays, unknown stays and patients, all types and statuses."""
+    """Stays, doses and results drawn at random: overlaps, open stays, unknown stays and patients, all types, units and routes."""
     draw = random.Random(seed)  # noqa: S311 - test data
     start = datetime(2023, 9, 1)
     tables: dict[str, list[dict[str, Any]]] = {
@@ -213,10 +245,81 @@ def random_world(seed: int, hospitals: tuple[str, ...] = ("h04", "h05", "h06")) 
             name, who, begin, end = draw.choice(stays)
             given = begin + timedelta(minutes=draw.randrange(int((end - begin).total_seconds() / 60) + 300))
             where = draw.choice((name, name, name, None, "unknown", draw.choice(stays)[0]))
-            drug = draw.choice(("J01DD04", "J01XD01", "J01CR02", "P01AB01", "A07AA09", "J04AB02", "A07AA12", None))
+            drug = draw.choice(DRUGS)
             status = draw.choice(("given", "given", "given", "not_given", "cancelled", None))
-            tables["administration"].append(dose(h, f"a{n}", who, where, drug, f"{given}", status))
+            amount = draw.choice((1.0, 0.5, 500.0, 1000.0, 3.0, 0.0, None))
+            unit = draw.choice(("g", "g", "mg", "[MIU]", "[IU]", "{unit_dose}", None))
+            route = draw.choice(("oral", "intravenous", "intramuscular", "subcutaneous", "inhalation", None))
+            tables["administration"].append(
+                dose(h, f"a{n}", who, where, drug, f"{given}", status, amount=amount, unit=unit, route=route)
+            )
+        _draw_records(draw, h, tables, start)
     return tables
+
+
+def _draw_records(draw: random.Random, h: str, tables: dict[str, list[dict[str, Any]]], start: datetime) -> None:
+    """Diagnoses, specimens, isolates and results, some without the parent that would date them, and two silent months."""
+    tables["diagnosis"] = tables.get("diagnosis", [])
+    for n in range(200):
+        row = {"hospital_id": h, "stay_id": f"s{draw.randrange(90)}", "rank": n, "stale_correction": False}
+        tables["diagnosis"].append(row)
+    for table in ("specimen", "isolate", "susceptibility"):
+        tables[table] = tables.get(table, [])
+    for n in range(150):
+        at = start + timedelta(minutes=draw.randrange(250 * 1440))
+        if at.month in (12, 1) and draw.random() < 0.9:
+            continue
+        tables["specimen"].append(specimen(h, f"x{n}", f"p{draw.randrange(27)}", f"{at}"))
+    for n in range(300):
+        isolate = {"hospital_id": h, "specimen_id": f"x{draw.randrange(160)}", "isolate_number": n}
+        tables["isolate"].append({**isolate, "stale_correction": False})
+        for drug in draw.sample(("CTX", "CIP", "GEN"), draw.randrange(4)):
+            tables["susceptibility"].append(
+                {**isolate, "drug_code": drug, "drug_code_source": drug, "stale_correction": False}
+            )
+
+
+COURSES = (  # domain.md's worked courses: drug, dose, unit, route, times a day, days
+    ("J01DD04", 1.0, "g", "intravenous", 1, 7),
+    ("J01XD01", 500.0, "mg", "intravenous", 3, 5),
+    ("J01CR02", 1.0, "g", "oral", 3, 7),
+    ("J01CR05", 4.0, "g", "intravenous", 4, 5),
+    ("J01EE01", 2.0, "{unit_dose}", "oral", 2, 10),
+    ("J01XB01", 3.0, "[MIU]", "intravenous", 3, 5),
+    ("J01CE01", 4.0, "[MIU]", "intravenous", 6, 7),
+)
+
+
+def courses() -> dict[str, list[dict[str, Any]]]:
+    """h07, outside the study, gives each worked course to a patient of its own in January 2024; 25 nights for each of the first four.
+
+    h38 has a shifted calendar and is marked a study member: it must stay out of the group all the same.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {
+        "hospital": [hospital("h07", member=False), hospital("h38", calendar="shifted")],
+        "patient": [patient("h38", "p")],
+        "patient_map": [link("h38", "p", "person-h38")],
+        "stay": [stay("h38", "s", "p", "2024-01-02 08:00", "2024-01-09 08:00")],
+        "administration": [
+            dose("h38", "a", "p", "s", "J01DD04", "2024-01-03 08:00", amount=1.0, unit="g", route="intravenous")
+        ],
+    }
+    for n, (drug, amount, unit, route, times, length) in enumerate(COURSES):
+        who, month = f"p{n}", 1 if n < 4 else 2
+        tables["patient"].append(patient("h07", who))
+        tables["patient_map"].append(link("h07", who, f"person-h07-{n}"))
+        tables["stay"].append(stay("h07", f"s{n}", who, f"2024-0{month}-01 08:00", f"2024-0{month}-26 08:00"))
+        for k in range(times):
+            for m, given in enumerate(days(f"2024-0{month}-02", length, f"{k * (24 // times):02}:15")):
+                tables["administration"].append(
+                    dose("h07", f"a{n}.{k}.{m}", who, f"s{n}", drug, given, amount=amount, unit=unit, route=route)
+                )
+    return tables
+
+
+def together(*worlds: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """One world of several that share no hospital."""
+    return {name: [row for w in worlds for row in w.get(name, [])] for name in {n: None for w in worlds for n in w}}
 
 
 def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v1") -> None:

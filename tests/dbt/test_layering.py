@@ -41,7 +41,7 @@ def test_every_model_file_was_found(models: dict[str, dict[str, Any]]) -> None:
     assert files
     assert set(models) == files
     assert {layer(m) for m in models.values()} == LAYERS
-    assert {"patient", "stay", "patient_day", "antibiotic_day", "antibiotic_days_of_therapy"} <= files
+    assert {"patient", "stay", "patient_day", "antibiotic_day", "antibiotic_consumption", "coverage"} <= files
 
 
 def test_each_layer_reads_the_one_below(models: dict[str, dict[str, Any]]) -> None:
@@ -95,6 +95,9 @@ def test_no_model_selects_everything(models: dict[str, dict[str, Any]]) -> None:
     for name, model in models.items():
         tree = sqlglot.parse_one(model["compiled_code"], dialect="postgres")
         for star in tree.find_all(sqlglot.exp.Star):
+            source = star.parent.args.get("from_") if isinstance(star.parent, sqlglot.exp.Select) else None
+            if source is not None and isinstance(source.this, sqlglot.exp.Values):
+                continue  # how sqlglot reads a bare VALUES: nobody wrote the star
             assert isinstance(star.parent, sqlglot.exp.Count), f"{name} selects *"
 
 
@@ -162,5 +165,5 @@ def test_dbt_unit_tests_pass(warehouse: connection, warehouse_settings: Settings
         warehouse_settings, ["build", "--exclude-resource-type=test"], log=warehouse_settings.logs / "unit_tests.log"
     )
     passed = {n.name for n in nodes if n.kind == "unit_test"}
-    assert len(passed) >= 7, passed
+    assert len(passed) >= 18, passed
     assert {n.status for n in nodes if n.kind == "unit_test"} == {"pass"}

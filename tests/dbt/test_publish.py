@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import independent
+import independent_coverage
 import psycopg2
 import pytest
 import staging_world
@@ -24,12 +25,11 @@ World = dict[str, list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def world(warehouse: connection) -> World:
-    """The hand-written hospitals and three random ones, in staging."""
-    small, drawn = staging_world.small(), staging_world.random_world(20240101)
-    together = {name: small[name] + drawn[name] for name in small}
+    """The hand-written hospitals, three random ones and the worked courses, in staging."""
+    whole = staging_world.together(staging_world.small(), staging_world.random_world(20240101), staging_world.courses())
     with warehouse.cursor() as cur:
-        staging_world.load(cur, together)
-    return together
+        staging_world.load(cur, whole)
+    return whole
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +45,58 @@ def owner(warehouse: connection, outcome: PublishOutcome) -> Iterator[Any]:
 
 def test_the_mart_equals_an_independent_computation(owner: Any, world: World) -> None:
     owner.execute(
-        "select hospital_id, month, scope, covered, patient_days, days_of_therapy, length_of_therapy, "
-        "dot_per_1000_patient_days from marts.antibiotic_days_of_therapy"
+        "select hospital_id, month, scope, grouping, item, covered, patient_days, ddd, days_of_therapy, length_of_therapy, "
+        "doses_without_ddd, ddd_per_1000_patient_days, dot_per_1000_patient_days from marts.antibiotic_consumption"
     )
     rows = owner.fetchall()
-    found = {row[:3]: row[3:7] for row in rows}
-    assert found == independent.mart(world)
-    for *_, nights, therapy, _lot, rate in rows:
-        assert (rate is None) == (not nights)
+    assert {row[:5]: row[5:11] for row in rows} == {k: tuple(v) for k, v in independent.mart(world).items()}
+    assert {row[3] for row in rows} == {"total", "class", "atc", "aware"}
+    assert {"unclassified", "Reserve"} <= {row[4] for row in rows}
+    for row in rows:
+        nights, ddd, therapy, ddd_rate, dot_rate = row[6], row[7], row[8], row[11], row[12]
+        assert (ddd_rate is None) == (dot_rate is None) == (not nights)
         if nights:
-            assert float(rate) == pytest.approx(1000 * therapy / nights, abs=0.0005)
+            assert float(ddd_rate) == pytest.approx(1000 * float(ddd) / nights, abs=0.0006)
+            assert float(dot_rate) == pytest.approx(1000 * therapy / nights, abs=0.0006)
+
+
+def test_coverage_equals_an_independent_computation(owner: Any, world: World) -> None:
+    owner.execute(
+        "select hospital_id, month, table_name, records, expected_median, status, in_group from marts.coverage"
+    )
+    found = {r[:3]: (r[3], None if r[4] is None else float(r[4]), r[5], r[6]) for r in owner.fetchall()}
+    assert found == independent_coverage.coverage(world)
+    assert {"ok", "low", "high", "zero", "no_reference"} == {status for *_, status, _ in found.values()}
+
+
+def test_worked_courses_from_doses_to_rates(owner: Any) -> None:
+    # domain.md, section 3: h07 gives each course to a patient of its own, from doses in the hospital's units
+    owner.execute(
+        "select item, ddd::float, days_of_therapy, patient_days from marts.antibiotic_consumption "
+        "where hospital_id = 'h07' and grouping = 'atc' and scope = 'esac' and doses_without_ddd = 0 order by month, item"
+    )
+    assert owner.fetchall() == [
+        ("J01CR02", 14, 7, 100),
+        ("J01CR05", 5.7143, 5, 100),
+        ("J01DD04", 3.5, 7, 100),
+        ("J01XD01", 5, 5, 100),
+        ("J01CE01", 28, 7, 75),
+        ("J01EE01", 10, 10, 75),
+        ("J01XB01", 5, 5, 75),
+    ]
+    owner.execute(
+        "select round(ddd_per_1000_patient_days, 1)::float, dot_per_1000_patient_days::float from marts.antibiotic_consumption "
+        "where hospital_id = 'h07' and month = '2024-01-01' and grouping = 'total' and scope = 'spares'"
+    )
+    assert owner.fetchall() == [(282.1, 240.0)]
 
 
 def test_hand_counted_month(owner: Any) -> None:
     # h01, January: person-1 in for the nights of the 1st to the 21st (two overlapping records), person-2 for the 30th and
     # 31st; ceftriaxone 7 days, metronidazole 5 days, oral vancomycin 1 day (scope all only).
     owner.execute(
-        "select scope, patient_days, days_of_therapy, length_of_therapy from marts.antibiotic_days_of_therapy "
-        "where hospital_id = 'h01' and month = '2024-01-01' order by scope"
+        "select scope, patient_days, days_of_therapy, length_of_therapy from marts.antibiotic_consumption "
+        "where hospital_id = 'h01' and month = '2024-01-01' and grouping = 'total' order by scope"
     )
     assert owner.fetchall() == [("all", 23, 13, 8), ("esac", 23, 12, 7), ("spares", 23, 12, 7)]
 
@@ -70,16 +104,30 @@ def test_hand_counted_month(owner: Any) -> None:
 def test_every_published_table_says_which_release_it_is(owner: Any, outcome: PublishOutcome) -> None:
     owner.execute("select tablename from pg_tables where schemaname = 'marts'")
     names = [row[0] for row in owner.fetchall()]
-    assert set(names) == {"antibiotic_days_of_therapy", "release"}
+    assert set(names) == {
+        "antibiotic_consumption",
+        "coverage",
+        "cumulative_antibiogram",
+        "exposure_resistance",
+        "exposure_resistance_stratum",
+        "first_isolate",
+        "release",
+    }
     for name in names:
         owner.execute(f"select distinct release_id, lake_snapshot, built_at is not null from marts.{name}")
-        assert owner.fetchall() == [(outcome.release_id, 42, True)]
+        # no isolate of this world was tested: tests/dbt/test_microbiology.py has one with results
+        without_rows = name == "cumulative_antibiogram"
+        assert owner.fetchall() == ([] if without_rows else [(outcome.release_id, 42, True)]), name
 
 
 def test_the_ledger_holds_the_release(owner: Any, outcome: PublishOutcome) -> None:
     owner.execute("select release_id, run_id, snapshot_id, code_version, state, input_hash from control.release")
     assert owner.fetchall() == [(outcome.release_id, "run-1", 42, "abc123", "published", outcome.input_hash)]
-    assert outcome.rows == {"antibiotic_days_of_therapy": outcome.rows["antibiotic_days_of_therapy"], "release": 1}  # type: ignore[index]
+    assert outcome.rows is not None
+    assert outcome.rows["release"] == 1
+    assert outcome.rows["antibiotic_consumption"] > 100
+    assert outcome.rows["coverage"] > 100
+    assert outcome.rows["exposure_resistance"] == 2 * 5 * 2  # questions x windows x estimates
 
 
 def test_every_table_and_column_is_described_in_the_database(owner: Any) -> None:
@@ -104,7 +152,7 @@ def test_candidates_are_gone(owner: Any) -> None:
 @pytest.mark.parametrize(
     ("statement", "allowed"),
     [
-        ("select count(*) from marts.antibiotic_days_of_therapy", True),
+        ("select count(*) from marts.antibiotic_consumption", True),
         ("select count(*) from marts.release", True),
         ("select count(*) from conformed.patient", False),
         ("select count(*) from staging.patient", False),
@@ -153,7 +201,7 @@ def test_a_failing_test_leaves_the_old_marts(
     assert "test nobody_was_born (" in caught.value.what
     assert "1950" not in str(caught.value)
     assert not caught.value.retryable
-    owner.execute("select distinct release_id from marts.antibiotic_days_of_therapy")
+    owner.execute("select distinct release_id from marts.antibiotic_consumption")
     assert owner.fetchall() == [(outcome.release_id,)]
     test_candidates_are_gone(owner)
     assert [r.state for r in releases.list_releases(warehouse_settings)] == ["published"]
@@ -183,7 +231,7 @@ def test_staging_that_changes_during_the_build_is_not_published(
     monkeypatch.setattr("estuaire.publish._audit", lambda *_: None)  # the candidate of this test holds no table
     with pytest.raises(PublishFailed, match="staging changed"):
         build_and_publish(warehouse_settings, "run-4", 43, "abc124")
-    owner.execute("select distinct release_id from marts.antibiotic_days_of_therapy")
+    owner.execute("select distinct release_id from marts.antibiotic_consumption")
     assert owner.fetchall() == [(outcome.release_id,)]
 
 

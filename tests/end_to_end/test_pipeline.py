@@ -58,7 +58,9 @@ def run(settings: Settings) -> Followed:
 def published(settings: Settings) -> list[dict[str, Any]]:
     """The mart as analysts see it, without the columns that name the release."""
     result = run_query(
-        settings, "select * from antibiotic_days_of_therapy order by hospital_id, month, scope", limit=100_000
+        settings,
+        "select * from antibiotic_consumption where grouping = 'total' order by hospital_id, month, scope",
+        limit=100_000,
     )
     kept = [i for i, c in enumerate(result.columns) if c not in RELEASE_COLUMNS]
     return [{result.columns[i]: row[i] for i in kept} for row in result.rows]

@@ -14,6 +14,12 @@ from small_platform import Platform, dose, rewrite
 from estuaire.errors import AccountingImbalance
 
 BAD = ("h03", "2025-12-delta")
+# damaged bytes by trap, and how landing names what it found
+DAMAGE = {
+    "administration.stray_quote": "administration.record.quote",
+    "administration.invalid_byte": "administration.record.encoding",
+    "administration.nul_byte": "administration.record.nul",
+}
 
 
 # ------------------------------------------------------------------------------------------------ a simulated world
@@ -37,9 +43,16 @@ def _truths(world: Any) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
                     yield hospital, delivery, table, expected
 
 
-def test_all_deliveries_land_but_the_one_with_a_wrong_checksum(landed: Any) -> None:
+def _deliveries(world: Any) -> int:
+    """Three of each hospital, and the one that a hospital sends again."""
+    count = sum(len(deliveries) for deliveries in world.truth["hospitals"].values())
+    assert count == 10
+    return count
+
+
+def test_all_deliveries_land_but_the_one_with_a_wrong_checksum(landed: Any, world: Any) -> None:
     platform, result = landed
-    assert (result["landed"], result["blocked"]) == (8, 1)
+    assert (result["landed"], result["blocked"]) == (_deliveries(world) - 1, 1)
     states = platform.ask("select hospital_id, delivery_id from control.delivery where state <> 'landed'")
     assert states == [BAD]
 
@@ -73,10 +86,12 @@ def test_the_accounting_is_the_truths(landed: Any, world: Any) -> None:
     }
     expected = {}
     for hospital, delivery, table, truth in _truths(world):
-        rejected = sum(truth["rejected"].values())
-        expected[hospital, delivery, table] = (truth["rows"], truth["rows"] - rejected, rejected, 0, 0)
+        rejected, damaged = sum(truth["rejected"].values()), truth["unparseable"]
+        out = truth["rows"] - rejected - damaged
+        expected[hospital, delivery, table] = (truth["rows"], out, rejected, 0, damaged)
     assert found == expected
     assert sum(v[2] for v in expected.values()) > 20, "the world has something to reject"
+    assert sum(v[4] for v in expected.values()) > 5, "the world has damaged bytes"
 
 
 def test_every_rejected_record_broke_the_planted_rule(landed: Any, world: Any) -> None:
@@ -86,7 +101,12 @@ def test_every_rejected_record_broke_the_planted_rule(landed: Any, world: Any) -
         "select hospital_id, delivery_id, table_name, rule_ids, count(*) from control.rejected_record group by 1, 2, 3, 4"
     ):
         found.setdefault((hospital, delivery, table), Counter())[rule] += count
-    expected = {(h, d, t): Counter(truth["rejected"]) for h, d, t, truth in _truths(world) if truth["rejected"]}
+    expected = {}
+    for h, d, t, truth in _truths(world):
+        damaged = {rule: truth["planted"][trap] for trap, rule in DAMAGE.items() if truth["planted"].get(trap)}
+        assert sum(damaged.values()) == truth["unparseable"]
+        if truth["rejected"] or damaged:
+            expected[h, d, t] = Counter(truth["rejected"]) + Counter(damaged)
     assert found == expected
 
 
@@ -95,7 +115,9 @@ def test_the_lake_holds_what_the_ledger_says(landed: Any, world: Any) -> None:
     for table in ("patient", "stay", "administration"):
         rows = platform.in_lake(f"select hospital_id, delivery_id, count(*) from lake.landed.{table} group by all")
         assert {r[:2]: r[2] for r in rows} == {
-            (h, d): truth["rows"] - sum(truth["rejected"].values()) for h, d, t, truth in _truths(world) if t == table
+            (h, d): truth["rows"] - sum(truth["rejected"].values()) - truth["unparseable"]
+            for h, d, t, truth in _truths(world)
+            if t == table
         }
         assert len(platform.through_spark("landed", table)) == sum(r[2] for r in rows)
 
@@ -134,11 +156,12 @@ def test_no_name_of_a_person_and_no_local_identifier_is_in_the_lake(landed: Any,
     assert not {i for (i,) in ids} & local
 
 
-def test_a_second_scan_finds_nothing_and_a_second_run_changes_nothing(landed: Any) -> None:
+def test_a_second_scan_finds_nothing_and_a_second_run_changes_nothing(landed: Any, world: Any) -> None:
     platform, _ = landed
     files, snapshot = platform.lake.list_files("landed", "administration"), platform.lake.snapshot()
     found = platform.discover()
-    assert (found.pending, found.blocked, found.changed_after_landing, found.unchanged) == ([], [], [], 9)
+    assert (found.pending, found.blocked, found.changed_after_landing) == ([], [], [])
+    assert found.unchanged == _deliveries(world)
     assert platform.land() == {"landed": 0, "blocked": 0, "rows": 0}
     assert platform.lake.list_files("landed", "administration") == files
     assert platform.lake.snapshot() == snapshot

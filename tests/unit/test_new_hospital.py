@@ -82,10 +82,13 @@ def test_the_registry_holds_it_beside_the_others(registry: Path) -> None:
 def test_the_simulator_writes_it(configured: Settings) -> None:
     plan = SimulationPlan(hospitals=("h38",), patients=20, administrations_per_patient=30, years=1, deliveries=2)
     summary = simulate(configured, plan)
-    assert [d.state for d in summary.deliveries] == ["written", "written"]
-    assert set(summary.deliveries[0].tables) == set(load_contract().names) - {
-        "patient_merge"
-    }  # simulated for nobody yet
+    # a full history, a delta, and the delta that this hospital sends again
+    assert [(d.kind, d.state) for d in summary.deliveries] == [
+        ("full", "written"),
+        ("delta", "written"),
+        ("delta", "written"),
+    ]
+    assert set(summary.deliveries[0].tables) == set(load_contract().names)
     assert summary.rows > 500
 
 

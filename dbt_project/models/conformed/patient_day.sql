@@ -1,10 +1,68 @@
-select distinct
-    stay.hospital_id,
-    stay.patient_key,
-    stay.admitted_at_local::date + nights.n as night
-from {{ ref('stay') }} as stay
-cross join
-    lateral generate_series(
-        0, stay.counted_until_local::date - stay.admitted_at_local::date - 1
-    ) as nights (n)
-where stay.stay_type = 'full'
+-- persons by number: nights are compared by a number and a day, not by two texts
+with full_stay as (
+    select
+        stay_key,
+        hospital_id,
+        patient_key,
+        admitted_at_local,
+        counted_until_local,
+        dense_rank() over (order by hospital_id, patient_key) as person_number
+    from {{ ref('stay') }}
+    where stay_type = 'full'
+),
+
+person as (
+    select distinct
+        person_number,
+        hospital_id,
+        patient_key
+    from full_stay
+),
+
+stay_night as (
+    select distinct
+        full_stay.person_number,
+        full_stay.admitted_at_local::date + nights.n as night
+    from full_stay
+    cross join
+        lateral generate_series(
+            0, full_stay.counted_until_local::date - full_stay.admitted_at_local::date - 1
+        ) as nights (n)
+),
+
+-- of overlapping movements the latest entered holds the patient at midnight; no movement reaches beyond its stay
+unit_night as (
+    select distinct on (full_stay.person_number, unit_stay.entered_at_local::date + nights.n)
+        full_stay.person_number,
+        unit_stay.entered_at_local::date + nights.n as night,
+        unit_stay.unit_key,
+        unit_stay.unit_code,
+        unit_stay.unit_type
+    from {{ ref('unit_stay') }} as unit_stay
+    inner join full_stay on unit_stay.stay_key = full_stay.stay_key
+    cross join
+        lateral generate_series(
+            0,
+            least(unit_stay.left_at_local, full_stay.counted_until_local)::date - unit_stay.entered_at_local::date - 1
+        ) as nights (n)
+    order by
+        full_stay.person_number asc,
+        unit_stay.entered_at_local::date + nights.n asc,
+        unit_stay.entered_at_local desc,
+        unit_stay.rank desc,
+        unit_stay.unit_stay_key asc
+)
+
+select
+    person.hospital_id,
+    person.patient_key,
+    stay_night.night,
+    unit_night.unit_key,
+    unit_night.unit_code,
+    unit_night.unit_type
+from stay_night
+inner join person on stay_night.person_number = person.person_number
+left join unit_night
+    on
+        stay_night.person_number = unit_night.person_number
+        and stay_night.night = unit_night.night

@@ -1,55 +1,52 @@
+{%- set own_date = [
+    ('administration', 'given_at_local'),
+    ('lab_result', 'collected_at_local'),
+    ('movement', 'entered_at_local'),
+    ('prescription', 'started_at_local'),
+    ('procedure', 'performed_at_local'),
+    ('specimen', 'collected_at_local'),
+    ('stay', 'admitted_at_local'),
+] -%}
+{%- set parent_date = [
+    ('diagnosis', 'stg_stay', 'stay_id', 'admitted_at_local'),
+    ('isolate', 'stg_specimen', 'specimen_id', 'collected_at_local'),
+    ('susceptibility', 'stg_specimen', 'specimen_id', 'collected_at_local'),
+] -%}
+with dated as (
+    {%- for table, moment in own_date %}
+        select
+            hospital_id,
+            '{{ table }}' as table_name,
+            date_trunc('month', {{ moment }})::date as month,
+            count(*) as records,
+            max({{ moment }})::date as last_on
+        from {{ ref('stg_' ~ table) }}
+        group by hospital_id, date_trunc('month', {{ moment }})
+        union all
+    {%- endfor %}
+    {%- for table, parent, key, moment in parent_date %}
+        select
+            child.hospital_id,
+            '{{ table }}' as table_name,
+            date_trunc('month', parent.{{ moment }})::date as month,
+            count(*) as records,
+            max(parent.{{ moment }})::date as last_on
+        from {{ ref('stg_' ~ table) }} as child
+        inner join {{ ref(parent) }} as parent
+            on
+                child.hospital_id = parent.hospital_id
+                and child.{{ key }} = parent.{{ key }}
+        group by child.hospital_id, date_trunc('month', parent.{{ moment }})
+        {%- if not loop.last %}
+            union all
+        {%- endif %}
+    {%- endfor %}
+)
+
 select
     hospital_id,
-    'administration' as table_name,
-    date_trunc('month', given_at_local)::date as month,
-    count(*) as records
-from {{ ref('stg_administration') }}
-group by hospital_id, date_trunc('month', given_at_local)
-union all
-select
-    hospital_id,
-    'stay' as table_name,
-    date_trunc('month', admitted_at_local)::date as month,
-    count(*) as records
-from {{ ref('stg_stay') }}
-group by hospital_id, date_trunc('month', admitted_at_local)
-union all
-select
-    hospital_id,
-    'movement' as table_name,
-    date_trunc('month', entered_at_local)::date as month,
-    count(*) as records
-from {{ ref('stg_movement') }}
-group by hospital_id, date_trunc('month', entered_at_local)
-union all
-select
-    hospital_id,
-    'procedure' as table_name,
-    date_trunc('month', performed_at_local)::date as month,
-    count(*) as records
-from {{ ref('stg_procedure') }}
-group by hospital_id, date_trunc('month', performed_at_local)
-union all
-select
-    hospital_id,
-    'prescription' as table_name,
-    date_trunc('month', started_at_local)::date as month,
-    count(*) as records
-from {{ ref('stg_prescription') }}
-group by hospital_id, date_trunc('month', started_at_local)
-union all
-select
-    hospital_id,
-    'specimen' as table_name,
-    date_trunc('month', collected_at_local)::date as month,
-    count(*) as records
-from {{ ref('stg_specimen') }}
-group by hospital_id, date_trunc('month', collected_at_local)
-union all
-select
-    hospital_id,
-    'lab_result' as table_name,
-    date_trunc('month', collected_at_local)::date as month,
-    count(*) as records
-from {{ ref('stg_lab_result') }}
-group by hospital_id, date_trunc('month', collected_at_local)
+    table_name,
+    month,
+    records,
+    last_on
+from dated

@@ -4,6 +4,9 @@ select
     patient_id,
     stay_id,
     drug_code as atc,
+    dose,
+    dose_unit,
+    route,
     status,
     given_at,
     given_at_local

@@ -11,15 +11,22 @@ with nights as (
 select
     mart.hospital_id,
     mart.month,
-    mart.scope
-from {{ ref('antibiotic_days_of_therapy') }} as mart
+    mart.scope,
+    mart.grouping,
+    mart.item
+from {{ ref('antibiotic_consumption') }} as mart
 left join nights
     on
         mart.hospital_id = nights.hospital_id
         and mart.month = nights.month
 where
-    mart.hospital_id <> 'group'
-    and (
-        (mart.covered and mart.patient_days is distinct from coalesce(nights.patient_days, 0))
-        or (not mart.covered and coalesce(mart.patient_days, mart.days_of_therapy) is not null)
+    (
+        mart.hospital_id <> 'group'
+        and mart.covered
+        and mart.patient_days is distinct from coalesce(nights.patient_days, 0)
+    )
+    or (
+        not mart.covered
+        and coalesce(mart.patient_days, mart.ddd, mart.days_of_therapy, mart.length_of_therapy, mart.doses_without_ddd)
+        is not null
     )

@@ -1,0 +1,258 @@
+with drug as (
+    select
+        atc,
+        class,
+        oral_ddd,
+        parenteral_ddd,
+        case when in_esac then 'esac' when in_spares then 'spares' else 'all' end as narrowest_scope,
+        -- the classification names a route only where the class depends on it: elsewhere the substance has one
+        coalesce(aware_oral, aware_parenteral, 'unclassified') as aware_oral,
+        coalesce(aware_parenteral, aware_oral, 'unclassified') as aware_parenteral,
+        case
+            when coalesce(aware_oral, aware_parenteral) = coalesce(aware_parenteral, aware_oral)
+                then coalesce(aware_oral, aware_parenteral)
+            else 'unclassified'
+        end as aware_other
+    from {{ ref('antimicrobial') }}
+),
+
+-- which routes a drug may be given by on one day
+routes (by_mouth, by_injection, otherwise) as (
+    values
+    (true, false, false), (false, true, false), (false, false, true), (true, true, false),
+    (true, false, true), (false, true, true), (true, true, true)
+),
+
+-- and the AWaRe classes that these have, each once
+drug_route as (
+    select
+        drug.atc,
+        drug.narrowest_scope,
+        drug.class,
+        routes.by_mouth,
+        routes.by_injection,
+        routes.otherwise,
+        drug.aware_oral as aware
+    from drug
+    inner join routes on routes.by_mouth
+    union
+    select
+        drug.atc,
+        drug.narrowest_scope,
+        drug.class,
+        routes.by_mouth,
+        routes.by_injection,
+        routes.otherwise,
+        drug.aware_parenteral as aware
+    from drug
+    inner join routes on routes.by_injection
+    union
+    select
+        drug.atc,
+        drug.narrowest_scope,
+        drug.class,
+        routes.by_mouth,
+        routes.by_injection,
+        routes.otherwise,
+        drug.aware_other as aware
+    from drug
+    inner join routes on routes.otherwise
+),
+
+use_by_route as (
+    select
+        hospital_id,
+        date_trunc('month', given_on)::date as month,
+        atc,
+        oral_doses > 0 as by_mouth,
+        parenteral_doses > 0 as by_injection,
+        doses > oral_doses + parenteral_doses as otherwise,
+        count(*) as days,
+        sum(doses - oral_doses - parenteral_doses) as other_doses,
+        sum(oral_amount) as oral_amount,
+        sum(parenteral_amount) as parenteral_amount,
+        sum(oral_doses_without_ddd) as oral_doses_without_ddd,
+        sum(parenteral_doses_without_ddd) as parenteral_doses_without_ddd
+    from {{ ref('antibiotic_day') }}
+    group by
+        hospital_id,
+        date_trunc('month', given_on),
+        atc,
+        oral_doses > 0,
+        parenteral_doses > 0,
+        doses > oral_doses + parenteral_doses
+),
+
+-- rounded once here, so that every sum of DDDs above it is exact
+amount as (
+    select
+        use_by_route.hospital_id,
+        use_by_route.month,
+        use_by_route.atc,
+        drug.narrowest_scope,
+        drug.class,
+        by_route.aware,
+        round(sum(by_route.ddd), 4) as ddd,
+        sum(by_route.doses_without_ddd) as doses_without_ddd
+    from use_by_route
+    inner join drug on use_by_route.atc = drug.atc
+    cross join
+        lateral (
+            values
+            (
+                use_by_route.by_mouth, drug.aware_oral,
+                coalesce(use_by_route.oral_amount / drug.oral_ddd, 0), use_by_route.oral_doses_without_ddd
+            ),
+            (
+                use_by_route.by_injection, drug.aware_parenteral,
+                coalesce(use_by_route.parenteral_amount / drug.parenteral_ddd, 0),
+                use_by_route.parenteral_doses_without_ddd
+            ),
+            (use_by_route.otherwise, drug.aware_other, 0, use_by_route.other_doses)
+        ) as by_route (given, aware, ddd, doses_without_ddd)
+    where by_route.given
+    group by
+        use_by_route.hospital_id, use_by_route.month, use_by_route.atc, drug.narrowest_scope, drug.class, by_route.aware
+),
+
+-- days of therapy: of the AWaRe classes, a drug given by two routes on one day counts in each class that these have
+therapy as (
+    select
+        use_by_route.hospital_id,
+        use_by_route.month,
+        cells.grouping,
+        cells.item,
+        drug.narrowest_scope,
+        sum(use_by_route.days) as days_of_therapy
+    from use_by_route
+    inner join drug on use_by_route.atc = drug.atc
+    cross join lateral (values ('total', 'all'), ('class', drug.class), ('atc', drug.atc)) as cells (grouping, item)
+    group by use_by_route.hospital_id, use_by_route.month, cells.grouping, cells.item, drug.narrowest_scope
+    union all
+    select
+        use_by_route.hospital_id,
+        use_by_route.month,
+        'aware' as grouping,
+        drug_route.aware as item,
+        drug_route.narrowest_scope,
+        sum(use_by_route.days) as days_of_therapy
+    from use_by_route
+    inner join drug_route
+        on
+            use_by_route.atc = drug_route.atc
+            and use_by_route.by_mouth = drug_route.by_mouth
+            and use_by_route.by_injection = drug_route.by_injection
+            and use_by_route.otherwise = drug_route.otherwise
+    group by use_by_route.hospital_id, use_by_route.month, drug_route.aware, drug_route.narrowest_scope
+),
+
+-- persons by number: days are compared by a number and a day, not by two texts
+person as (
+    select
+        hospital_id,
+        patient_key,
+        row_number() over (order by hospital_id, patient_key) as person_number
+    from {{ ref('antibiotic_day') }}
+    group by hospital_id, patient_key
+),
+
+treated as (
+    select
+        person.hospital_id,
+        person.person_number,
+        antibiotic_day.atc,
+        antibiotic_day.given_on,
+        antibiotic_day.oral_doses > 0 as by_mouth,
+        antibiotic_day.parenteral_doses > 0 as by_injection,
+        antibiotic_day.doses > antibiotic_day.oral_doses + antibiotic_day.parenteral_doses as otherwise
+    from {{ ref('antibiotic_day') }} as antibiotic_day
+    inner join person
+        on
+            antibiotic_day.hospital_id = person.hospital_id
+            and antibiotic_day.patient_key = person.patient_key
+),
+
+-- length of therapy: a day counts once in a cell, under the narrowest scope of what was given in it
+treated_day as (
+    select
+        treated.hospital_id,
+        treated.given_on,
+        drug_route.class,
+        drug_route.aware,
+        grouping(drug_route.class) = 0 as by_class,
+        grouping(drug_route.aware) = 0 as by_aware,
+        -- esac before spares; null where everything given is of scope all only
+        min(nullif(drug_route.narrowest_scope, 'all')) as narrower_scope
+    from treated
+    inner join drug_route
+        on
+            treated.atc = drug_route.atc
+            and treated.by_mouth = drug_route.by_mouth
+            and treated.by_injection = drug_route.by_injection
+            and treated.otherwise = drug_route.otherwise
+    group by grouping sets (
+        (treated.hospital_id, treated.person_number, treated.given_on),
+        (treated.hospital_id, treated.person_number, treated.given_on, drug_route.class),
+        (treated.hospital_id, treated.person_number, treated.given_on, drug_route.aware)
+    )
+),
+
+measure as (
+    select
+        hospital_id,
+        month,
+        grouping,
+        item,
+        narrowest_scope,
+        days_of_therapy,
+        case when grouping = 'atc' then days_of_therapy else 0 end as length_of_therapy,
+        0 as ddd,
+        0 as doses_without_ddd
+    from therapy
+    union all
+    select
+        hospital_id,
+        date_trunc('month', given_on)::date as month,
+        case when by_class then 'class' when by_aware then 'aware' else 'total' end as grouping,
+        case when by_class then class when by_aware then aware else 'all' end as item,
+        coalesce(narrower_scope, 'all') as narrowest_scope,
+        0 as days_of_therapy,
+        count(*) as length_of_therapy,
+        0 as ddd,
+        0 as doses_without_ddd
+    from treated_day
+    group by
+        hospital_id,
+        date_trunc('month', given_on),
+        case when by_class then 'class' when by_aware then 'aware' else 'total' end,
+        case when by_class then class when by_aware then aware else 'all' end,
+        coalesce(narrower_scope, 'all')
+    union all
+    select
+        amount.hospital_id,
+        amount.month,
+        cells.grouping,
+        cells.item,
+        amount.narrowest_scope,
+        0 as days_of_therapy,
+        0 as length_of_therapy,
+        amount.ddd,
+        amount.doses_without_ddd
+    from amount
+    cross join lateral (
+        values ('total', 'all'), ('class', amount.class), ('atc', amount.atc), ('aware', amount.aware)
+    ) as cells (grouping, item)
+)
+
+select
+    hospital_id,
+    month,
+    grouping,
+    item,
+    narrowest_scope,
+    sum(ddd)::numeric(18, 4) as ddd,
+    sum(days_of_therapy)::bigint as days_of_therapy,
+    sum(length_of_therapy)::bigint as length_of_therapy,
+    sum(doses_without_ddd)::bigint as doses_without_ddd
+from measure
+group by hospital_id, month, grouping, item, narrowest_scope

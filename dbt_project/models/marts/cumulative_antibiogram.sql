@@ -1,0 +1,188 @@
+{#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
+{{ config(pre_hook='set local enable_nestloop = off') }}
+{%- set methods = var('antibiogram_methods').split() %}
+
+-- one row per isolate: the methods and scopes for which it is a first isolate are bits of one number, so that results
+-- are joined once, not once a method
+with isolate_methods as (
+    select
+        isolate_key,
+        hospital_id,
+        year,
+        species,
+        coalesce(specimen_nature, 'unmapped') as specimen_nature,
+        bit_or(
+            case method
+                {%- for method in methods %}
+                    when '{{ method }}' then {{ 2 ** loop.index0 }}
+                {%- endfor %}
+            end
+            << case when dedup_scope = 'group' then {{ methods | length }} else 0 end
+        ) as methods
+    from {{ ref('first_isolate') }}
+    where
+        excluded_because is null
+        and method in ('{{ methods | join("', '") }}')
+    group by isolate_key, hospital_id, year, species, specimen_nature
+),
+
+method_bit as (
+    select
+        method,
+        dedup_scope,
+        bit
+    from (
+        values
+        {%- for method in methods %}
+            ('{{ method }}', 'hospital', {{ 2 ** loop.index0 }}),
+            ('{{ method }}', 'group', {{ 2 ** (loop.index0 + methods | length) }}){{ "," if not loop.last }}
+        {%- endfor %}
+    ) as bits (method, dedup_scope, bit)
+),
+
+isolate_tally as (
+    select
+        hospital_id,
+        year,
+        species,
+        specimen_nature,
+        methods,
+        count(*) as isolates
+    from isolate_methods
+    group by hospital_id, year, species, specimen_nature, methods
+),
+
+stratum as (
+    select
+        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end as hospital_id,
+        method_bit.method,
+        tally.year,
+        tally.species,
+        coalesce(tally.specimen_nature, 'all') as specimen_nature,
+        sum(tally.isolates)::bigint as isolates
+    from isolate_tally as tally
+    inner join method_bit on tally.methods & method_bit.bit > 0
+    group by
+        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end,
+        method_bit.method,
+        tally.year,
+        tally.species,
+        rollup (tally.specimen_nature)
+),
+
+result_tally as (
+    select
+        isolate.hospital_id,
+        isolate.year,
+        isolate.species,
+        isolate.specimen_nature,
+        isolate.methods,
+        result.agent_code,
+        count(*) filter (where result.interpretation = 'susceptible') as susceptible,
+        count(*) filter (where result.interpretation = 'increased_exposure') as increased_exposure,
+        count(*) filter (where result.interpretation = 'intermediate') as intermediate,
+        count(*) filter (where result.interpretation = 'resistant') as resistant,
+        count(*) filter (where result.interpretation = 'undetermined') as undetermined
+    from isolate_methods as isolate
+    inner join {{ ref('isolate_result') }} as result on isolate.isolate_key = result.isolate_key
+    where not result.is_intrinsic
+    group by
+        isolate.hospital_id,
+        isolate.year,
+        isolate.species,
+        isolate.specimen_nature,
+        isolate.methods,
+        result.agent_code
+),
+
+cell as (
+    select
+        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end as hospital_id,
+        method_bit.dedup_scope,
+        method_bit.method,
+        tally.year,
+        tally.species,
+        tally.agent_code,
+        coalesce(tally.specimen_nature, 'all') as specimen_nature,
+        sum(tally.susceptible)::bigint as susceptible,
+        sum(tally.increased_exposure)::bigint as increased_exposure,
+        sum(tally.intermediate)::bigint as intermediate,
+        sum(tally.resistant)::bigint as resistant,
+        sum(tally.undetermined)::bigint as undetermined,
+        sum(tally.susceptible + tally.increased_exposure + tally.intermediate + tally.resistant)::bigint as tested
+    from result_tally as tally
+    inner join method_bit on tally.methods & method_bit.bit > 0
+    group by
+        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end,
+        method_bit.dedup_scope,
+        method_bit.method,
+        tally.year,
+        tally.species,
+        tally.agent_code,
+        rollup (tally.specimen_nature)
+),
+
+-- the exact interval is dear: once for each pair of counts, and there are far fewer pairs than cells
+pair as materialized (
+    select distinct
+        resistant,
+        tested
+    from cell
+    where tested >= 30
+),
+
+confidence as materialized (
+    select
+        pair.resistant,
+        pair.tested,
+        wilson.low as wilson_low,
+        wilson.high as wilson_high,
+        exact.low as exact_low,
+        exact.high as exact_high
+    from pair
+    cross join lateral stats.wilson(pair.resistant, pair.tested) as wilson
+    cross join lateral stats.clopper_pearson(pair.resistant, pair.tested) as exact
+)
+
+select
+    cell.hospital_id,
+    cell.dedup_scope,
+    cell.method,
+    cell.year,
+    cell.species,
+    species.species_name,
+    cell.agent_code,
+    agent.name as agent_name,
+    cell.specimen_nature,
+    stratum.isolates,
+    cell.tested,
+    cell.susceptible,
+    cell.increased_exposure,
+    cell.intermediate,
+    cell.resistant,
+    cell.undetermined,
+    -- confidence.tested is null below 30 tested isolates, and so is every percentage
+    round(100.0 * cell.resistant / confidence.tested, 3)::numeric(6, 3) as pct_resistant,
+    round(100 * confidence.wilson_low::numeric, 3)::numeric(6, 3) as pct_resistant_wilson_low,
+    round(100 * confidence.wilson_high::numeric, 3)::numeric(6, 3) as pct_resistant_wilson_high,
+    round(100 * confidence.exact_low::numeric, 3)::numeric(6, 3) as pct_resistant_exact_low,
+    round(100 * confidence.exact_high::numeric, 3)::numeric(6, 3) as pct_resistant_exact_high,
+    round(100.0 * cell.susceptible / confidence.tested, 3)::numeric(6, 3) as pct_susceptible,
+    round(100.0 * cell.increased_exposure / confidence.tested, 3)::numeric(6, 3) as pct_increased_exposure,
+    round(100.0 * cell.intermediate / confidence.tested, 3)::numeric(6, 3) as pct_intermediate,
+    cell.tested < 30 as below_30,
+    {{ release_columns() }}
+from cell
+inner join stratum
+    on
+        cell.hospital_id = stratum.hospital_id
+        and cell.method = stratum.method
+        and cell.year = stratum.year
+        and cell.species = stratum.species
+        and cell.specimen_nature = stratum.specimen_nature
+left join confidence
+    on
+        cell.resistant = confidence.resistant
+        and cell.tested = confidence.tested
+left join {{ ref('organism_species') }} as species on cell.species = species.organism_code
+left join {{ ref('antimicrobial_agent') }} as agent on cell.agent_code = agent.agent_code

@@ -1,0 +1,120 @@
+-- Cells of the mart that are not the sum of their parts: the group of its study hospitals, a total of its classes, its
+-- ATC codes and (doses and DDDs) its AWaRe classes; and scopes that hold less than the narrower one.
+with mart as (
+    select
+        mart.hospital_id,
+        mart.month,
+        mart.scope,
+        mart.grouping,
+        mart.item,
+        mart.patient_days,
+        mart.ddd,
+        mart.days_of_therapy,
+        mart.length_of_therapy,
+        mart.doses_without_ddd,
+        hospital.study_member and coalesce(hospital.calendar, 'real') <> 'shifted' as in_group
+    from {{ ref('antibiotic_consumption') }} as mart
+    left join {{ ref('hospital') }} as hospital on mart.hospital_id = hospital.hospital_id
+),
+
+summed as (
+    select
+        month,
+        scope,
+        grouping,
+        item,
+        sum(patient_days) as patient_days,
+        sum(ddd) as ddd,
+        sum(days_of_therapy) as days_of_therapy,
+        sum(length_of_therapy) as length_of_therapy,
+        sum(doses_without_ddd) as doses_without_ddd
+    from mart
+    where in_group
+    group by month, scope, grouping, item
+),
+
+parts as (
+    select
+        hospital_id,
+        month,
+        scope,
+        grouping,
+        sum(ddd) as ddd,
+        sum(days_of_therapy) as days_of_therapy,
+        sum(doses_without_ddd) as doses_without_ddd
+    from mart
+    where grouping <> 'total'
+    group by hospital_id, month, scope, grouping
+)
+
+select
+    'group' as what,
+    mart.hospital_id,
+    mart.month,
+    mart.scope,
+    mart.item
+from mart
+left join summed
+    on
+        mart.month = summed.month
+        and mart.scope = summed.scope
+        and mart.grouping = summed.grouping
+        and mart.item = summed.item
+where
+    mart.hospital_id = 'group'
+    and (
+        (mart.grouping = 'total' and mart.patient_days is distinct from summed.patient_days)
+        or mart.ddd is distinct from summed.ddd
+        or mart.days_of_therapy is distinct from summed.days_of_therapy
+        or mart.length_of_therapy is distinct from summed.length_of_therapy
+        or mart.doses_without_ddd is distinct from summed.doses_without_ddd
+    )
+union all
+select
+    'parts' as what,
+    total.hospital_id,
+    total.month,
+    total.scope,
+    groupings.grouping as item
+from mart as total
+cross join (values ('class'), ('atc'), ('aware')) as groupings (grouping)
+left join parts
+    on
+        total.hospital_id = parts.hospital_id
+        and total.month = parts.month
+        and total.scope = parts.scope
+        and groupings.grouping = parts.grouping
+where
+    total.grouping = 'total'
+    and (
+        coalesce(total.ddd, 0) <> coalesce(parts.ddd, 0)
+        or coalesce(total.doses_without_ddd, 0) <> coalesce(parts.doses_without_ddd, 0)
+        or coalesce(total.days_of_therapy, 0) > coalesce(parts.days_of_therapy, 0)
+        or (
+            groupings.grouping <> 'aware'
+            and coalesce(total.days_of_therapy, 0) <> coalesce(parts.days_of_therapy, 0)
+        )
+    )
+union all
+select
+    'scopes' as what,
+    narrow.hospital_id,
+    narrow.month,
+    narrow.scope,
+    narrow.item
+from mart as narrow
+left join mart as wide
+    on
+        narrow.hospital_id = wide.hospital_id
+        and narrow.month = wide.month
+        and narrow.grouping = wide.grouping
+        and narrow.item = wide.item
+        and wide.scope = case narrow.scope when 'esac' then 'spares' else 'all' end
+where
+    narrow.scope in ('esac', 'spares')
+    and (
+        wide.scope is null
+        or narrow.ddd > wide.ddd
+        or narrow.days_of_therapy > wide.days_of_therapy
+        or narrow.length_of_therapy > wide.length_of_therapy
+    )

@@ -1,0 +1,75 @@
+-- Cells whose S + I + R is not what was tested, that hide or show a percentage wrongly, or whose natures do not sum up.
+with cell as (
+    select
+        hospital_id,
+        method,
+        year,
+        species,
+        agent_code,
+        specimen_nature,
+        isolates,
+        tested,
+        susceptible + increased_exposure + intermediate + resistant as determined,
+        undetermined,
+        resistant,
+        below_30,
+        pct_resistant,
+        pct_resistant_wilson_low,
+        pct_resistant_wilson_high,
+        pct_resistant_exact_low,
+        pct_resistant_exact_high,
+        pct_susceptible + pct_increased_exposure + pct_intermediate + pct_resistant as pct_all
+    from {{ ref('cumulative_antibiogram') }}
+),
+
+summed as (
+    select
+        hospital_id,
+        method,
+        year,
+        species,
+        agent_code,
+        sum(tested) filter (where specimen_nature <> 'all') as tested_by_nature,
+        sum(resistant) filter (where specimen_nature <> 'all') as resistant_by_nature,
+        sum(tested) filter (where specimen_nature = 'all') as tested_in_all,
+        sum(resistant) filter (where specimen_nature = 'all') as resistant_in_all
+    from cell
+    group by hospital_id, method, year, species, agent_code
+)
+
+select
+    hospital_id,
+    method,
+    year,
+    species,
+    agent_code,
+    specimen_nature
+from cell
+where
+    determined <> tested
+    or tested + undetermined > isolates
+    or below_30 <> (tested < 30)
+    or below_30 <> (pct_resistant is null)
+    or num_nulls(
+        pct_resistant,
+        pct_resistant_wilson_low,
+        pct_resistant_wilson_high,
+        pct_resistant_exact_low,
+        pct_resistant_exact_high,
+        pct_all
+    ) not in (0, 6)
+    or abs(pct_all - 100) > 0.002
+    or pct_resistant not between pct_resistant_wilson_low and pct_resistant_wilson_high
+    or pct_resistant not between pct_resistant_exact_low and pct_resistant_exact_high
+union all
+select
+    hospital_id,
+    method,
+    year,
+    species,
+    agent_code,
+    'all' as specimen_nature
+from summed
+where
+    tested_by_nature is distinct from tested_in_all
+    or resistant_by_nature is distinct from resistant_in_all

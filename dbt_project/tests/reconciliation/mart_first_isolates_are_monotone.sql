@@ -1,0 +1,51 @@
+-- Hospitals and species where a longer episode leaves more first isolates than a shorter one, or a method more than
+-- all; hospitals whose method all does not hold every isolate row.
+with counted as (
+    select
+        hospital_id,
+        dedup_scope,
+        species,
+        count(*) filter (where method = 'all') as n_all,
+        count(*) filter (where method = 'all' and excluded_because is null) as n_eligible,
+        count(*) filter (where method = 'episode_7') as n_7,
+        count(*) filter (where method = 'episode_14') as n_14,
+        count(*) filter (where method = 'episode_30') as n_30,
+        count(*) filter (where method = 'episode_365') as n_365,
+        count(*) filter (where method = 'patient') as n_patient,
+        count(*) filter (where method = 'm39') as n_m39
+    from {{ ref('first_isolate') }}
+    group by grouping sets ((hospital_id, dedup_scope), (dedup_scope, species))
+),
+
+received as (
+    select
+        hospital_id,
+        count(*) as isolates
+    from {{ ref('isolate') }}
+    group by hospital_id
+)
+
+select
+    counted.hospital_id,
+    counted.dedup_scope,
+    counted.species
+from counted
+left join received
+    on
+        counted.hospital_id = received.hospital_id
+        and counted.dedup_scope = 'hospital'
+where
+    received.isolates <> counted.n_all
+    -- of the group's own rows only a species is monotone: a hospital's share of them is not
+    or (
+        (counted.dedup_scope = 'hospital' or counted.hospital_id is null)
+        and not (
+            counted.n_patient <= counted.n_365
+            and counted.n_365 <= counted.n_30
+            and counted.n_30 <= counted.n_14
+            and counted.n_14 <= counted.n_7
+            and counted.n_7 <= counted.n_eligible
+            and counted.n_patient <= counted.n_m39
+            and counted.n_m39 <= counted.n_eligible
+        )
+    )

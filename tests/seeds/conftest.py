@@ -1,0 +1,86 @@
+"""A platform per seed on the shared PostgreSQL and Spark; the twenty seeds run only when asked for (``make test-seeds``)."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+sys.path.insert(
+    0, str(Path(__file__).parents[1] / "integration")
+)  # small_platform is shared with the integration tests
+
+from local_spark import spark
+from small_platform import Platform
+
+from estuaire import dbt_build, migrations
+from estuaire.settings import Settings
+
+__all__ = ["spark"]
+
+TEMPLATE = "seeds_template"
+PSEUDONYM_KEY = (
+    "5eed" * 16
+)  # of simulated people; with a key drawn at random, ties between bottles would fall otherwise in every run
+_NUMBERS = itertools.count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without ``-m``, the tests marked ``seeds`` are left out (and counted as deselected)."""
+    if config.getoption("markexpr"):
+        return
+    left_out = [i for i in items if i.get_closest_marker("seeds")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [i for i in items if not i.get_closest_marker("seeds")]
+
+
+def _administer(settings: Settings, statement: str) -> None:
+    connection = psycopg2.connect(settings.dsn("postgres", "postgres"))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Settings) -> Settings:
+    """A migrated database that holds dbt's seeds already: they are the same for every simulated world."""
+    _administer(postgres, f"create database {TEMPLATE} owner estuaire")
+    settings = postgres.model_copy(update={"postgres_database": TEMPLATE})
+    migrations.upgrade(settings)
+    key = settings.secrets_path / "pseudonym_key"
+    key.write_text(PSEUDONYM_KEY + "\n", encoding="utf-8")
+    key.chmod(0o600)
+    dbt_build.run(settings, ["seed"], log=settings.logs / "seeds.log")
+    return settings
+
+
+@pytest.fixture
+def new_platform(
+    template: Settings, spark: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Platform]]:
+    """Makes an empty platform; one at a time, its database is dropped when the next one is made."""
+    made: list[str] = []
+
+    def drop() -> None:
+        while made:
+            _administer(template, f"drop database {made.pop()} with (force)")
+
+    def make() -> Platform:
+        drop()
+        name = f"seed_{next(_NUMBERS)}"
+        _administer(template, f"create database {name} owner estuaire template {TEMPLATE}")
+        made.append(name)
+        update = {"postgres_database": name, "store_root": tmp_path_factory.mktemp(name)}
+        platform = Platform(template.model_copy(update=update), spark)
+        platform.lake.ensure()
+        return platform
+
+    yield make
+    drop()

@@ -1,0 +1,62 @@
+"""The marts find again what the simulator planted: one seed with every test run, the twenty fixed ones with ``make test-seeds``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from seed_runs import MUST_HOLD, SEEDS, Estimated, Outcome, bias, held, plan, run_seed
+from small_platform import Platform
+
+EFFECTS = ("fluoroquinolone_ciprofloxacin", "third_generation_cephalosporin_cefotaxime")
+
+
+def _people_are_the_truths(outcome: Outcome) -> None:
+    """What may differ: planted rejects (2 to 5 records in 10,000), damaged doses, and people known in two hospitals of whom one has no
+    national identifier (4 % of the 6 % shared): they are two people for the platform. One isolate in twenty is not tested."""
+    ours, truths = outcome.index_isolates
+    assert abs(ours - truths) <= 0.01 * truths, outcome.line()
+    ours, truths = outcome.exposed
+    assert abs(ours - truths) <= max(2, 0.03 * truths), outcome.line()
+    assert 0.03 <= outcome.not_tested / outcome.index_isolates[0] <= 0.07, outcome.line()
+    assert outcome.not_observable <= 0.02 * outcome.index_isolates[0], outcome.line()
+
+
+def test_one_seed_gives_what_was_planted(new_platform: Callable[[], Platform]) -> None:
+    outcomes = run_seed(new_platform(), plan(SEEDS[0]))
+    assert [o.effect for o in outcomes] == list(EFFECTS)
+    for outcome in outcomes:
+        print(outcome.line())
+        _people_are_the_truths(outcome)
+        assert outcome.planted < outcome.expected_crude
+        # one interval in twenty misses by right; four standard errors it never does
+        assert abs(outcome.adjusted.log - Estimated(outcome.planted, 1, 1).log) < 4 * outcome.adjusted.error
+
+
+@pytest.mark.seeds
+def test_twenty_fixed_seeds(new_platform: Callable[[], Platform]) -> None:
+    """The adjusted interval holds the planted odds ratio for 17 of 20; the crude one is biased as the truth file expects."""
+    outcomes: list[Outcome] = []
+    for seed in SEEDS:
+        for outcome in run_seed(new_platform(), plan(seed)):
+            print(outcome.line(), flush=True)
+            outcomes.append(outcome)
+    for effect in EFFECTS:
+        own = [o for o in outcomes if o.effect == effect]
+        found, crude_held = bias(own), sum(o.crude.holds(o.planted) for o in own)
+        print(
+            f"{effect}: adjusted holds the planted one for {held(own)} of {len(own)}, crude for {crude_held}; "
+            f"log crude - log expected {found.from_expected:+.3f} (z {found.z:+.2f}); "
+            f"log crude - log planted {found.from_planted:+.3f}, foretold {found.foretold:+.3f}",
+            flush=True,
+        )
+    for effect in EFFECTS:
+        own = [o for o in outcomes if o.effect == effect]
+        found = bias(own)
+        assert len(own) == len(SEEDS)
+        assert held(own) >= MUST_HOLD
+        assert abs(found.z) < 3
+        assert found.foretold > 0
+        assert found.from_planted > 0
+        for outcome in own:
+            _people_are_the_truths(outcome)
