@@ -21,6 +21,7 @@ from estuaire.errors import (
     FileMissing,
     ManifestInvalid,
     ManifestMissing,
+    UnknownHospital,
 )
 from estuaire.ledger import connect, fetch
 from estuaire.manifest import Manifest, parse_manifest
@@ -99,7 +100,10 @@ def read_manifest(store: ObjectStore, registry: Registry, hospital: str, deliver
     Raises:
         ManifestMissing, ManifestInvalid, UnknownHospital, ContractVersionUnknown, PathOutsideDelivery.
     """
-    registry.get(hospital)
+    try:
+        registry.get(hospital)
+    except UnknownHospital as error:
+        raise UnknownHospital(error.what, remedy=error.remedy, hospital=hospital, delivery=delivery) from None
     key = f"{PREFIX}{hospital}/{delivery}/{manifests.NAME}"
     if store.stat(key) is None:
         raise ManifestMissing(
