@@ -230,7 +230,9 @@ CANDIDATE_FAULTS = {
     ),
     "range": ("update conformed_next.patient set birth_year = 1800", "conformed", "patient.birth_year.range"),
     "key": (
-        "insert into conformed_next.stay select * from conformed_next.stay limit 1", "conformed", "stay.key.unique: 1 of"
+        # not a table with a unique index, which would refuse the row itself
+        "insert into conformed_next.lab_result select * from conformed_next.lab_result limit 1",
+        "conformed", "lab_result.key.unique: 1 of",
     ),
     "dates out of life": (
         "update conformed_next.patient set death_date = date '1990-01-01'", "conformed", "dates_in_life.stay.within_life"
