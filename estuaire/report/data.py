@@ -25,6 +25,8 @@ from estuaire.settings import Settings
 
 GATES = ("landed", "consolidated", "conformed", "marts")
 ALL = "*"
+# what the kernel finds by itself, besides types and hours: tests/report looks for others in its code
+KERNEL_CHECKS = ("record.quote", "record.nul", "record.encoding", "record.fields", "op.value")
 _WORST = {"pass": 0, "warn": 1, "block": 2}
 _RULE_ORDER = ("error", "block", "warn", "quarantine", "info", "pass", "not_applicable")
 
@@ -170,7 +172,7 @@ def read(settings: Settings, run: str | None = None) -> RunData:
     deliveries = _deliveries(found)
     state = _state(found, verdicts, deliveries)
     ended = [r["ended_at"] for r in rows if r["ended_at"]]
-    rules = _rules(settings, runs)
+    rules = _rules(settings, runs, _decided(verdicts))
     quarantined = _quarantined(settings, runs)
     return RunData(
         run_id=found.name,
@@ -219,8 +221,16 @@ def _verdicts(settings: Settings, runs: list[str]) -> dict[tuple[str, str], Verd
 
 
 def rule_labels() -> dict[str, Text]:
-    """Rule id -> its label, over every stage of the registry and the contract's implied rules."""
-    labels = {r.id: Text(r.label_fr, r.label_en) for t in load_contract().tables for r in implied_rules(t)}
+    """Rule id -> its label: every stage of the registry, the contract's implied rules, and what the kernel checks by itself."""
+    labels = {}
+    for table in load_contract().tables:
+        for column in table.columns:
+            for check in ("type", "missing_hour"):
+                told = {"column": Text(column.label_fr, column.label_en)}
+                labels[f"{table.name}.{column.name}.{check}"] = text(f"check_{check}", **told)
+        for check in KERNEL_CHECKS:
+            labels[f"{table.name}.{check}"] = text(f"check_{check.replace('.', '_')}")
+        labels |= {r.id: Text(r.label_fr, r.label_en) for r in implied_rules(table)}
     for file in sorted(Path(RULES_FOLDER).rglob("*.yml")):
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         for rule in document.get("rules", []) if isinstance(document, dict) else []:
@@ -229,21 +239,39 @@ def rule_labels() -> dict[str, Text]:
     return labels
 
 
-def _outcome(statuses: set[str], action: str, severity: str, failed: int) -> str:
+def _decided(verdicts: Mapping[Any, Verdict]) -> dict[tuple[str, str], str]:
+    """(stage, rule) -> warn, block, or "with a block": what the gates themselves decided on it, as their verdicts' reasons name it.
+
+    A block's reasons begin with what blocks; the further ones block where the rule's action is fail.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for verdict in verdicts.values():
+        for reasons in verdict.reasons:
+            for i, reason in enumerate(reasons.split("; ")):
+                place = (verdict.stage, reason.split(" alone: ")[-1].partition(": ")[0])
+                decided = "warn" if verdict.verdict == "warn" else "block" if i == 0 else "with a block"
+                found[place] = max(found.get(place, "warn"), decided, key=("warn", "with a block", "block").index)
+    return found
+
+
+def _outcome(statuses: set[str], action: str, failed: int, decided: str | None) -> str:
+    """A rule that is broken and on which no gate decided anything (severity info, few rows) is information."""
     if "error" in statuses:
         return "error"
-    if "fail" in statuses:
-        return {"fail": "block", "quarantine": "quarantine"}.get(action, "info" if severity == "info" else "warn")
-    return "not_applicable" if statuses == {"not_applicable"} and not failed else "pass"
+    if "fail" not in statuses:
+        return "not_applicable" if statuses == {"not_applicable"} and not failed else "pass"
+    if decided == "with a block":
+        return "block" if action == "fail" else "warn"
+    return decided or ("quarantine" if action == "quarantine" else "info")
 
 
-def _rules(settings: Settings, runs: list[str]) -> list[RuleResult]:
+def _rules(settings: Settings, runs: list[str], decided: Mapping[tuple[str, str], str]) -> list[RuleResult]:
     """One entry per stage, table and rule. The hospitals' rows give counts; a rule that is only counted in total keeps its total."""
     labels = rule_labels()
     grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in ledger.fetch(
         settings,
-        "select stage, table_name, rule_id, hospital_id, max(action) as action, max(severity) as severity, "
+        "select stage, table_name, rule_id, hospital_id, max(action) as action, "
         "array_agg(distinct status) as statuses, sum(rows_checked)::bigint as checked, sum(rows_failed)::bigint as failed, "
         "max(threshold) as threshold from quality.result where run_id = any(%s) group by 1, 2, 3, 4",
         (runs,),
@@ -261,7 +289,7 @@ def _rules(settings: Settings, runs: list[str]) -> list[RuleResult]:
                 table,
                 rule_id,
                 labels.get(rule_id, same(rule_id)),
-                _outcome(statuses, rows[0]["action"], rows[0]["severity"], failed),
+                _outcome(statuses, rows[0]["action"], failed, decided.get((stage, rule_id))),
                 sum(r["checked"] for r in own),
                 failed,
                 rows[0]["threshold"],

@@ -264,6 +264,9 @@ def _consumption(cur: Any) -> Consumption | None:
         else:
             total[i] = r["rate"]
             covered[i] = (r["hospitals_covered"] or 0, r["hospitals_expected"] or 0)
+    for values in classes.values():  # a class of which nothing was given in a covered month has no row
+        for i, v in enumerate(values):
+            values[i] = 0.0 if v is None and total[i] is not None else v
     return Consumption(scope, months, total, classes, dict(sorted(hospitals.items())), covered)
 
 
@@ -306,6 +309,7 @@ def _estimate(row: dict[str, Any] | None) -> Estimate | None:
 
 # ------------------------------------------------------------------------------------------------ coverage
 
+MIN_EXPECTED = 30  # below, a month 40 % away from its median is chance (30 records vary by 18 % by themselves)
 _SEVERITY = {"no_reference": 0, "ok": 1, "high": 2, "low": 3, "zero": 4}
 
 
@@ -327,6 +331,9 @@ def _coverage(cur: Any) -> Coverage | None:
         if r["month"] not in known:
             continue
         place = (r["hospital_id"], r["month"])
+        if r["status"] in ("ok", "low", "high", "zero") and (r["expected"] or 0) < MIN_EXPECTED:
+            status.setdefault(place, "no_reference")
+            continue
         status[place] = max(r["status"], status.get(place, "no_reference"), key=lambda s: _SEVERITY.get(s, 0))
         if _SEVERITY.get(r["status"], 0) >= _SEVERITY["high"]:
             findings.append((*place, r["table_name"], r["status"], r["records"], r["expected"]))

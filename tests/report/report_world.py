@@ -109,10 +109,13 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
                  "deliver the file again" if refused else None, ROOT),
             )  # fmt: skip
             share = draw.choice([0, 0, 0.0004, 0.0004, 0.002])
-            verdict = "block" if refused else "warn" if share > 0.001 else "pass"
-            verdicts.append(
-                (ROOT, "landed", hospital, delivery, verdict, "" if verdict == "pass" else "rejected: 0.2 %")
+            broken = draw.randrange(0, 300)
+            reasons = (
+                [f"administration.dose.with_unit: {broken} of 9000"] if broken > 90 and draw.random() < 0.2 else []
             )
+            reasons += ["90 of 45000 records rejected (0.200%)"] if share > 0.001 else []
+            verdict = "block" if refused else "warn" if reasons else "pass"
+            verdicts.append((ROOT, "landed", hospital, delivery, verdict, "; ".join(reasons)))
             for f in files:
                 aside = round(f["rows"] * share)
                 if not refused:
@@ -144,10 +147,9 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
                     (hospital, delivery, f["table"], f"{f['table']}.csv", n, f"{f['table']}.patient_id.required")
                     for n in range(min(aside, 6))
                 ]
-            broken = draw.randrange(0, 300)
             results.append(
                 (ROOT, "landed", hospital, delivery, "administration", "administration.dose.with_unit", 1, "completeness", "warning",
-                 "warn", "fail" if broken > 240 else "pass", 9_000, broken, 0.01)
+                 "warn", "fail" if broken > 90 else "pass", 9_000, broken, 0.01)
             )  # fmt: skip
         for stage in ("consolidated", "conformed"):
             verdicts.append(("consolidate-1", stage, hospital, "*", "warn" if draw.random() < 0.08 else "pass", ""))

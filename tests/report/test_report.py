@@ -123,6 +123,60 @@ def test_verdicts_rules_quarantine_and_accounts_are_the_ledgers(settings: Settin
     assert found.todo[0].where == "h02/2025-12-delta"
 
 
+@pytest.mark.parametrize(
+    ("verdict", "reasons", "action", "status", "outcome"),
+    [
+        ("pass", "", "warn", "fail", "info"),  # broken, and no gate decided anything on it: severity info, too few rows
+        ("pass", "", "quarantine", "fail", "quarantine"),
+        ("warn", "RULE: 9 of 10", "warn", "fail", "warn"),
+        ("warn", "other: 1 of 2; h01 alone: RULE: 9 of 10", "fail", "fail", "warn"),
+        ("block", "RULE: 9 of 10; other: 1 of 2", "warn", "fail", "block"),
+        ("block", "other: 1 of 2; RULE: 9 of 10", "warn", "fail", "warn"),
+        ("block", "other: 1 of 2; RULE: 9 of 10", "fail", "fail", "block"),
+        ("block", "RULE: Great Expectations and the native count differ", "warn", "error", "error"),
+        ("pass", "", "fail", "pass", "pass"),
+        ("pass", "", "fail", "not_applicable", "not_applicable"),
+    ],
+)
+def test_a_rules_outcome_is_what_the_gate_decided(
+    settings: Settings, owner: cursor, verdict: str, reasons: str, action: str, status: str, outcome: str
+) -> None:
+    report_world.ledger(owner, HOSPITALS[:1])
+    rule = "administration.dose.with_unit"
+    owner.execute("update quality.verdict set verdict = 'pass', reasons = ''")
+    owner.execute(
+        "update quality.verdict set verdict = %s, reasons = %s where stage = 'landed' and delivery_id = '2025-10-full'",
+        (verdict, reasons.replace("RULE", rule)),
+    )
+    failed = 0 if status in ("pass", "not_applicable") else 9
+    owner.execute(
+        "update quality.result set status = %s, action = %s, rows_failed = %s where rule_id = %s",
+        (status, action, failed, rule),
+    )
+    assert [r.outcome for r in data.read(settings).rules if r.rule_id == rule] == [outcome]
+
+
+def test_every_check_of_the_kernel_has_a_label() -> None:
+    labels = data.rule_labels()
+    assert labels["administration.given_at.type"].en.endswith("a value that is not of its type")
+    from estuaire.contracts import load_contract
+    from spark_jobs.kernel.framing import REASONS
+    from spark_jobs.kernel.typing_sql import block_query
+
+    registry = load_registry()
+    checked = 0
+    for table in load_contract().tables:
+        for hospital in registry.hospitals.values():
+            dialect = hospital.dialects[hospital.table_dialect[table.name]]
+            query = block_query(table, frozenset(c.name for c in table.columns), dialect, (), {})
+            for check in query.checks:
+                if check.action == "quarantine":
+                    assert check.id in labels, check.id
+                    checked += 1
+        assert all(f"{table.name}.record.{reason}" in labels for reason in REASONS)
+    assert checked > 100
+
+
 def test_a_blocked_hospital_stays_blocked_whatever_else_passed(settings: Settings, owner: cursor) -> None:
     report_world.ledger(owner, HOSPITALS[:2])
     owner.execute("update quality.verdict set verdict = 'pass'")
@@ -194,6 +248,39 @@ def test_the_antibiogram_greys_what_has_fewer_than_30(settings: Settings, owner:
     assert {(s, a): (n, r) for s, a, n, r in owner.fetchall()} == {
         place: (c.tested, c.resistant) for place, c in found.periods[0].items()
     }
+
+
+def test_a_class_that_nobody_got_in_a_month_is_zero_and_an_uncovered_month_is_nothing(
+    settings: Settings, owner: cursor
+) -> None:
+    report_world.released(owner, HOSPITALS[:3])
+    owner.execute("delete from marts.antibiotic_consumption where item = 'Reserve' and month = '2025-03-01'")
+    owner.execute(
+        "update marts.antibiotic_consumption set ddd_per_1000_patient_days = null, covered = false "
+        "where hospital_id = 'group' and month = '2025-04-01'"
+    )
+    found = marts.read(settings).consumption
+    assert found is not None
+    march = next(i for i, m in enumerate(found.months) if (m.year, m.month) == (2025, 3))
+    assert found.classes["Reserve"][march] == 0.0
+    assert found.classes["Reserve"][march + 1] is None
+    assert found.total[march + 1] is None
+
+
+def test_coverage_judges_only_months_with_enough_records(settings: Settings, owner: cursor) -> None:
+    report_world.released(owner, HOSPITALS[:2])
+    owner.execute("update marts.coverage set status = 'ok'")
+    for month, expected in (("2025-03-01", 29.9), ("2025-04-01", 30.0)):
+        owner.execute(
+            "update marts.coverage set status = 'zero', expected_median = %s where hospital_id = 'h01' and month = %s "
+            "and table_name = 'stay'",
+            (expected, month),
+        )
+    found = marts.read(settings).coverage
+    assert found is not None
+    assert [(h, m.month, table, status) for h, m, table, status, *_ in found.findings] == [("h01", 4, "stay", "zero")]
+    assert found.status["h01", found.months[-10]] == "ok"
+    assert found.status["h01", found.months[-9]] == "zero"
 
 
 def test_the_planted_value_is_shown_on_simulated_data_only(settings: Settings, owner: cursor) -> None:
