@@ -1,6 +1,6 @@
 """Charts as plain SVG, drawn here: no engine, no font, no script; each mark has a title, each word stands in both languages.
 
-Why not Vega (docs/decisions/0005-report-charts.md): 2 to 3 s of a JavaScript engine for each chart and language, against a
+Why not Vega (docs/decisions/0007-report-charts.md): 2 to 3 s of a JavaScript engine for each chart and language, against a
 page that must be built in 10 s.
 """
 
