@@ -304,6 +304,12 @@ class StoreUnavailable(EstuaireError):
     retryable = True
 
 
+class StoreRefused(EstuaireError):
+    """The object store answered, and refused: its address, keys, bucket or policy are not right."""
+
+    code = "E_STORE_REFUSED"
+
+
 class DatabaseUnavailable(EstuaireError):
     """PostgreSQL did not answer."""
 

@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import duckdb
 import psycopg2
 
 from estuaire.contracts import load_contract
+from estuaire.duck import load_extension, quoted, reading
 from estuaire.errors import DatabaseUnavailable, LakeInlined
 from estuaire.layers import LayerColumn, consolidated_columns, landed_columns
 from estuaire.objectstore import ObjectStore, open_store
@@ -80,18 +80,6 @@ def tables() -> dict[tuple[str, str], list[LayerColumn]]:
     return found
 
 
-def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load a DuckDB extension from its wheel (signed by DuckDB, checked at LOAD)."""
-    module = __import__(f"duckdb_extension_{name}")
-    path = next(Path(module.__file__ or "").parent.rglob("*.duckdb_extension"))
-    connection.execute(f"load {quoted(str(path))}")
-
-
-def quoted(value: str) -> str:
-    """A SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"
-
-
 class Lake:
     """The catalog, opened for reading or writing."""
 
@@ -103,8 +91,7 @@ class Lake:
     @contextmanager
     def connection(self, *, read_only: bool = True, version: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection with the lake attached as ``lake`` (optionally as of a snapshot)."""
-        connection = duckdb.connect(config={"threads": 2})
-        try:
+        with reading(self.store, threads=2) as connection:
             for name in ("ducklake", "postgres_scanner"):
                 load_extension(connection, name)
             data = self.store.url("lake")
@@ -124,8 +111,6 @@ class Lake:
                 ) from error
             connection.execute("set timezone = 'UTC'")
             yield connection
-        finally:
-            connection.close()
 
     @contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:

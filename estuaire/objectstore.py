@@ -1,4 +1,7 @@
-"""One interface to the object store; the local-directory implementation. Keys are POSIX paths such as ``landing/h01/...``."""
+"""One interface to the object store; the local-directory implementation. Keys are POSIX paths such as ``landing/h01/...``.
+
+``estuaire.s3`` is the other implementation; both pass the same tests (tests/s3/test_store.py).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from estuaire.errors import FileMissing, PathOutsideDelivery
 from estuaire.settings import Settings
@@ -38,12 +42,12 @@ class ObjectStore(Protocol):
         """A stream of the object's bytes. Raises FileMissing."""
         ...
 
-    def put_file(self, key: str, source: Path, *, if_none_match: bool = False) -> bool:
-        """Store a local file; False (and nothing done) if ``if_none_match`` and the key exists."""
+    def put_file(self, key: str, source: Path) -> None:
+        """Store a local file, of any size."""
         ...
 
     def put_bytes(self, key: str, data: bytes, *, if_none_match: bool = False) -> bool:
-        """Store bytes; as ``put_file``."""
+        """Store bytes; False (and nothing done) if ``if_none_match`` and the key exists."""
         ...
 
     def delete(self, key: str) -> None:
@@ -55,8 +59,24 @@ class ObjectStore(Protocol):
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """A path on this machine where the object can be read or written directly, or None."""
+        """A path on this machine where the object can be read or written directly, or None (then see ``estuaire.scratch``)."""
         ...
+
+    def open_to(self, connection: Any) -> None:
+        """Let a DuckDB connection read the objects by their ``url``."""
+        ...
+
+
+def checked_key(key: str) -> PurePosixPath:
+    """The key as a path below the store's root.
+
+    Raises:
+        PathOutsideDelivery: it leads out, or is no key.
+    """
+    pure = PurePosixPath(key)
+    if pure.is_absolute() or ".." in pure.parts or "\x00" in key:
+        raise PathOutsideDelivery("a key leaves the store", remedy="use keys relative to the store's root")
+    return pure
 
 
 class DirectoryStore:
@@ -66,10 +86,7 @@ class DirectoryStore:
         self.root = root.resolve()
 
     def _path(self, key: str) -> Path:
-        pure = PurePosixPath(key)
-        if pure.is_absolute() or ".." in pure.parts or "\x00" in key:
-            raise PathOutsideDelivery("a key leaves the store", remedy="use keys relative to the store's root")
-        path = self.root / pure
+        path = self.root / checked_key(key)
         # a symbolic link inside landing/ must not lead a reader out of the store
         if not path.resolve().is_relative_to(self.root):
             raise PathOutsideDelivery("a link leads out of the store", remedy="deliver plain files, no links")
@@ -79,10 +96,9 @@ class DirectoryStore:
         base = self._path(prefix if prefix.endswith("/") else str(PurePosixPath(prefix).parent))
         if not base.is_dir():
             return
-        for path in sorted(p for p in base.rglob("*") if p.is_file() and not p.name.startswith(".tmp-")):
-            key = path.relative_to(self.root).as_posix()
-            if key.startswith(prefix):
-                yield self._info(key, path)
+        found = ((p.relative_to(self.root).as_posix(), p) for p in base.rglob("*") if not p.name.startswith(".tmp-"))
+        for key, path in sorted((k, p) for k, p in found if k.startswith(prefix) and p.is_file()):
+            yield self._info(key, path)
 
     @staticmethod
     def _info(key: str, path: Path) -> ObjectInfo:
@@ -99,8 +115,26 @@ class DirectoryStore:
         except (FileNotFoundError, IsADirectoryError) as error:
             raise FileMissing("the store has no such object", file=key, remedy="deliver the file again") from error
 
-    def _commit(self, temporary: Path, path: Path, if_none_match: bool) -> bool:
+    @contextmanager
+    def _written(self, path: Path) -> Iterator[Path]:
+        """A file beside ``path`` to write first: what is listed is whole."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
         try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def put_file(self, key: str, source: Path) -> None:
+        path = self._path(key)
+        with self._written(path) as temporary:
+            shutil.copyfile(source, temporary)
+            temporary.replace(path)
+
+    def put_bytes(self, key: str, data: bytes, *, if_none_match: bool = False) -> bool:
+        path = self._path(key)
+        with self._written(path) as temporary:
+            temporary.write_bytes(data)
             if not if_none_match:
                 temporary.replace(path)
                 return True
@@ -109,22 +143,6 @@ class DirectoryStore:
             except FileExistsError:
                 return False
             return True
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def put_file(self, key: str, source: Path, *, if_none_match: bool = False) -> bool:
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
-        shutil.copyfile(source, temporary)
-        return self._commit(temporary, path, if_none_match)
-
-    def put_bytes(self, key: str, data: bytes, *, if_none_match: bool = False) -> bool:
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
-        temporary.write_bytes(data)
-        return self._commit(temporary, path, if_none_match)
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
@@ -135,7 +153,14 @@ class DirectoryStore:
     def local_path(self, key: str) -> Path | None:
         return self._path(key)
 
+    def open_to(self, connection: Any) -> None:
+        """Nothing to do: a folder's files are DuckDB's own."""
+
 
 def open_store(settings: Settings) -> ObjectStore:
     """The store that the settings name."""
+    if settings.store == "s3":
+        from estuaire.s3 import S3Store
+
+        return S3Store(settings)
     return DirectoryStore(settings.store_path)

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from estuaire.errors import SetupError
@@ -30,7 +30,11 @@ class Settings(BaseSettings):
         postgres_host: an external server; empty means the embedded one, reached by its Unix socket.
         postgres_port: TCP port on loopback (embedded) or of the external server.
         airflow_port: the API server (web page and REST), which reads task logs from the shared folder.
-        store: ``directory`` now; a folder given by ``store_root``.
+        store: ``directory``, a folder given by ``store_root``; or ``s3``, any store that speaks S3 and refuses a second writer
+            (``If-None-Match``): AWS, MinIO, versitygw.
+        s3_endpoint: its address, ``http://host:port`` or ``https://host``.
+        s3_bucket: an existing bucket that is Estuaire's own.
+        s3_access_key, s3_secret_key: its keys; or left out, and kept in ``secrets/s3_access_key`` and ``secrets/s3_secret_key``.
         spark_master: ``local[N]`` for the embedded stack, or a cluster's URL.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
@@ -44,8 +48,13 @@ class Settings(BaseSettings):
     postgres_port: int = Field(default=54329, ge=1024, le=65535)
     postgres_database: str = "estuaire"
     airflow_port: int = Field(default=8974, ge=1024, le=65535)
-    store: Literal["directory"] = "directory"
+    store: Literal["directory", "s3"] = "directory"
     store_root: Path | None = None
+    s3_endpoint: str = Field(default="", pattern=r"^(https?://[A-Za-z0-9.-]+(:[0-9]+)?/?)?$")
+    s3_bucket: str = Field(default="estuaire", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
     spark_master: str = "local[2]"
     spark_driver_memory: str = "1g"
     secrets_dir: Path | None = None
@@ -53,6 +62,12 @@ class Settings(BaseSettings):
     min_memory_gib: float = 4.0
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
+
+    @model_validator(mode="after")
+    def _s3_has_an_address(self) -> Settings:
+        if self.store == "s3" and not self.s3_endpoint:
+            raise ValueError("store s3 needs s3_endpoint, such as https://s3.example.org")
+        return self
 
     # ---------------------------------------------------------------- folders
     @cached_property
@@ -63,6 +78,11 @@ class Settings(BaseSettings):
     @property
     def store_path(self) -> Path:
         return (self.store_root or self.root / "store").expanduser().resolve()
+
+    @property
+    def scratch(self) -> Path:
+        """Files that a task is reading or writing while the store is not on this machine."""
+        return self.root / "scratch"
 
     @property
     def logs(self) -> Path:
@@ -123,6 +143,21 @@ class Settings(BaseSettings):
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(secrets.token_hex(nbytes) + "\n")
         return self.secret(name)
+
+    def s3_keys(self) -> tuple[str, str]:
+        """Access key and secret key of the S3 store: the settings' own, else those kept as secrets.
+
+        Raises:
+            SetupError: neither is there.
+        """
+        access, secret = (
+            given.get_secret_value() if given else self.secret(name) for name, given in self.given_s3_keys().items()
+        )
+        return access, secret
+
+    def given_s3_keys(self) -> dict[str, SecretStr | None]:
+        """The keys that the environment gives, by the name under which they are kept as secrets."""
+        return {"s3_access_key": self.s3_access_key, "s3_secret_key": self.s3_secret_key}
 
     @property
     def passfile(self) -> Path:

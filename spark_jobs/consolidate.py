@@ -12,19 +12,20 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-import duckdb
 from psycopg2.extras import execute_values
 
 from estuaire.contracts import load_contract
+from estuaire.duck import quoted, reading
 from estuaire.errors import GateBlocked
 from estuaire.gates import consolidated as gate
 from estuaire.gates.gx import warm_up
-from estuaire.lake import Change, Lake, NewFile, quoted
+from estuaire.lake import Change, Lake, NewFile
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.registry import load_registry
 from estuaire.rules import load_rules
+from estuaire.scratch import local_files
 from estuaire.settings import Settings
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.patient_map import patient_map
@@ -116,23 +117,25 @@ def output_key(work: Work, table: str) -> str:
 
 def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str, Any]]]:
     """Consolidate one hospital, inside a Spark task; what each table gave."""
-    store = open_store(settings)
-    files: dict[str, list[str]] = {}
-    for table, key in work.files:
-        files.setdefault(table, []).append(store.url(key))
-    given = kernel.HospitalInput(
-        load_registry(settings.registry_dir).get(work.hospital), files, list(work.fulls), list(work.rejected)
-    )
-    outcomes = kernel.consolidate_hospital(
-        given, load_contract(), lambda table: store.local_path(output_key(work, table))
-    )
-    shifted = gate.shifted_hospitals(settings)
-    results = [
-        asdict(o)
-        | {"output": output_key(work, o.table)}
-        | ({"checks": gate.count(o.output, o.table, shifted)} if o.output else {})
-        for o in outcomes
-    ]
+    with local_files(settings, open_store(settings)) as local:
+        files: dict[str, list[str]] = {}
+        for table, key in work.files:
+            files.setdefault(table, []).append(str(local.fetched(key)))
+        given = kernel.HospitalInput(
+            load_registry(settings.registry_dir).get(work.hospital), files, list(work.fulls), list(work.rejected)
+        )
+        outcomes = kernel.consolidate_hospital(
+            given, load_contract(), lambda table: local.path(output_key(work, table))
+        )
+        shifted = gate.shifted_hospitals(settings)
+        results = [
+            asdict(o)
+            | {"output": output_key(work, o.table)}
+            | ({"checks": gate.count(o.output, o.table, shifted)} if o.output else {})
+            for o in outcomes
+        ]
+        for result in results:
+            local.keep(result["output"])
     return work.hospital, results
 
 
@@ -143,7 +146,7 @@ def read_back(settings: Settings, keys: list[str]) -> dict[tuple[str, str], tupl
     by_table: dict[str, dict[str, str]] = {}
     for key in keys:
         by_table.setdefault(key.split("/")[2], {})[store.url(key)] = key
-    with duckdb.connect(config={"threads": 2}) as connection:
+    with reading(store, threads=2) as connection:
         for names in by_table.values():
             for url, delivery, rows, total in connection.execute(
                 "select filename, delivery_id, count(*), sum(row_uid_hi::hugeint) + sum(row_uid_lo::hugeint) "

@@ -11,23 +11,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import duckdb
 import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
 from estuaire.contracts import load_contract
 from estuaire.deliveries import PREFIX, note_error, read_manifest
+from estuaire.duck import quoted, reading
 from estuaire.errors import EstuaireError, GateBlocked
 from estuaire.gates import landed as gate
 from estuaire.gates.gx import warm_up
-from estuaire.lake import Change, Lake, NewFile, quoted
+from estuaire.lake import Change, Lake, NewFile
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.metering import Meter
 from estuaire.objectstore import ObjectStore, open_store
 from estuaire.registry import load_registry
 from estuaire.rules import load_rules
+from estuaire.scratch import local_files
 from estuaire.settings import Settings
 from spark_jobs.kernel.land_file import FileOutcome, land_file
 from spark_jobs.session import spread
@@ -78,24 +79,24 @@ def land_one(settings: Settings, work: Work) -> dict[str, Any]:
     def open_raw() -> BinaryIO:
         return store.open(f"{PREFIX}{work.hospital}/{work.delivery}/{file.path}")
 
-    local, local_rejects = store.local_path(output), store.local_path(rejects)
-    assert local is not None  # noqa: S101 - directory store; S3 uploads follow with its implementation
-    assert local_rejects is not None  # noqa: S101
-    outcome = land_file(
-        open_raw,
-        manifest=manifest,
-        file=file,
-        table=load_contract(manifest.contract_version).table(file.table),
-        hospital=registry.get(work.hospital),
-        rules=load_rules("landed")[file.table],
-        key=settings.ensure_secret("pseudonym_key", 32).encode(),
-        output=local,
-        rejects=local_rejects,
-    )
-    result = outcome.as_dict()
-    result["output"] = output if outcome.output else None
-    result["rejects"] = rejects if outcome.rejects else None
-    return result
+    with local_files(settings, store) as local:
+        outcome = land_file(
+            open_raw,
+            manifest=manifest,
+            file=file,
+            table=load_contract(manifest.contract_version).table(file.table),
+            hospital=registry.get(work.hospital),
+            rules=load_rules("landed")[file.table],
+            key=settings.ensure_secret("pseudonym_key", 32).encode(),
+            output=local.path(output),
+            rejects=local.path(rejects),
+        )
+        outcome.output = output if outcome.output else None
+        outcome.rejects = rejects if outcome.rejects else None
+        for key in (outcome.output, outcome.rejects):
+            if key is not None:
+                local.keep(key)
+    return outcome.as_dict()
 
 
 @dataclass
@@ -129,7 +130,7 @@ def read_back(settings: Settings, files: list[FileOutcome]) -> dict[str, tuple[i
     for file in files:
         if file.output is not None:
             by_table.setdefault(file.table, {})[store.url(file.output)] = file.output
-    with duckdb.connect(config={"threads": 2}) as connection:
+    with reading(store, threads=2) as connection:
         for keys in by_table.values():
             for url, rows, total in connection.execute(
                 "select filename, count(*), coalesce(sum(row_uid_hi::hugeint), 0) + coalesce(sum(row_uid_lo::hugeint), 0) "

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-import duckdb
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from estuaire.contracts import load_contract
+from estuaire.duck import load_extension, quoted, reading
 from estuaire.errors import AccountingImbalance
-from estuaire.lake import PATIENT_MAP, Lake, load_extension, quoted
+from estuaire.lake import PATIENT_MAP, Lake
 from estuaire.layers import staging_columns
 from estuaire.ledger import Stage, connect, fetch
 from estuaire.metering import Meter
+from estuaire.objectstore import open_store
 from estuaire.registry import load_registry
 from estuaire.settings import PROJECT_ROOT, Settings
 from spark_jobs.session import spread
@@ -71,7 +72,7 @@ def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Wor
     with connect(settings) as connection, connection.cursor() as cursor:
         for work in works:
             cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
-    with duckdb.connect(config={"threads": 1}) as duck:
+    with reading(open_store(settings)) as duck:
         load_extension(duck, "postgres_scanner")
         duck.execute("set timezone = 'UTC'")
         duck.execute(f"attach {quoted(settings.dsn())} as warehouse (type postgres)")
@@ -195,12 +196,13 @@ def _swap(cursor: Any, work: Work) -> None:
     cursor.execute(sql.SQL("alter table staging.{} drop constraint own_hospital").format(partition))
 
 
-def _reload_patient_map(cursor: Any, files: list[str]) -> int:
+def _reload_patient_map(cursor: Any, lake: Lake) -> int:
     cursor.execute("delete from staging.patient_map")
+    files = lake.list_files("consolidated", "patient_map")
     if not files:
         return 0
     names = ", ".join(c.name for c in PATIENT_MAP)
-    with duckdb.connect() as duck:
+    with reading(lake.store) as duck:
         rows = duck.execute(f"select {names} from read_parquet(?)", [files]).fetchall()
     execute_values(cursor, f"insert into staging.patient_map ({names}) values %s", rows, page_size=10_000)
     return len(rows)
@@ -252,7 +254,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             for item, count in sorted(loaded, key=lambda x: (x[0].table, x[0].hospital)):
                 _swap(cursor, item)
                 rows += count
-            rows += _reload_patient_map(cursor, lake.list_files("consolidated", "patient_map"))
+            rows += _reload_patient_map(cursor, lake)
             _reload_hospitals(cursor, settings)
             execute_values(
                 cursor,

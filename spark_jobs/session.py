@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from estuaire.errors import EstuaireError
+from estuaire.settings import Settings
+from spark_jobs import s3a
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def session(name: str) -> Any:
-    """The session of a job; its settings come from spark-submit."""
+def session(name: str, settings: Settings) -> Any:
+    """The session of a job; its configuration comes from spark-submit, its way to the store from the settings."""
     from pyspark.sql import SparkSession
 
     spark = SparkSession.builder.appName(name).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    if settings.store == "s3":
+        s3a.open_to(spark, settings)
     return spark
 
 

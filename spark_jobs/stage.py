@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from estuaire.duck import unavailable
+from estuaire.errors import EstuaireError
 from estuaire.lake import Change, Lake
 from estuaire.ledger import Stage, begin_stage, connect, unfinished
 from estuaire.metering import Meter, spark_root
+from estuaire.scratch import sweep
 from estuaire.settings import Settings
+from spark_jobs import s3a
 
 R = TypeVar("R")
 Intent = dict[str, Any]
@@ -38,12 +42,20 @@ def recover(settings: Settings, lake: Lake, stage: str, change_of: ChangeOf, pub
 
 
 def attempt(settings: Settings, run_id: str, stage_name: str, work: Callable[[Stage, Meter], R]) -> R:
-    """Run one attempt of a stage with its token and meter; a failure is noted in the ledger and raised again."""
+    """Run one attempt of a stage with its token and meter; a failure is noted in the ledger and raised again.
+
+    Raises:
+        StoreUnavailable: Spark or one of its tasks met an object store that does not answer.
+    """
+    sweep(settings)
     stage = begin_stage(settings, run_id, stage_name)
     meter = Meter(spark_root())
     try:
         with meter:
             return work(stage, meter)
     except BaseException as error:
+        if not isinstance(error, EstuaireError) and s3a.failed(error):
+            stage.fail(meter.cost(), unavailable())
+            raise unavailable() from error
         stage.fail(meter.cost(), error)
         raise

@@ -19,7 +19,8 @@ def main() -> None:
     from spark_jobs.session import session
 
     module = {"land": land, "consolidate": consolidate, "load": load}[stage]
-    print(module.main(Settings(), run_id, session(f"estuaire-{stage}")), flush=True)  # noqa: T201
+    settings = Settings()
+    print(module.main(settings, run_id, session(f"estuaire-{stage}", settings)), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -13,6 +13,18 @@ import pytest
 
 from estuaire.settings import Settings
 
+ASKED_FOR = ("seeds", "s3")  # markers of tests that run only where they are asked for: make test-seeds, make test-s3
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without ``-m``, the tests so marked are left out (and counted as deselected)."""
+    if config.getoption("markexpr"):
+        return
+    left_out = [i for i in items if any(i.get_closest_marker(m) for m in ASKED_FOR)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [i for i in items if i not in left_out]
+
 
 def _free_port() -> int:
     with socket.socket() as probe:

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 
+from estuaire.duck import quoted
 from estuaire.errors import GateBlocked
 from estuaire.gates import docs
 from estuaire.gates.gx import Counts, Suites, frame_of_files
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
-from estuaire.lake import quoted
 from estuaire.objectstore import open_store
 from estuaire.rules import Rule, load_rules
 from estuaire.settings import Settings

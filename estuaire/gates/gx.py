@@ -15,8 +15,10 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote_plus
 
+from estuaire.duck import unavailable
 from estuaire.rules import Rule
 from estuaire.settings import Settings
+from spark_jobs import s3a
 
 RESULT_FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
 Counts = dict[str, int | None]  # rule id -> rows that break it; None where Great Expectations raised
@@ -100,6 +102,8 @@ class Suites:
     def _validate(self, name: str, batch: Any, expectations: list[Any]) -> Counts:
         suite = self._gx.ExpectationSuite(name=name, expectations=expectations)
         validated = batch.validate(suite, result_format=RESULT_FORMAT)
+        if any(s3a.failed(str(r.exception_info)) for r in validated.results):
+            raise unavailable()  # Great Expectations swallowed it; a count that is missing for this is no finding
         self.results[name] = validated
         return _counts(validated)
 

@@ -12,6 +12,7 @@ from estuaire import ledger
 from estuaire.orchestration.naming import ROOT_RUN, ledger_run_id
 from estuaire.report.files import build_quietly
 from estuaire.settings import PROJECT_ROOT, Settings
+from spark_jobs import s3a
 
 SUBMIT = PROJECT_ROOT / "spark_jobs" / "submit.py"
 _LOGGING = PROJECT_ROOT / "infra" / "spark" / "log4j2.properties"
@@ -28,7 +29,8 @@ def spark_conf(settings: Settings, *, long: bool = False) -> dict[str, str]:
     Args:
         long: the stage computes for long in the JVM itself.
     """
-    return {
+    own = s3a.packages() if settings.store == "s3" else {}
+    return own | {
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",

@@ -38,7 +38,8 @@ ADMIN_SECRET, VIEWER_SECRET = "airflow_admin", "airflow_viewer"
 DAGS_FOLDER = PROJECT_ROOT / "dags"
 PLUGINS_FOLDER = PROJECT_ROOT / "infra" / "airflow" / "plugins"
 _CLOSED_PORT = "1"  # nothing listens there: see the module's docstring
-_FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "PG", "PYTHON", "SPARK_", "ESTUAIRE_STACK_")
+_KEYS = ("ESTUAIRE_S3_ACCESS_KEY", "ESTUAIRE_S3_SECRET_KEY")  # kept as files: the environment of a process can be read
+_FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "PG", "PYTHON", "SPARK_", "ESTUAIRE_STACK_", *_KEYS)
 
 
 def base_url(settings: Settings) -> str:
@@ -46,8 +47,8 @@ def base_url(settings: Settings) -> str:
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """``ESTUAIRE_*`` variables from which a child process reads these same settings."""
-    values = settings.model_dump(exclude_none=True)
+    """``ESTUAIRE_*`` variables from which a child process reads these same settings; keys are files (see ``prepare``)."""
+    values = settings.model_dump(exclude_none=True, exclude=set(settings.given_s3_keys()))
     values |= {"home": settings.root}
     return {f"ESTUAIRE_{name.upper()}": str(value) for name, value in values.items()}
 
@@ -57,7 +58,7 @@ def environment(settings: Settings, java_home: Path) -> dict[str, str]:
 
     Airflow reads an option ``X`` from the command in ``X_CMD``: here `cat` of a 0600 file.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_FOREIGN)}
     bin_folder = str(Path(sys.executable).parent)
     loopback = "127.0.0.1,localhost"
     base = {
@@ -86,6 +87,9 @@ def prepare(settings: Settings) -> bool:
         VIEWER: settings.ensure_secret(VIEWER_SECRET, 12),
     }
     write_private(_password_file(settings), json.dumps(passwords) + "\n")
+    for name, given in settings.given_s3_keys().items():
+        if given is not None:
+            write_private(settings.secrets_path / name, given.get_secret_value() + "\n")
     settings.ensure_secret("airflow_jwt", 32)
     settings.ensure_secret("airflow_api", 32)
     fernet = settings.secrets_path / "airflow_fernet"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from estuaire.errors import SetupError
+from estuaire.errors import EstuaireError, SetupError
 from estuaire.settings import Settings
 from estuaire.stack import processes
 
@@ -46,6 +46,7 @@ def check(settings: Settings) -> None:
         *memory_problems(settings),
         *shared_memory_problems(),
         *port_problems(settings),
+        *store_problems(settings),
     ]
     _refuse(found)
 
@@ -177,6 +178,19 @@ def port_problems(settings: Settings) -> list[Problem]:
             )
         )
     return found
+
+
+def store_problems(settings: Settings) -> list[Problem]:
+    """An S3 store that is not there, refuses us, or would let a delivery be overwritten."""
+    if settings.store != "s3":
+        return []
+    from estuaire.s3 import S3Store
+
+    try:
+        S3Store(settings).check()
+    except EstuaireError as error:
+        return [Problem(f"{error.what} ({settings.s3_endpoint}, bucket {settings.s3_bucket})", error.remedy)]
+    return []
 
 
 def holder(port: int) -> str:

@@ -12,8 +12,9 @@ import pytest
 from small_platform import Platform, dose
 
 from estuaire import ledger
+from estuaire.duck import load_extension
 from estuaire.errors import Fenced, LakeInlined
-from estuaire.lake import LOCK, PATIENT_MAP, Change, NewFile, load_extension
+from estuaire.lake import LOCK, PATIENT_MAP, Change, NewFile
 from spark_jobs import land
 
 MAP = "patient_map"

@@ -30,16 +30,6 @@ PSEUDONYM_KEY = (
 _NUMBERS = itertools.count(1)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without ``-m``, the tests marked ``seeds`` are left out (and counted as deselected)."""
-    if config.getoption("markexpr"):
-        return
-    left_out = [i for i in items if i.get_closest_marker("seeds")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [i for i in items if not i.get_closest_marker("seeds")]
-
-
 def _administer(settings: Settings, statement: str) -> None:
     connection = psycopg2.connect(settings.dsn("postgres", "postgres"))
     connection.autocommit = True

@@ -1,0 +1,49 @@
+"""DuckDB connections that read the object store's files, and the extensions that come as wheels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from estuaire.errors import StoreUnavailable
+from estuaire.objectstore import ObjectStore
+
+
+def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load a DuckDB extension from its wheel (signed by DuckDB, checked at LOAD)."""
+    module = __import__(f"duckdb_extension_{name}")
+    path = next(Path(module.__file__ or "").parent.rglob("*.duckdb_extension"))
+    connection.execute(f"load {quoted(str(path))}")
+
+
+def quoted(value: str) -> str:
+    """A SQL string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+@contextmanager
+def reading(store: ObjectStore, *, threads: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB that reads the store's files by their ``url``.
+
+    Raises:
+        StoreUnavailable: the store did not answer, or not with the file.
+    """
+    connection = duckdb.connect(config={"threads": threads})
+    try:
+        store.open_to(connection)
+        yield connection
+    except duckdb.HTTPException as error:
+        raise unavailable() from error
+    finally:
+        connection.close()
+
+
+def unavailable() -> StoreUnavailable:
+    """The typed error of a read through DuckDB or Spark that the store did not answer."""
+    return StoreUnavailable(
+        "the object store did not answer, or not with the file that was asked for",
+        remedy="look at the store (`estuaire up` checks it), then run again",
+    )

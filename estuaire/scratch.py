@@ -1,0 +1,65 @@
+"""Files of the store on this machine's disk, for code that reads or writes them by path.
+
+In a folder as store they are the objects themselves. Elsewhere they are copies in a folder of this process's own, removed at the end;
+what a killed process left is removed by the next stage.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from estuaire.objectstore import ObjectStore
+from estuaire.settings import Settings
+
+
+class LocalFiles:
+    """Objects as local files; see the module."""
+
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
+        self._store, self._folder = store, folder
+
+    def fetched(self, key: str) -> Path:
+        """The object as a file to read. Raises FileMissing, StoreUnavailable."""
+        own = self._store.local_path(key)
+        if own is not None:
+            return own
+        path = self.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._store.open(key) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        return path
+
+    def path(self, key: str) -> Path:
+        """Where the object's file is, or is to be written. Nobody reads it under its key before ``keep``, but in a folder as store."""
+        return self._store.local_path(key) or self._folder / key
+
+    def keep(self, key: str) -> None:
+        """Put the file that was written into the store, whole."""
+        if self._store.local_path(key) is None:
+            self._store.put_file(key, self._folder / key)
+
+
+@contextmanager
+def local_files(settings: Settings, store: ObjectStore) -> Iterator[LocalFiles]:
+    """Local files for as long as a piece of work takes."""
+    if store.local_path("work") is not None:
+        yield LocalFiles(store, settings.scratch)
+        return
+    settings.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=settings.scratch, prefix=f"{os.getpid()}-") as folder:
+        yield LocalFiles(store, Path(folder))
+
+
+def sweep(settings: Settings) -> None:
+    """Remove the folders of processes that have ended without doing so."""
+    if settings.scratch.is_dir():
+        for folder in settings.scratch.iterdir():
+            if not psutil.pid_exists(int(folder.name.partition("-")[0])):
+                shutil.rmtree(folder, ignore_errors=True)

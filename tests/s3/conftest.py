@@ -1,0 +1,86 @@
+"""The three stores that every test of this folder runs on: a folder, MinIO and versitygw.
+
+Tests on a server are marked ``s3`` and run when asked for (``make test-s3``). A machine that cannot build a server skips them and says
+why; in CI they fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(
+    0, str(Path(__file__).parents[1] / "integration")
+)  # small_platform is shared with the integration tests
+
+from local_spark import spark_with
+from servers import SERVERS, CannotBuild, Running, running
+
+from estuaire.objectstore import ObjectStore, open_store
+from estuaire.s3 import S3Store
+from estuaire.settings import Settings
+from spark_jobs import s3a
+
+STORES = ["directory", *(pytest.param(name, marks=pytest.mark.s3) for name in SERVERS)]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Running]]:
+    """A running server by its name, started once, with its bucket."""
+    started: dict[str, Any] = {}
+
+    def get(name: str) -> Running:
+        if name not in started:
+            context = running(SERVERS[name], tmp_path_factory.mktemp(name))
+            try:
+                found = context.__enter__()
+            except CannotBuild as error:
+                if os.environ.get("CI") == "true":
+                    raise
+                pytest.skip(f"{name} cannot be built here: {error}")
+            started[name] = (context, found)
+            S3Store(with_store(Settings(_env_file=None), found)).client.make_bucket(found.bucket)
+        return started[name][1]  # type: ignore[no-any-return]
+
+    yield get
+    for context, _ in started.values():
+        context.__exit__(None, None, None)
+
+
+def with_store(settings: Settings, server: Running) -> Settings:
+    """The same settings on a server's bucket."""
+    given = settings.model_dump() | {
+        "store": "s3",
+        "s3_endpoint": server.endpoint,
+        "s3_bucket": server.bucket,
+        "s3_access_key": server.access_key,
+        "s3_secret_key": server.secret_key,
+    }
+    return Settings(_env_file=None, **given)
+
+
+@pytest.fixture(params=STORES)
+def store_settings(request: pytest.FixtureRequest, server: Callable[[str], Running], tmp_path: Path) -> Settings:
+    """Settings of each store in turn."""
+    settings = Settings(_env_file=None, home=tmp_path / "home")
+    return settings if request.param == "directory" else with_store(settings, server(request.param))
+
+
+@pytest.fixture
+def store(store_settings: Settings) -> ObjectStore:
+    """Each store in turn; emptied first, since a server is shared."""
+    found = open_store(store_settings)
+    for item in list(found.list("")):
+        found.delete(item.key)
+    return found
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    """A Spark session that has s3a."""
+    yield from spark_with(s3a.packages())
