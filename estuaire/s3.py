@@ -26,7 +26,7 @@ from estuaire.settings import Settings
 
 RETRIES = 6  # of one request: after 0, 0.5, 1, 2, 4 and 4 s
 REOPENED = 3  # times that one read may lose its connection, retries of the request apart
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 20.0  # without a byte: MinIO lets a request hang that comes while it starts
 PART_BYTES = 16 << 20  # of a multipart upload; S3 takes 10,000 parts, so 160 GB
 _MARK = "x-amz-meta-estuaire-upload"
 _PASSING = {"ConditionalRequestConflict", "OperationAborted", "PreconditionFailed", "RequestTimeout", "SlowDown"}

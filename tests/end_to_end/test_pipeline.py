@@ -27,6 +27,7 @@ import duckdb
 import psycopg2
 import psycopg2.extras
 import pytest
+from published import RELEASE_COLUMNS, copied
 
 from estuaire import ledger, migrations
 from estuaire.contracts import load_contract
@@ -47,7 +48,6 @@ pytestmark = pytest.mark.stack
 
 PATIENTS = 90
 BAD = ("h02", "2025-11-delta")
-RELEASE_COLUMNS = ("release_id", "lake_snapshot", "built_at", "code_version")
 
 
 def deliver(settings: Settings, upto: int, *, bad: bool = True) -> None:
@@ -68,27 +68,6 @@ def published(settings: Settings) -> list[dict[str, Any]]:
     )
     kept = [i for i, c in enumerate(result.columns) if c not in RELEASE_COLUMNS]
     return [{result.columns[i]: row[i] for i in kept} for row in result.rows]
-
-
-def copied(settings: Settings) -> dict[str, bytes]:
-    """Every published table (marts and conformed) as an ordered COPY, without the columns that name the release."""
-    found: dict[str, bytes] = {}
-    with psycopg2.connect(settings.dsn()) as session, session.cursor() as cursor:
-        cursor.execute(
-            "select table_schema, table_name, string_agg(quote_ident(column_name), ', ' order by ordinal_position) "
-            "from information_schema.columns join information_schema.tables using (table_schema, table_name) "
-            "where table_schema in ('marts', 'conformed') and table_type = 'BASE TABLE' and column_name <> all(%s) "
-            "and table_name <> 'release' group by 1, 2 order by 1, 2",
-            (list(RELEASE_COLUMNS),),
-        )
-        for schema, table, columns in cursor.fetchall():
-            content = io.BytesIO()
-            cursor.copy_expert(
-                f'copy (select {columns} from {schema}."{table}" order by row({columns})::text collate "C") to stdout',
-                content,
-            )
-            found[f"{schema}.{table}"] = content.getvalue()
-    return found
 
 
 def release(settings: Settings) -> int:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 from local_spark import spark
-from small_platform import Platform
+from small_platform import Platform, create_database
 
 from estuaire import migrations
 from estuaire.settings import Settings
@@ -25,18 +24,10 @@ BAD = ("h03", "2025-12-delta")
 _NUMBERS = itertools.count(1)
 
 
-def _create(admin: Settings, name: str, template: str) -> None:
-    connection = psycopg2.connect(admin.dsn("postgres", "postgres"))
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(f"create database {name} owner estuaire template {template}")
-    connection.close()
-
-
 @pytest.fixture(scope="session")
 def migrated(postgres: Settings) -> Settings:
     """A migrated, empty database that others are copied from."""
-    _create(postgres, "empty_platform", "template1")
+    create_database(postgres, "empty_platform", "template1")
     settings = postgres.model_copy(update={"postgres_database": "empty_platform"})
     migrations.upgrade(settings)
     return settings
@@ -48,7 +39,7 @@ def new_platform(migrated: Settings, spark: Any, tmp_path_factory: pytest.TempPa
 
     def make() -> Platform:
         name = f"platform_{next(_NUMBERS)}"
-        _create(migrated, name, "empty_platform")
+        create_database(migrated, name, "empty_platform")
         update = {"postgres_database": name, "store_root": tmp_path_factory.mktemp(name)}
         platform = Platform(migrated.model_copy(update=update), spark)
         platform.lake.ensure()

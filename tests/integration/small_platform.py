@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg2
 
 from estuaire import ledger
 from estuaire.deliveries import Found, discover
 from estuaire.lake import Lake
 from estuaire.manifest import Manifest, ManifestFile
-from estuaire.objectstore import DirectoryStore
+from estuaire.objectstore import ObjectStore, open_store
 from estuaire.publish import PublishOutcome, build_and_publish
 from estuaire.registry import load_registry
 from estuaire.settings import Settings
@@ -43,8 +44,8 @@ class Platform:
     spark: Any
 
     @property
-    def store(self) -> DirectoryStore:
-        return DirectoryStore(self.settings.store_path)
+    def store(self) -> ObjectStore:
+        return open_store(self.settings)
 
     @property
     def lake(self) -> Lake:
@@ -135,6 +136,15 @@ class Platform:
             delivery,
         )
         return row
+
+
+def create_database(admin: Settings, name: str, template: str) -> None:
+    """A new database, copied from ``template``."""
+    connection = psycopg2.connect(admin.dsn("postgres", "postgres"))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"create database {name} owner estuaire template {template}")
+    connection.close()
 
 
 def rewrite(path: Path, columns: str = "*", where: str = "true") -> None:

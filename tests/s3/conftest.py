@@ -6,6 +6,7 @@ why; in CI they fail instead.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,12 +21,15 @@ sys.path.insert(
 
 from local_spark import spark_with
 from servers import SERVERS, CannotBuild, Running, running
+from small_platform import Platform, create_database
 
+from estuaire import migrations
 from estuaire.objectstore import ObjectStore, open_store
 from estuaire.s3 import S3Store
 from estuaire.settings import Settings
 from spark_jobs import s3a
 
+_NUMBERS = itertools.count(1)
 STORES = ["directory", *(pytest.param(name, marks=pytest.mark.s3) for name in SERVERS)]
 
 
@@ -52,12 +56,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         context.__exit__(None, None, None)
 
 
-def with_store(settings: Settings, server: Running) -> Settings:
+def with_store(settings: Settings, server: Running, bucket: str | None = None) -> Settings:
     """The same settings on a server's bucket."""
     given = settings.model_dump() | {
         "store": "s3",
         "s3_endpoint": server.endpoint,
-        "s3_bucket": server.bucket,
+        "s3_bucket": bucket or server.bucket,
         "s3_access_key": server.access_key,
         "s3_secret_key": server.secret_key,
     }
@@ -84,3 +88,33 @@ def store(store_settings: Settings) -> ObjectStore:
 def spark() -> Iterator[Any]:
     """A Spark session that has s3a."""
     yield from spark_with(s3a.packages())
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Settings) -> Settings:
+    """A migrated, empty database that others are copied from; with its secrets, so that all platforms give the same pseudonyms."""
+    create_database(postgres, "empty_platform", "template1")
+    settings = postgres.model_copy(update={"postgres_database": "empty_platform"})
+    migrations.upgrade(settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def new_platform(
+    migrated: Settings, spark: Any, server: Callable[[str], Running], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Platform]:
+    """Makes an empty platform on a folder, or in a bucket of its own on a server."""
+
+    def make(store: str) -> Platform:
+        name = f"platform_{next(_NUMBERS)}"
+        create_database(migrated, name, "empty_platform")
+        settings = migrated.model_copy(update={"postgres_database": name, "store_root": tmp_path_factory.mktemp(name)})
+        if store != "directory":
+            settings = with_store(settings, server(store), name.replace("_", "-"))
+            S3Store(settings).client.make_bucket(settings.s3_bucket)
+            s3a.open_to(spark, settings)
+        platform = Platform(settings, spark)
+        platform.lake.ensure()
+        return platform
+
+    return make

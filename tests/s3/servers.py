@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import http.client
 import json
 import os
 import secrets
@@ -187,7 +188,7 @@ class Running:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it and wait until it listens."""
+        """Start it and wait until it answers."""
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         environment = {"PATH": os.defpath, "HOME": str(self.folder)}
@@ -198,16 +199,19 @@ class Running:
                 env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         limit = time.monotonic() + START_SECONDS
-        while not self._listens():
+        while not self._answers():
             if self.process.poll() is not None or time.monotonic() > limit:
                 self.stop(signal.SIGKILL)
                 tail = (self.folder / "log").read_text(encoding="utf-8", errors="replace")[-600:]
                 raise RuntimeError(f"{self.server.name} did not start: {tail}")
             time.sleep(0.1)
 
-    def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
+    def _answers(self) -> bool:
+        """Whether it speaks HTTP: MinIO listens before it does, and lets a first request hang."""
+        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        with contextlib.closing(asked), contextlib.suppress(OSError, http.client.HTTPException):
+            asked.request("GET", "/")
+            return asked.getresponse().status < 500
         return False
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
