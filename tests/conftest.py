@@ -74,6 +74,13 @@ def start_stack() -> Callable[[], contextlib.AbstractContextManager[Settings]]:
     return started_stack
 
 
+@pytest.fixture
+def airflow_home() -> Iterator[Settings]:
+    """Settings of a home for a stack of the test's own."""
+    with temporary_settings() as settings:
+        yield settings
+
+
 @pytest.fixture(scope="session")
 def running_stack() -> Iterator[Settings]:
     """PostgreSQL and Airflow with the project's DAGs, for tests marked ``stack``."""

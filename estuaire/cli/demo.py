@@ -139,12 +139,18 @@ def clean() -> None:
     import shutil
 
     from estuaire.errors import SetupError
+    from estuaire.objectstore import open_store
     from estuaire.settings import settings
     from estuaire.stack import lifecycle
 
     own = settings()
     if any(part.state != "stopped" for part in lifecycle.status(own)):
         raise SetupError("the stack is running", remedy="run `estuaire down` first")
+    if own.store == "s3":  # first: its keys are among the secrets
+        store = open_store(own)
+        for name in ("lake/", "work/"):
+            for item in store.list(name):
+                store.delete(item.key)
     landing = (own.store_path / "landing").resolve()
     kept = 0
     for path in sorted(own.root.iterdir()) if own.root.exists() else []:

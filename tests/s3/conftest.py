@@ -20,7 +20,7 @@ sys.path.insert(
 )  # small_platform is shared with the integration tests
 
 from local_spark import spark_with
-from servers import SERVERS, CannotBuild, Running, running
+from servers import SERVERS, CannotBuild, Running, running, with_store
 from small_platform import Platform, create_database
 
 from estuaire import migrations
@@ -54,18 +54,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     yield get
     for context, _ in started.values():
         context.__exit__(None, None, None)
-
-
-def with_store(settings: Settings, server: Running, bucket: str | None = None) -> Settings:
-    """The same settings on a server's bucket."""
-    given = settings.model_dump() | {
-        "store": "s3",
-        "s3_endpoint": server.endpoint,
-        "s3_bucket": bucket or server.bucket,
-        "s3_access_key": server.access_key,
-        "s3_secret_key": server.secret_key,
-    }
-    return Settings(_env_file=None, **given)
 
 
 @pytest.fixture(params=STORES)

