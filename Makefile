@@ -6,10 +6,10 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-seeds test-s3 bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-seeds test-s3 test-s3-airflow bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
 
 .venv/installed.lock: requirements.lock pyproject.toml infra/setup/environment.sh
 	@infra/setup/environment.sh
@@ -52,8 +52,11 @@ test: setup check ## all tests: real PostgreSQL, real Spark, real Airflow schedu
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q -s -m seeds tests/seeds
 
-test-s3: setup ## the store's tests and a small run on two real S3 servers, built once (Go; 7 minutes)
-	$(BIN)/python -m pytest -q -s -m "s3 or not s3" tests/s3
+test-s3: setup ## the store's tests and a small run on two real S3 servers, built once with Go
+	$(BIN)/python -m pytest -q -s -m "not stack" tests/s3
+
+test-s3-airflow: setup ## the same through the real scheduler; a server is killed in mid-run
+	$(BIN)/python -m pytest -q -s -m "s3 and stack" tests/s3
 
 bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks

@@ -54,4 +54,6 @@ def open_to(spark: Any, settings: Settings) -> None:
 
 def failed(error: BaseException | str) -> bool:
     """Whether an error that came through Spark or Great Expectations is the store's: their own types do not tell."""
-    return bool(re.search(r"fs\.s3a|\[E_STORE\]", str(error)))
+    # PySpark keeps Java's stack trace of an error beside its sentence
+    told = f"{error} {getattr(error, '_stackTrace', '')}"
+    return bool(re.search(r"fs\.s3a|\[E_STORE\]", told))
