@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from published import copied
 from servers import SERVERS, Running
-from small_platform import Platform
+from small_platform import Platform, dose
 
 from estuaire.errors import StoreUnavailable
 from estuaire.gates.gx import Suites, frame_of_files
@@ -159,3 +159,25 @@ def test_a_file_that_spark_cannot_read_is_the_stores_fault_not_the_hospitals(pub
     platform.store.delete(key)
     with pytest.raises(StoreUnavailable):
         Suites().frame("patient", frame, rules)
+
+
+@pytest.mark.parametrize("store", SERVERS)
+def test_one_delivery_goes_through_a_server_that_dies_at_each_stage(
+    new_platform: Made, server: Callable[[str], Running], store: str
+) -> None:
+    platform, running = new_platform(store), server(store)
+    platform.deliver("d1", 1, administration=[dose("A"), dose("B"), dose("C")])
+    with pytest.raises(StoreUnavailable):
+        platform.land(before_commit=_killed(running))
+    assert platform.state("d1") == ("received", None)
+    running.start()
+    assert platform.land()["landed"] == 1
+    with pytest.raises(StoreUnavailable):
+        platform.consolidate(before_audit=_killed(running))
+    assert platform.ask("select count(*) from control.consolidation_block") == [(0,)]
+    running.start()
+    assert platform.consolidate()["rows"] == 3
+    assert len(platform.through_spark("consolidated", "administration")) == 3
+    assert platform.in_lake("select count(*) from lake.landed.administration") == [(3,)]
+    assert platform.load()["hospitals"] == ["h01"]
+    assert platform.ask("select count(*) from staging.administration") == [(3,)]
