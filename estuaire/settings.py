@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         airflow_port: the API server (web page and REST), which reads task logs from the shared folder.
         store: ``directory`` now; a folder given by ``store_root``.
         spark_master: ``local[N]`` for the embedded stack, or a cluster's URL.
+        real_data: folder of the MIMIC-IV demo, which plays hospital 38 (a relative one is below the project's).
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
 
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     min_memory_gib: float = 4.0
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
+    real_data: Path = Path("../shared/data/mimic-iv-demo")
 
     # ---------------------------------------------------------------- folders
     @cached_property
@@ -63,6 +65,11 @@ class Settings(BaseSettings):
     @property
     def store_path(self) -> Path:
         return (self.store_root or self.root / "store").expanduser().resolve()
+
+    @property
+    def real_data_path(self) -> Path:
+        """``real_data``, absolute; it need not exist."""
+        return (PROJECT_ROOT / self.real_data.expanduser()).resolve()
 
     @property
     def logs(self) -> Path:
