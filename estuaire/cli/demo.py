@@ -15,12 +15,12 @@ FULL_PATIENTS = 50_000
 FULL_DISK_GIB, FULL_MEMORY_GIB = 20.0, 8.0  # what a run of this size took, with room to spare (docs/benchmarks.md)
 FIRST_QUERY = (
     "select hospital_id, month, patient_days, ddd_per_1000_patient_days, dot_per_1000_patient_days from antibiotic_consumption "
-    "where grouping = 'total' and scope = 'spares' and month >= '2025-10-01' order by hospital_id, month"
+    "where grouping = 'total' and scope = 'spares' and month between '2025-10-01' and '2026-09-30' order by hospital_id, month"
 )
 HEADS = {
     "cumulative_antibiogram": "select species_name, agent_code, isolates, tested, resistant, pct_resistant from cumulative_antibiogram "
     "where hospital_id = 'group' and dedup_scope = 'group' and method = 'm39' and specimen_nature = 'all' and not below_30 "
-    "and year = (select max(year) from cumulative_antibiogram) order by tested desc, species_name, agent_code limit 8",
+    "and year = (select max(year) from cumulative_antibiogram where hospital_id = 'group') order by tested desc, species_name, agent_code limit 8",
     "exposure_resistance": "select effect, window_days, excluded_last_days, estimate, odds_ratio, ci_low, ci_high, index_isolates "
     "from exposure_resistance order by effect, window_days <> 90 or excluded_last_days <> 0, window_days, estimate limit 8",
 }

@@ -301,6 +301,8 @@ def test_the_planted_value_is_shown_on_simulated_data_only(settings: Settings, o
         assert (exposures[0].main, exposures[1].main) == (True, False)
         assert 'class="planted"' in built(settings)
         owner.execute("insert into control.load (hospital_id, content_hash, run_id) values ('h38', 'x', 'x')")
+        assert planted.planted_effects(settings), "hospital 38 is outside the study: it enters no estimate"
+        owner.execute("insert into control.load (hospital_id, content_hash, run_id) values ('h99', 'x', 'x')")
         assert planted.planted_effects(settings) == []
         assert 'class="planted"' not in built(settings)
     finally:
