@@ -37,10 +37,14 @@ def demo(
     deliveries: Annotated[int, typer.Option(help="Of each hospital: one full history, then monthly deltas.")] = 3,
     seed: Annotated[int, typer.Option(help="Same seed, same deliveries.")] = 1,
     full: Annotated[bool, typer.Option("--full", help="The study's size: 50,000 patients, 15 million rows.")] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="Hospital 38 beside them: the MIMIC-IV demo in ESTUAIRE_REAL_DATA.")
+    ] = False,
 ) -> None:
     """Start the stack, simulate the hospitals' deliveries, run the DAGs, and show the first numbers."""
     from rich.console import Console
 
+    from estuaire import real_data
     from estuaire.cli import stack
     from estuaire.cli.progress import Progress
     from estuaire.errors import FollowingStopped
@@ -53,6 +57,8 @@ def demo(
     from estuaire.stack import preflight
 
     began = time.monotonic()
+    if real:
+        real_data.check(settings())
     if full:
         patients = FULL_PATIENTS
         preflight.check_room(settings(), disk_gib=FULL_DISK_GIB, memory_gib=FULL_MEMORY_GIB)
@@ -65,6 +71,10 @@ def demo(
         )
         with Progress(console, "simulating the hospitals' deliveries") as progress:
             _simulated(plan, progress)
+        if real:
+            handed_in = real_data.deliver(settings())
+            typer.echo(f"Hospital 38: delivery {handed_in.manifest.delivery_id} {handed_in.state.replace('_', ' ')}.")
+        with Progress(console, "running the pipeline") as progress:
             result = follow(settings(), progress)
     except KeyboardInterrupt:
         raise FollowingStopped(
@@ -80,6 +90,10 @@ def demo(
     show_result(first.columns, first.rows)
     _show_heads()
     _show_planted()
+    if real:
+        typer.echo(
+            f"\nHospital 38: {real_data.accounts(settings())}\n  balance     {real_data.folder(settings()) / 'balance.json'}"
+        )
     typer.echo(
         f"""
 What to open and what to try:

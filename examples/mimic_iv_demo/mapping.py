@@ -142,23 +142,27 @@ def map_warehouse(raw: Path, delivery: Path) -> Balance:
     """
     paths = _raw_files(raw)
     delivery.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect(config={"threads": 1}) as connection:
-        counted = {name: _read(connection, name, path) for name, path in paths.items()}
-        _read_lists(connection)
-        _run(connection, "shared.sql", (HERE / "shared.sql").read_text(encoding="utf-8"))
-        for name in _FATES:
-            text = (HERE / "fates" / f"{name}.sql").read_text(encoding="utf-8")
-            _run(connection, f"fates/{name}.sql", f"create table {name}_fate as {text}")
+    try:
+        with duckdb.connect(config={"threads": 1}) as connection:
+            return _mapped(connection, paths, delivery)
+    except EstuaireError:
         for table in TABLES:
-            text = (HERE / "tables" / f"{table}.sql").read_text(encoding="utf-8")
-            target = str(delivery / f"{table}.csv").replace("'", "''")
-            _run(connection, f"tables/{table}.sql", f"copy ({text}) to '{target}' (header, delimiter ',')")
-        try:
-            return _balance(connection, paths, counted, delivery)
-        except EstuaireError:
-            for table in TABLES:
-                (delivery / f"{table}.csv").unlink()
-            raise
+            (delivery / f"{table}.csv").unlink(missing_ok=True)
+        raise
+
+
+def _mapped(connection: duckdb.DuckDBPyConnection, paths: dict[str, Path], delivery: Path) -> Balance:
+    counted = {name: _read(connection, name, path) for name, path in paths.items()}
+    _read_lists(connection)
+    _run(connection, "shared.sql", (HERE / "shared.sql").read_text(encoding="utf-8"))
+    for name in _FATES:
+        text = (HERE / "fates" / f"{name}.sql").read_text(encoding="utf-8")
+        _run(connection, f"fates/{name}.sql", f"create table {name}_fate as {text}")
+    for table in TABLES:
+        text = (HERE / "tables" / f"{table}.sql").read_text(encoding="utf-8")
+        target = str(delivery / f"{table}.csv").replace("'", "''")
+        _run(connection, f"tables/{table}.sql", f"copy ({text}) to '{target}' (header, delimiter ',')")
+    return _balance(connection, paths, counted, delivery)
 
 
 # ---------------------------------------------------------------- raw files

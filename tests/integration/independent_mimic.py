@@ -34,6 +34,12 @@ DRUGS = {
     "J01DE01": (("cefepime",), False),
     "J01MA02": (("ciprofloxacin", "ciprofloxacin hcl", "ciprofloxacin iv"), False),
 }
+ANTIBACTERIAL = (
+    "vancomycin|^cef|cephalexin|piperacillin|meropenem|metronidazole|ciprofloxacin|levofloxacin|azithromycin|clarithromycin|"
+    "erythromycin|ampicillin|amoxicillin|clindamycin|linezolid|daptomycin|doxycycline|sulfameth|trimethoprim|aztreonam|"
+    "nitrofurantoin|rifaximin|tobramycin|^neomycin sulfate"
+)
+TOPICAL = "ophth"
 PAIRS = (
     ("ESCHERICHIA COLI", "CIPROFLOXACIN"),
     ("ESCHERICHIA COLI", "CEFTRIAXONE"),
@@ -87,7 +93,11 @@ def first_isolates(found: pd.DataFrame, method: str) -> int:
 
 def _kept(found: pd.DataFrame, method: str) -> list[pd.DataFrame]:
     kept = []
-    for _, own in found[found["counts"]].sort_values("at", kind="stable").groupby(["subject_id", "species"]):
+    for _, own in (
+        found[found["counts"]]
+        .sort_values(["at", "micro_specimen_id", "isolate_num"])
+        .groupby(["subject_id", "species"])
+    ):
         days = own["at"].dt.normalize()
         if method == "all":
             kept.append(own)
@@ -105,8 +115,8 @@ def _kept(found: pd.DataFrame, method: str) -> list[pd.DataFrame]:
 
 
 def tested_and_resistant(folder: Path, species: str, drug: str) -> tuple[int, int]:
-    """Of the first isolates by CLSI M39: tested for the drug, and resistant. Two isolates collected at one moment are either's first:
-    the callers choose species where that does not matter."""
+    """Of the first isolates by CLSI M39: tested for the drug, and resistant. Of two specimens of one
+    moment the first by number is taken (the platform takes them by a hash); no pair of PAIRS depends on it."""
     key = ["micro_specimen_id", "test_seq", "org_name", "isolate_num"]
     events = raw(folder, "microbiologyevents")
     results = events[(events["ab_name"] == drug) & (events["interpretation"] != "")]
@@ -152,3 +162,10 @@ def days_of_therapy(folder: Path, atc: str) -> int:
         events = events[~events["by_mouth"]]
     events = within_a_stay(folder, events)
     return len({(p, at.normalize()) for p, at in zip(events["subject_id"], events["at"], strict=True)})
+
+
+def antibacterial_days(folder: Path) -> set[pd.Timestamp]:
+    """Days on which any antibacterial of the reference was given, in a stay or not."""
+    events = given(folder)
+    named = events["drug"].str.contains(ANTIBACTERIAL) & ~events["drug"].str.contains(TOPICAL)
+    return set(events[named]["at"].dt.normalize())
