@@ -20,7 +20,7 @@ from estuaire.registry import load_registry
 from estuaire.report import charts, data, files, marts, planted, texts
 from estuaire.settings import Settings
 
-HOSPITALS = list(load_registry().hospitals)
+HOSPITALS = [h.id for h in load_registry().hospitals.values() if h.fictional]
 VOID = {"meta", "input", "link", "br", "img"}
 
 
