@@ -309,14 +309,18 @@ def _estimate(row: dict[str, Any] | None) -> Estimate | None:
 
 # ------------------------------------------------------------------------------------------------ coverage
 
-MIN_EXPECTED = 30  # below, a month 40 % away from its median is chance (30 records vary by 18 % by themselves)
+# below, or with months that vary more, a month 40 % away from its median is chance (docs/decisions/0006-four-gates.md)
+MIN_EXPECTED = 30
+MAX_SPREAD = 0.25
 _SEVERITY = {"no_reference": 0, "ok": 1, "high": 2, "low": 3, "zero": 4}
 
 
 def _coverage(cur: Any) -> Coverage | None:
     cur.execute(
-        "select hospital_id, month, table_name, records, expected_median::double precision as expected, status, in_group "
-        "from marts.coverage order by hospital_id, month, table_name"
+        "select hospital_id, month, table_name, records, expected_median::double precision as expected, "
+        "coalesce(expected_median >= %s and expected_spread <= %s, false) as judged, status, in_group "
+        "from marts.coverage order by hospital_id, month, table_name",
+        (MIN_EXPECTED, MAX_SPREAD),
     )
     rows = cur.fetchall()
     inside = [r for r in rows if r["in_group"]]
@@ -331,7 +335,7 @@ def _coverage(cur: Any) -> Coverage | None:
         if r["month"] not in known:
             continue
         place = (r["hospital_id"], r["month"])
-        if r["status"] in ("ok", "low", "high", "zero") and (r["expected"] or 0) < MIN_EXPECTED:
+        if r["status"] in ("ok", "low", "high", "zero") and not r["judged"]:
             status.setdefault(place, "no_reference")
             continue
         status[place] = max(r["status"], status.get(place, "no_reference"), key=lambda s: _SEVERITY.get(s, 0))

@@ -357,9 +357,6 @@ def test_each_faulty_delivery_is_refused_by_its_own_error_and_the_others_go_on(s
         )
 
 
-@pytest.mark.skip(
-    reason="written late and not yet seen to pass end to end; tests/integration/test_land.py proves it on the stage"
-)
 def test_the_same_id_with_other_bytes_is_refused(story: Settings) -> None:
     _write(story, "h01", "good", 50, {"patient.csv": _patients(["70;01/02/1960;f;;upsert"])})
     with contextlib.suppress(RunFailed):  # nothing else came: the run has nothing to land, and says so
@@ -454,7 +451,6 @@ def test_no_identifier_left_landing(story: Settings) -> None:
     assert "PARACETAMOL" in label
 
 
-@pytest.mark.skip(reason="written late and not yet seen to pass: issue 4 stays open for it")
 def test_a_fresh_database_and_other_workers_give_the_same_tables(story: Settings) -> None:
     before = copied(story)
     assert len(before) > 15

@@ -270,11 +270,17 @@ def test_a_class_that_nobody_got_in_a_month_is_zero_and_an_uncovered_month_is_no
 def test_coverage_judges_only_months_with_enough_records(settings: Settings, owner: cursor) -> None:
     report_world.released(owner, HOSPITALS[:2])
     owner.execute("update marts.coverage set status = 'ok'")
-    for month, expected in (("2025-03-01", 29.9), ("2025-04-01", 30.0)):
+    cells = (
+        ("2025-01-01", 40.0, None),
+        ("2025-02-01", 40.0, 0.26),
+        ("2025-03-01", 29.9, 0.1),
+        ("2025-04-01", 30.0, 0.25),
+    )
+    for month, *expected in cells:
         owner.execute(
-            "update marts.coverage set status = 'zero', expected_median = %s where hospital_id = 'h01' and month = %s "
-            "and table_name = 'stay'",
-            (expected, month),
+            "update marts.coverage set status = 'zero', expected_median = %s, expected_spread = %s where hospital_id = 'h01' "
+            "and month = %s and table_name = 'stay'",
+            (*expected, month),
         )
     found = marts.read(settings).coverage
     assert found is not None
