@@ -70,7 +70,8 @@ def accounts(settings: Settings) -> str:
     [row] = ledger.fetch(
         settings,
         "select coalesce(sum(rows_in), 0) as handed_in, coalesce(sum(rows_out), 0) as landed, "
-        "coalesce(sum(rows_quarantined + rows_unparseable), 0) as rejected from control.accounting where hospital_id = %s and stage = 'land'",
+        "coalesce(sum(rows_quarantined + rows_unparseable), 0) as rejected from control.accounting a join control.stage_run s using (run_id, stage, token) "
+        "where a.hospital_id = %s and stage = 'land' and s.state = 'committed'",
         (HOSPITAL,),
     )
     return (

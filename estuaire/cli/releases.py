@@ -44,7 +44,10 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Serve an earlier release of the marts again."""
         from estuaire import releases
+        from estuaire.explain import resolve
+        from estuaire.report.files import build_quietly
         from estuaire.settings import settings
 
         served = releases.rollback(settings(), to)
+        build_quietly(settings(), resolve(settings(), None).name)  # the page of the last run tells what is served now
         typer.echo(f"Release {served.release_id} is served (built {served.built_at:%Y-%m-%d %H:%M} UTC).")

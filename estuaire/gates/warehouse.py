@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 STAGES = ("conformed", "marts")
 _NAMED = 10  # hospitals that a verdict names one by one
 _Native = dict[str, dict[str, tuple[int, int]]]  # rule id -> hospital -> (rows checked, rows that break it)
+GROUP = "group"  # what marts call all hospitals together: no hospital of its own
 SCHEMA = "audit_next"  # computed relations and views of the audit; dropped before the swap
 
 
@@ -57,10 +58,16 @@ class Finding:
             alone = [*alone[:_NAMED], f"{len(alone) - _NAMED} more, see quality.verdict"]
         return word(block, warn + alone), reasons + alone
 
+    def stopping(self) -> list[str]:
+        """The reasons that block the candidate, without what only warns."""
+        return [f"{r.reason()}{self._most(r.rule.id)}" for r in self.totals if r.blocks]
+
     def hospital_verdict(self, hospital: str) -> tuple[str, list[str]]:
         """(pass, warn or block, reasons) of one hospital: block where it breaks a rule that blocks the candidate."""
         stopping = {r.rule.id for r in self.totals if r.blocks}
-        block = [r.reason() for r in self.hospitals[hospital] if r.rule.id in stopping and r.rows_failed]
+        block = [
+            r.reason() for r in self.hospitals[hospital] if r.rule.id in stopping and r.status in ("fail", "error")
+        ]
         warn = [r.reason() for r in self._warned(hospital) if r.rule.id not in stopping]
         return word(block, warn), block + warn
 
@@ -114,10 +121,8 @@ def blocked(findings: Sequence[Finding]) -> GateBlocked | None:
     """The typed error of a candidate that may not be served."""
     reasons = []
     for finding in findings:
-        decided, found = finding.verdict()
-        if decided == "block":
-            stopping = [text for text in found if " alone: " not in text]
-            reasons.append(f"gate {finding.stage}: {'; '.join(stopping)}")
+        if finding.verdict()[0] == "block":
+            reasons.append(f"gate {finding.stage}: {'; '.join(finding.stopping())}")
     if not reasons:
         return None
     return GateBlocked(
@@ -243,7 +248,7 @@ def _judge(finding: Finding, name: str, rules: Sequence[Rule], native: _Native, 
         total = Result(name, rule, sum(c for c, _ in own.values()), failed, None, gx_failed, agree)
         finding.totals.append(total)
         for hospital, (checked, broken) in own.items():
-            if hospital != WHOLE:
+            if hospital not in (WHOLE, GROUP):
                 finding.hospitals.setdefault(hospital, []).append(Result(name, rule, checked, broken, gx_agrees=agree))
 
 

@@ -309,18 +309,18 @@ def _estimate(row: dict[str, Any] | None) -> Estimate | None:
 
 # ------------------------------------------------------------------------------------------------ coverage
 
-# below, or with months that vary more, a month 40 % away from its median is chance (docs/decisions/0006-four-gates.md)
-MIN_EXPECTED = 30
-MAX_SPREAD = 0.25
+# as gate 4 judges (expectations/marts/coverage.yml): elsewhere chance alone makes such months
+_JUDGED = """coalesce(case
+    when status = 'zero' then expected_median >= 20 and expected_spread <= 0.25 and month_share = 1
+    else expected_median >= 100 and expected_spread <= 0.15
+end, false)"""
 _SEVERITY = {"no_reference": 0, "ok": 1, "high": 2, "low": 3, "zero": 4}
 
 
 def _coverage(cur: Any) -> Coverage | None:
     cur.execute(
         "select hospital_id, month, table_name, records, expected_median::double precision as expected, "
-        "coalesce(expected_median >= %s and expected_spread <= %s, false) as judged, status, in_group "
-        "from marts.coverage order by hospital_id, month, table_name",
-        (MIN_EXPECTED, MAX_SPREAD),
+        f"{_JUDGED} as judged, status, in_group from marts.coverage order by hospital_id, month, table_name"
     )
     rows = cur.fetchall()
     inside = [r for r in rows if r["in_group"]]

@@ -271,15 +271,13 @@ def test_coverage_judges_only_months_with_enough_records(settings: Settings, own
     report_world.released(owner, HOSPITALS[:2])
     owner.execute("update marts.coverage set status = 'ok'")
     cells = (
-        ("2025-01-01", 40.0, None),
-        ("2025-02-01", 40.0, 0.26),
-        ("2025-03-01", 29.9, 0.1),
-        ("2025-04-01", 30.0, 0.25),
-    )
+        ("2024-11-01", "low", 99.9, 0.1, 1), ("2024-12-01", "zero", 40.0, 0.1, 0.5), ("2025-01-01", "zero", 40.0, None, 1),
+        ("2025-02-01", "zero", 40.0, 0.26, 1), ("2025-03-01", "zero", 19.9, 0.1, 1), ("2025-04-01", "zero", 20.0, 0.25, 1),
+    )  # fmt: skip
     for month, *expected in cells:
         owner.execute(
-            "update marts.coverage set status = 'zero', expected_median = %s, expected_spread = %s where hospital_id = 'h01' "
-            "and month = %s and table_name = 'stay'",
+            "update marts.coverage set status = %s, expected_median = %s, expected_spread = %s, month_share = %s "
+            "where hospital_id = 'h01' and month = %s and table_name = 'stay'",
             (*expected, month),
         )
     found = marts.read(settings).coverage
