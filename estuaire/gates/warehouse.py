@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from estuaire.settings import Settings
 
 STAGES = ("conformed", "marts")
+_MONTHS = ("hospital_id", "month", "table_name")
 _NAMED = 10  # hospitals that a verdict names one by one
 _Native = dict[str, dict[str, tuple[int, int]]]  # rule id -> hospital -> (rows checked, rows that break it)
 GROUP = "group"  # what marts call all hospitals together: no hospital of its own
@@ -41,6 +42,9 @@ class Finding:
     stage: str
     totals: list[Result] = field(default_factory=list)
     hospitals: dict[str, list[Result]] = field(default_factory=dict)
+    months: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # rule -> the first hospital, month and table that break it
 
     def verdict(self) -> tuple[str, list[str]]:
         """(pass, warn or block, reasons) of the candidate; a reason names the hospital that breaks its rule most."""
@@ -85,7 +89,8 @@ class Finding:
         if not broken:
             return ""
         failed, hospital = max(broken)
-        return f" (most in {hospital}: {failed})"
+        months = f", first {', '.join(self.months[rule_id])}" if rule_id in self.months else ""
+        return f" (most in {hospital}: {failed}{months})"
 
 
 def audit(
@@ -159,6 +164,9 @@ def _audit_stage(
             }
         for name, rules in known.rules.items():
             _judge(finding, name, rules, native.result()[name], counted[name])
+            if known.relations[name].columns.keys() >= set(_MONTHS):
+                with session.cursor() as cur:
+                    finding.months |= _months(cur, sources[name], rules, shifted, native.result()[name])
     finally:
         suites.close()
         session.rollback()
@@ -236,6 +244,21 @@ def _native(cur: cursor, source: str, relation: Relation, rules: Sequence[Rule],
             f"group by {', '.join(rule.unique)}) as keyed group by 1"
         )
         found[rule.id] = {place: (int(rows), int(beyond)) for place, rows, beyond in cur.fetchall()}
+    return found
+
+
+def _months(
+    cur: cursor, source: str, rules: Sequence[Rule], shifted: Collection[str], native: _Native
+) -> dict[str, list[str]]:
+    """The first places that break each rule of a table by month: the candidate is dropped, and no one could look them up."""
+    found = {}
+    for rule in rules:
+        if not rule.unique and any(broken for _, broken in native[rule.id].values()):
+            cur.execute(
+                f"select concat_ws(' ', hospital_id, to_char(month, 'YYYY-MM'), table_name) from {source} "
+                f"where not ({rule.sql('postgres', shifted)}) order by 1 limit {_NAMED}"
+            )
+            found[rule.id] = [place for (place,) in cur.fetchall()]
     return found
 
 

@@ -170,6 +170,11 @@ def test_right_marts_pass(audit: Callable[..., Finding]) -> None:
     assert blocked([finding]) is None
 
 
+def test_the_months_that_break_a_rule_are_named(audit: Callable[..., Finding]) -> None:
+    finding = audit(FAULTS["a month without a record"][0])
+    assert finding.verdict()[1] == ["coverage.volume.zero: 1 of 3 (most in h01: 1, first h01 2025-02 stay)"]
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_is_found_by_its_rule(audit: Callable[..., Finding], fault: str) -> None:
     statement, rule, expected = FAULTS[fault]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import stat
-import time
 from html.parser import HTMLParser
 from typing import Any
 
@@ -65,9 +64,7 @@ def built(settings: Settings, run: str | None = None) -> str:
 def test_a_whole_run_in_one_page(settings: Settings, owner: cursor) -> None:
     report_world.ledger(owner, HOSPITALS, blocked="h07")
     report_world.released(owner, HOSPITALS)
-    began = time.monotonic()
     path = files.build(settings)
-    assert time.monotonic() - began < 10.0
     assert path == settings.root / "reports" / f"{report_world.ROOT}.html"
     assert path.stat().st_size < 3_000_000
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
