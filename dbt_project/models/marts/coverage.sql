@@ -73,7 +73,7 @@ compared as (
         counted.month_share,
         counted.in_group,
         reference.median,
-        case when reference.months >= 6 then reference.spread end as spread,
+        case when reference.months = 12 then reference.spread end as spread,
         counted.records / nullif(reference.median * counted.month_share, 0) as ratio
     from counted
     left join reference
