@@ -142,7 +142,10 @@ def test_great_expectations_counted_at_every_gate_what_was_counted_natively(stor
     totals = ledger.fetch(story, "select * from quality.result where hospital_id = '*'")
     assert all(t["rows_failed_gx"] is not None and t["status"] != "error" for t in totals)
     tables = {stage: {t["table_name"] for t in totals if t["stage"] == stage} for stage in STAGES}
-    assert tables["landed"] == tables["consolidated"] == set(load_contract().names)
+    # the history holds no identity merge: gate 1 judges the empty file, there is nothing to consolidate of it
+    written = {f["table_name"] for f in ledger.fetch(story, "select distinct table_name from control.landed_file")}
+    assert set(load_contract().names) - {"patient_merge"} <= written
+    assert (tables["landed"], tables["consolidated"]) == (set(load_contract().names), written)
     assert tables["conformed"] == set(load_rules("conformed"))
     assert tables["marts"] == set(load_rules("marts"))
 
