@@ -27,8 +27,8 @@ demo: setup ## start the stack, simulate hospitals, run the pipeline, show what 
 demo-full: setup ## the study's size: 37 hospitals, 50,000 patients, 15 million rows
 	@$(BIN)/estuaire demo --full
 
-demo-real:
-	@echo "make $@ is not there yet: hospital 38 comes with a later release; make demo runs the whole chain." >&2; exit 1
+demo-real: setup ## make demo with a 38th, real hospital: the MIMIC-IV demo, from ESTUAIRE_REAL_DATA
+	@$(BIN)/estuaire demo --real
 
 up: setup ## start PostgreSQL and Airflow on this machine
 	@$(BIN)/estuaire up

@@ -208,7 +208,9 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     stages = ask(_STAGES, where=where)
     rows = ask("select * from control.run where run_id = any(%(runs)s) order by started_at")
     standing = ask(
-        "select * from control.consolidation_block where run_id = any(%(runs)s) or hospital_id = any(%(h)s) order by hospital_id"
+        "select * from control.consolidation_block where run_id = any(%(runs)s) or hospital_id = any(%(h)s) "
+        # a block stands for the runs that come after it, too: their releases still serve the hospital's former records
+        "or cardinality(%(h)s::text[]) = 0 order by hospital_id"
     )
     stopped = [
         *_stops_of_deliveries(arrived),

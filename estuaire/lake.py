@@ -226,15 +226,21 @@ class Lake:
     def _apply(self, connection: duckdb.DuckDBPyConnection, change: Change) -> int:
         connection.execute("begin")
         try:
+            # one statement per table, not per hospital or file: each takes some hundredths of a second
+            retired: dict[tuple[str, str], list[str]] = {}
             for layer, table, hospital in change.retire:
                 if not re.fullmatch(r"[a-z0-9]*", hospital):
                     raise ValueError("hospital ids are letters and digits")
-                where = f" where hospital_id = '{hospital}'" if hospital else ""
+                retired.setdefault((layer, table), []).append(hospital)
+            for (layer, table), hospitals in retired.items():
+                where = "" if "" in hospitals else f" where hospital_id in ({', '.join(map(quoted, hospitals))})"
                 connection.execute(f"delete from {_NAME}.{layer}.{table}{where}")
+            added: dict[tuple[str, str], list[str]] = {}
             for file in change.add:
+                added.setdefault((file.layer, file.table), []).append(self.store.url(file.key))
+            for (layer, table), urls in added.items():
                 connection.execute(
-                    f"call ducklake_add_data_files('{_NAME}', '{file.table}', {quoted(self.store.url(file.key))}, "
-                    f"schema => '{file.layer}')"
+                    f"call ducklake_add_data_files('{_NAME}', '{table}', [{', '.join(map(quoted, urls))}], schema => '{layer}')"
                 )
             connection.execute(
                 f"call {_NAME}.set_commit_message('estuaire', {quoted(change.message)}, "

@@ -81,7 +81,7 @@ def mark_and_guard(cur: cursor, reader: str, registry: Registry) -> None:
 
     Called in the transaction that serves the schema, after the reader's rights were granted.
     """
-    closed = bool(real_hospitals(registry))
+    closed = bool(real_hospitals(registry)) or _unknown_loaded(cur, registry)
     for name in tables(cur):
         table = sql.Identifier("marts", name)
         cur.execute("select c.relkind, obj_description(c.oid, 'pg_class') from pg_class c where c.oid = %s::regclass",
@@ -97,6 +97,19 @@ def mark_and_guard(cur: cursor, reader: str, registry: Registry) -> None:
             )
         if closed:
             cur.execute(sql.SQL("revoke all on {} from {}, public").format(table, sql.Identifier(reader)))
+
+
+def _unknown_loaded(cur: cursor, registry: Registry) -> bool:
+    """Whether a hospital was loaded that this registry does not know as fictional or open: an installation keeps its own registry, and a
+    command that is given another one must not open what that one knows nothing of. The FINESS number tells two hospitals of one id apart."""
+    cur.execute("select to_regclass('staging.hospital') is not null and to_regclass('control.load') is not null")
+    if not (cur.fetchone() or [False])[0]:
+        return False
+    cur.execute(
+        "select hospital_id, finess from staging.hospital where hospital_id in (select hospital_id from control.load)"
+    )
+    harmless = {(h.id, h.finess) for h in registry.hospitals.values() if h.fictional or h.open_data}
+    return not {(str(hospital), str(finess)) for hospital, finess in cur.fetchall()} <= harmless
 
 
 def read_by(text: str, patient_level: list[str]) -> list[str]:

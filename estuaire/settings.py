@@ -36,6 +36,7 @@ class Settings(BaseSettings):
         s3_bucket: an existing bucket that is Estuaire's own.
         s3_access_key, s3_secret_key: its keys; or left out, and kept in ``secrets/s3_access_key`` and ``secrets/s3_secret_key``.
         spark_master: ``local[N]`` for the embedded stack, or a cluster's URL.
+        real_data: folder of the MIMIC-IV demo, which plays hospital 38 (a relative one is below the project's).
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
 
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     min_memory_gib: float = 4.0
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
+    real_data: Path = Path("../shared/data/mimic-iv-demo")
 
     @model_validator(mode="after")
     def _s3_has_an_address(self) -> Settings:
@@ -83,6 +85,11 @@ class Settings(BaseSettings):
     def scratch(self) -> Path:
         """Files that a task is reading or writing while the store is not on this machine."""
         return self.root / "scratch"
+
+    @property
+    def real_data_path(self) -> Path:
+        """``real_data``, absolute; it need not exist."""
+        return (PROJECT_ROOT / self.real_data.expanduser()).resolve()
 
     @property
     def logs(self) -> Path:

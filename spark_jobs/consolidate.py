@@ -91,8 +91,15 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def changed(settings: Settings) -> list[str]:
     """Hospitals whose input is not the one that their consolidated files were built from, without those that the gate blocked on this
-    very input."""
-    return _changed(settings, inputs(settings))
+    very input. A block is forgotten where the input is again the one that the served files were built from."""
+    given = inputs(settings)
+    with connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "delete from control.consolidation_block b using control.consolidation c where c.hospital_id = b.hospital_id "
+            "and (b.hospital_id, c.input_hash) in (select * from unnest(%s::text[], %s::text[]))",
+            (list(given), [entry["input_hash"] for entry in given.values()]),
+        )
+    return _changed(settings, given)
 
 
 def _changed(settings: Settings, given: dict[str, dict[str, Any]]) -> list[str]:

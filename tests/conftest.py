@@ -101,3 +101,20 @@ def postgres() -> Iterator[Settings]:
             yield settings
         finally:
             server.stop(settings)
+
+
+# ------------------------------------------------------------------------------------------------ what could not be tested
+
+REAL_DATA_ABSENT = "real data absent"
+_absent: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple) and REAL_DATA_ABSENT in report.longrepr[2]:
+        _absent.append(report.nodeid)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line of a run without the real data: what it did not test is not passed over."""
+    if _absent:
+        print(f"SKIPPED ({REAL_DATA_ABSENT})")

@@ -15,12 +15,12 @@ FULL_PATIENTS = 50_000
 FULL_DISK_GIB, FULL_MEMORY_GIB = 20.0, 8.0  # what a run of this size took, with room to spare (docs/benchmarks.md)
 FIRST_QUERY = (
     "select hospital_id, month, patient_days, ddd_per_1000_patient_days, dot_per_1000_patient_days from antibiotic_consumption "
-    "where grouping = 'total' and scope = 'spares' and month >= '2025-10-01' order by hospital_id, month"
+    "where grouping = 'total' and scope = 'spares' and month between '2025-10-01' and '2026-09-30' order by hospital_id, month"
 )
 HEADS = {
     "cumulative_antibiogram": "select species_name, agent_code, isolates, tested, resistant, pct_resistant from cumulative_antibiogram "
     "where hospital_id = 'group' and dedup_scope = 'group' and method = 'm39' and specimen_nature = 'all' and not below_30 "
-    "and year = (select max(year) from cumulative_antibiogram) order by tested desc, species_name, agent_code limit 8",
+    "and year = (select max(year) from cumulative_antibiogram where hospital_id = 'group') order by tested desc, species_name, agent_code limit 8",
     "exposure_resistance": "select effect, window_days, excluded_last_days, estimate, odds_ratio, ci_low, ci_high, index_isolates "
     "from exposure_resistance order by effect, window_days <> 90 or excluded_last_days <> 0, window_days, estimate limit 8",
 }
@@ -37,10 +37,14 @@ def demo(
     deliveries: Annotated[int, typer.Option(help="Of each hospital: one full history, then monthly deltas.")] = 3,
     seed: Annotated[int, typer.Option(help="Same seed, same deliveries.")] = 1,
     full: Annotated[bool, typer.Option("--full", help="The study's size: 50,000 patients, 15 million rows.")] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="Hospital 38 beside them: the MIMIC-IV demo in ESTUAIRE_REAL_DATA.")
+    ] = False,
 ) -> None:
     """Start the stack, simulate the hospitals' deliveries, run the DAGs, and show the first numbers."""
     from rich.console import Console
 
+    from estuaire import real_data
     from estuaire.cli import stack
     from estuaire.cli.progress import Progress
     from estuaire.errors import FollowingStopped
@@ -53,6 +57,8 @@ def demo(
     from estuaire.stack import preflight
 
     began = time.monotonic()
+    if real:
+        real_data.check(settings())
     if full:
         patients = FULL_PATIENTS
         preflight.check_room(settings(), disk_gib=FULL_DISK_GIB, memory_gib=FULL_MEMORY_GIB)
@@ -65,6 +71,10 @@ def demo(
         )
         with Progress(console, "simulating the hospitals' deliveries") as progress:
             _simulated(plan, progress)
+        if real:
+            handed_in = real_data.deliver(settings())
+            typer.echo(f"Hospital 38: delivery {handed_in.manifest.delivery_id} {handed_in.state.replace('_', ' ')}.")
+        with Progress(console, "running the pipeline") as progress:
             result = follow(settings(), progress)
     except KeyboardInterrupt:
         raise FollowingStopped(
@@ -80,6 +90,10 @@ def demo(
     show_result(first.columns, first.rows)
     _show_heads()
     _show_planted()
+    if real:
+        typer.echo(
+            f"\nHospital 38: {real_data.accounts(settings())}\n  balance     {real_data.folder(settings()) / 'balance.json'}"
+        )
     typer.echo(
         f"""
 What to open and what to try:

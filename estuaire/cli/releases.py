@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import typer
 
 
@@ -44,7 +46,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Serve an earlier release of the marts again."""
         from estuaire import releases
+        from estuaire.errors import EstuaireError
+        from estuaire.explain import resolve
+        from estuaire.report.files import build_quietly
         from estuaire.settings import settings
 
         served = releases.rollback(settings(), to)
+        with contextlib.suppress(EstuaireError):  # the page of the last run tells what is served now; there may be none
+            build_quietly(settings(), resolve(settings(), None).name)
         typer.echo(f"Release {served.release_id} is served (built {served.built_at:%Y-%m-%d %H:%M} UTC).")

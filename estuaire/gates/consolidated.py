@@ -20,7 +20,7 @@ from psycopg2.extensions import cursor as Cursor
 from estuaire.duck import quoted
 from estuaire.errors import GateBlocked
 from estuaire.gates import docs
-from estuaire.gates.gx import Counts, Suites, frame_of_files
+from estuaire.gates.gx import Counts, Suites, breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
 from estuaire.objectstore import open_store
 from estuaire.rules import Rule, load_rules
@@ -118,11 +118,11 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
     counted: Counts = {}
     for table, files in paths.items():
         by_row = [r for r in rules[table] if not r.unique]
-        columns = [f"coalesce({r.sql('spark', shifted)}, true) as {r.mark}" for r in by_row]
+        columns = [f"{breaks(r.sql('spark', shifted))} as {r.mark}" for r in by_row]
         counted |= suites.frame(table, frame_of_files(spark, files, columns), by_row)
     by_key = [r for table in paths for r in rules[table] if r.unique]
     if by_key:
-        counted |= suites.keys(_key_frame(spark, by_key, arrow), by_key)
+        counted |= suites.frame("keys", _key_frame(spark, by_key, arrow), by_key)
     totals = []
     for table in paths:
         for rule in rules[table]:

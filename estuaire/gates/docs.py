@@ -72,6 +72,9 @@ def write(settings: Settings, run_id: str, stage: str, results: Mapping[str, Any
     from great_expectations.render.view import DefaultJinjaPageView
 
     place = folder(settings, run_id, stage)
+    top = settings.root / FOLDER
+    top.mkdir(mode=0o700, parents=True, exist_ok=True)
+    top.chmod(0o700)  # like the reports: these pages are not for every account of the machine
     place.mkdir(parents=True, exist_ok=True)
     (settings.root / FOLDER / STYLE.name).write_bytes(STYLE.read_bytes())
     style = f"../../{STYLE.name}"

@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor
 from estuaire.contracts import load_contract
 from estuaire.errors import EstuaireError, GateBlocked, TooManyRejected
 from estuaire.gates import docs
-from estuaire.gates.gx import Suites, frame_of_files
+from estuaire.gates.gx import Suites, breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
 from estuaire.manifest import Manifest
 from estuaire.objectstore import open_store
@@ -69,7 +69,7 @@ def _columns(table: str, rules: tuple[Rule, ...]) -> list[str]:
     for rule in rules:
         always = rule.implied and rule.columns[0] in key
         applies = "" if always else "op = 'delete' or "
-        columns.append(f"({applies}coalesce({rule.sql('spark')}, true)) as {rule.mark}")
+        columns.append(f"{breaks(applies + rule.sql('spark'))} as {rule.mark}")
     return columns
 
 

@@ -1,23 +1,24 @@
 """Gates 3 and 4: may the conformed models and the marts of a candidate release be served?
 
 After dbt has built the candidate schemas, PostgreSQL counts each rule natively, one pass per table and hospital; Great Expectations counts
-the same rules over views of boolean columns, uniqueness there by row numbers (natively by grouping). Both counts must agree, or the gate
+the same rules over views of a column per rule, uniqueness there by row numbers (natively by grouping). Both counts must agree, or the gate
 errors. A release is served whole or not at all: the rule over all hospitals decides whether it is blocked, a hospital that alone
 breaks a rule's threshold is a warning of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from estuaire.errors import GateBlocked, PublishFailed
 from estuaire.gates import docs
-from estuaire.gates.gx import Counts, Suites
+from estuaire.gates.gx import Counts, Suites, breaks
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
 from estuaire.rule_relations import MODELS, Relation
-from estuaire.rules import FOLDER, Rule, stage_rules
+from estuaire.rules import FOLDER, Rule, StageRules, stage_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from estuaire.settings import Settings
 
 STAGES = ("conformed", "marts")
+_MONTHS = ("hospital_id", "month", "table_name")
 _NAMED = 10  # hospitals that a verdict names one by one
+_Native = dict[str, dict[str, tuple[int, int]]]  # rule id -> hospital -> (rows checked, rows that break it)
+GROUP = "group"  # what marts call all hospitals together: no hospital of its own
 SCHEMA = "audit_next"  # computed relations and views of the audit; dropped before the swap
 
 
@@ -38,6 +42,9 @@ class Finding:
     stage: str
     totals: list[Result] = field(default_factory=list)
     hospitals: dict[str, list[Result]] = field(default_factory=dict)
+    months: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # rule -> the first hospital, month and table that break it
 
     def verdict(self) -> tuple[str, list[str]]:
         """(pass, warn or block, reasons) of the candidate; a reason names the hospital that breaks its rule most."""
@@ -55,10 +62,16 @@ class Finding:
             alone = [*alone[:_NAMED], f"{len(alone) - _NAMED} more, see quality.verdict"]
         return word(block, warn + alone), reasons + alone
 
+    def stopping(self) -> list[str]:
+        """The reasons that block the candidate, without what only warns."""
+        return [f"{r.reason()}{self._most(r.rule.id)}" for r in self.totals if r.blocks]
+
     def hospital_verdict(self, hospital: str) -> tuple[str, list[str]]:
         """(pass, warn or block, reasons) of one hospital: block where it breaks a rule that blocks the candidate."""
         stopping = {r.rule.id for r in self.totals if r.blocks}
-        block = [r.reason() for r in self.hospitals[hospital] if r.rule.id in stopping and r.rows_failed]
+        block = [
+            r.reason() for r in self.hospitals[hospital] if r.rule.id in stopping and r.status in ("fail", "error")
+        ]
         warn = [r.reason() for r in self._warned(hospital) if r.rule.id not in stopping]
         return word(block, warn), block + warn
 
@@ -76,7 +89,8 @@ class Finding:
         if not broken:
             return ""
         failed, hospital = max(broken)
-        return f" (most in {hospital}: {failed})"
+        months = f", first {', '.join(self.months[rule_id])}" if rule_id in self.months else ""
+        return f" (most in {hospital}: {failed}{months})"
 
 
 def audit(
@@ -112,10 +126,8 @@ def blocked(findings: Sequence[Finding]) -> GateBlocked | None:
     """The typed error of a candidate that may not be served."""
     reasons = []
     for finding in findings:
-        decided, found = finding.verdict()
-        if decided == "block":
-            stopping = [text for text in found if " alone: " not in text]
-            reasons.append(f"gate {finding.stage}: {'; '.join(stopping)}")
+        if finding.verdict()[0] == "block":
+            reasons.append(f"gate {finding.stage}: {'; '.join(finding.stopping())}")
     if not reasons:
         return None
     return GateBlocked(
@@ -140,24 +152,21 @@ def _audit_stage(
         cur.execute(f"drop schema if exists {SCHEMA} cascade; create schema {SCHEMA}")
     session.commit()
     try:
+        sources = {
+            name: _prepared(session, stage, known.relations[name], rules, shifted)
+            for name, rules in known.rules.items()
+        }
+        # the two counts go on at the same time, each over its own connection
+        with ThreadPoolExecutor(1) as beside:
+            native = beside.submit(_all_native, session, sources, known, shifted)
+            counted = {
+                name: suites.view(settings, name, SCHEMA, f"gx_{name}", rules) for name, rules in known.rules.items()
+            }
         for name, rules in known.rules.items():
-            relation = known.relations[name]
-            source = f"{stage}_next.{name}" if relation.query is None else f"{SCHEMA}.{name}"
-            with session.cursor() as cur:
-                if relation.query is None:
-                    cur.execute("select to_regclass(%s) is null", (source,))
-                    if (cur.fetchone() or [True])[0]:
-                        raise PublishFailed(
-                            f"{stage}.{name} is not in the candidate, and rules are about it",
-                            remedy="build the model, or remove its file from expectations/",
-                        )
-                if relation.query is not None:
-                    cur.execute(f"create unlogged table {source} as {relation.reads(_candidate)}")
-                native = _native(cur, source, relation, rules, shifted)
-                cur.execute(f"create view {SCHEMA}.gx_{name} as select {_marks(rules, shifted)} from {source}")
-            session.commit()
-            counted = suites.view(settings, name, SCHEMA, f"gx_{name}", rules)
-            _judge(finding, name, rules, native, counted)
+            _judge(finding, name, rules, native.result()[name], counted[name])
+            if known.relations[name].columns.keys() >= set(_MONTHS):
+                with session.cursor() as cur:
+                    finding.months |= _months(cur, sources[name], rules, shifted, native.result()[name])
     finally:
         suites.close()
         session.rollback()
@@ -168,23 +177,50 @@ def _audit_stage(
     return finding
 
 
+def _prepared(
+    session: connection, stage: str, relation: Relation, rules: Sequence[Rule], shifted: Collection[str]
+) -> str:
+    """Make the view that Great Expectations reads, and first the relation where it is computed; the name of what is counted."""
+    source = f"{stage}_next.{relation.name}" if relation.query is None else f"{SCHEMA}.{relation.name}"
+    with session.cursor() as cur:
+        if relation.query is None:
+            cur.execute("select to_regclass(%s) is null", (source,))
+            if (cur.fetchone() or [True])[0]:
+                raise PublishFailed(
+                    f"{stage}.{relation.name} is not in the candidate, and rules are about it",
+                    remedy="build the model, or remove its file from expectations/",
+                )
+        else:
+            cur.execute(f"create unlogged table {source} as {relation.reads(_candidate)}")
+        cur.execute(f"create view {SCHEMA}.gx_{relation.name} as select {_marks(rules, shifted)} from {source}")
+    session.commit()
+    return source
+
+
+def _all_native(
+    session: connection, sources: Mapping[str, str], known: StageRules, shifted: Collection[str]
+) -> dict[str, _Native]:
+    with session.cursor() as cur:
+        return {
+            name: _native(cur, source, known.relations[name], known.rules[name], shifted)
+            for name, source in sources.items()
+        }
+
+
 def _candidate(stage: str, model: str) -> str:
     return f"{stage}_next.{model}"
 
 
 def _marks(rules: Sequence[Rule], shifted: Collection[str]) -> str:
-    """Boolean columns, one per rule, true where a row keeps it or it does not apply."""
+    """A column per rule: 1 where a row breaks it, 0 where it keeps it or the rule does not apply."""
     columns = []
     for rule in rules:
         if rule.unique:
             keys = ", ".join(rule.unique)
-            columns.append(f'row_number() over (partition by {keys}) = 1 as "{rule.mark}"')
+            columns.append(f'{breaks(f"row_number() over (partition by {keys}) = 1")} as "{rule.mark}"')
         else:
-            columns.append(f'coalesce({rule.sql("postgres", shifted)}, true) as "{rule.mark}"')
+            columns.append(f'{breaks(rule.sql("postgres", shifted))} as "{rule.mark}"')
     return ", ".join(columns)
-
-
-_Native = dict[str, dict[str, tuple[int, int]]]  # rule id -> hospital -> (rows checked, rows that break it)
 
 
 def _native(cur: cursor, source: str, relation: Relation, rules: Sequence[Rule], shifted: Collection[str]) -> _Native:
@@ -211,6 +247,21 @@ def _native(cur: cursor, source: str, relation: Relation, rules: Sequence[Rule],
     return found
 
 
+def _months(
+    cur: cursor, source: str, rules: Sequence[Rule], shifted: Collection[str], native: _Native
+) -> dict[str, list[str]]:
+    """The first places that break each rule of a table by month: the candidate is dropped, and no one could look them up."""
+    found = {}
+    for rule in rules:
+        if not rule.unique and any(broken for _, broken in native[rule.id].values()):
+            cur.execute(
+                f"select concat_ws(' ', hospital_id, to_char(month, 'YYYY-MM'), table_name) from {source} "
+                f"where not ({rule.sql('postgres', shifted)}) order by 1 limit {_NAMED}"
+            )
+            found[rule.id] = [place for (place,) in cur.fetchall()]
+    return found
+
+
 def _judge(finding: Finding, name: str, rules: Sequence[Rule], native: _Native, counted: Counts) -> None:
     for rule in rules:
         own = native[rule.id]
@@ -220,7 +271,7 @@ def _judge(finding: Finding, name: str, rules: Sequence[Rule], native: _Native, 
         total = Result(name, rule, sum(c for c, _ in own.values()), failed, None, gx_failed, agree)
         finding.totals.append(total)
         for hospital, (checked, broken) in own.items():
-            if hospital != WHOLE:
+            if hospital not in (WHOLE, GROUP):
                 finding.hospitals.setdefault(hospital, []).append(Result(name, rule, checked, broken, gx_agrees=agree))
 
 

@@ -401,7 +401,7 @@ def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list
         )
     waiting = sum(q.still_open for q in quarantined)
     if waiting:
-        count = len({q.hospital for q in quarantined})
+        count = len({q.hospital for q in quarantined if q.still_open})
         todo.append(Todo("hospital", "", text("todo_waiting", n=waiting, h=count), text("todo_waiting_do")))
     return todo
 

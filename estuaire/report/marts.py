@@ -309,14 +309,18 @@ def _estimate(row: dict[str, Any] | None) -> Estimate | None:
 
 # ------------------------------------------------------------------------------------------------ coverage
 
-MIN_EXPECTED = 30  # below, a month 40 % away from its median is chance (30 records vary by 18 % by themselves)
+# as gate 4 judges (expectations/marts/coverage.yml): elsewhere chance alone makes such months
+_JUDGED = """coalesce(case
+    when status = 'zero' then expected_median >= 20 and expected_spread <= 0.25 and month_share = 1
+    else expected_median >= 100 and expected_spread <= 0.15
+end, false)"""
 _SEVERITY = {"no_reference": 0, "ok": 1, "high": 2, "low": 3, "zero": 4}
 
 
 def _coverage(cur: Any) -> Coverage | None:
     cur.execute(
-        "select hospital_id, month, table_name, records, expected_median::double precision as expected, status, in_group "
-        "from marts.coverage order by hospital_id, month, table_name"
+        "select hospital_id, month, table_name, records, expected_median::double precision as expected, "
+        f"{_JUDGED} as judged, status, in_group from marts.coverage order by hospital_id, month, table_name"
     )
     rows = cur.fetchall()
     inside = [r for r in rows if r["in_group"]]
@@ -331,7 +335,7 @@ def _coverage(cur: Any) -> Coverage | None:
         if r["month"] not in known:
             continue
         place = (r["hospital_id"], r["month"])
-        if r["status"] in ("ok", "low", "high", "zero") and (r["expected"] or 0) < MIN_EXPECTED:
+        if r["status"] in ("ok", "low", "high", "zero") and not r["judged"]:
             status.setdefault(place, "no_reference")
             continue
         status[place] = max(r["status"], status.get(place, "no_reference"), key=lambda s: _SEVERITY.get(s, 0))

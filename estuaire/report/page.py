@@ -62,7 +62,8 @@ def render(run: RunData, marts: Marts, written_at: datetime) -> str:
         marts=marts,
         sentence=_sentence(run),
         served_sentence=_served(run, marts),
-        stale=run.state in ("failed", "running") or run.release is None,
+        stale=run.state in ("failed", "running") or run.release is None
+        or (marts.served is not None and run.release != marts.served.release_id),
         seconds=seconds,
         tiles=_tiles(run, marts, seconds),
         sections=[(s, f"nav_{s}") for s in _SECTIONS],

@@ -1,4 +1,4 @@
-"""What a simulation planted, to set beside the platform's estimate. Only on an installation that holds simulated hospitals alone."""
+"""What a simulation planted, to set beside the platform's estimate. Only where every hospital of the study is simulated."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def planted_effects(settings: Settings) -> list[Planted]:
     registry = load_registry(settings.registry_dir).hospitals
     loaded = {r["hospital_id"] for r in ledger.fetch(settings, "select hospital_id from control.load")}
     fictional = {h.id for h in registry.values() if h.fictional}
-    return effects if loaded and loaded <= simulated & fictional else []
+    # a hospital outside the study enters no estimate
+    counted = {h for h in loaded if h not in registry or registry[h].study_member}
+    return effects if counted and counted <= simulated & fictional else []
 
 
 def matching(effects: Sequence[Planted], name: str, atc: str, agent: str) -> Planted | None:

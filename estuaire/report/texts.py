@@ -114,7 +114,7 @@ def percent(share: float | None, digits: int = 1) -> Text:
     if share is None:
         return same("–")
     digits = digits if share else 0
-    while share and round(abs(share), digits + 2) == 0 and digits < 4:
+    while share and round(abs(share), digits + 2) == 0 and digits < 8:
         digits += 1
     pattern = {"fr": "#,##0.{}\u00a0%", "en": "#,##0.{}%"}
     parts = []

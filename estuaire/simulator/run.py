@@ -75,12 +75,15 @@ def simulate(
     Raises:
         UnknownHospital: a hospital that the registry does not hold.
         DeliveryChanged: landing holds a delivery id with other bytes.
-        SetupError: a faulty delivery is asked for that the plan does not have.
+        SetupError: a hospital is a real one, or a faulty delivery is asked for that the plan does not have.
     """
     began = time.monotonic()
     registry = load_registry(settings.registry_dir)
-    for hospital in plan.hospitals:
-        registry.get(hospital)
+    real = [hospital for hospital in plan.hospitals if not registry.get(hospital).fictional]
+    if real:
+        raise SetupError(
+            f"{', '.join(real)}: a real hospital's deliveries are not simulated", remedy="name fictional hospitals"
+        )
     known = {(h, w.delivery_id) for h in plan.hospitals for w in plan.windows}
     if not set(plan.bad_checksum) <= known:
         raise SetupError(

@@ -115,11 +115,15 @@ def _stages(settings: Settings, known: list[dict[str, object]]) -> list[dict[str
     return rows[len(known) :]
 
 
+def _gates(stage: dict[str, object]) -> float:
+    return float(str(stage["gate_seconds"] or 0))
+
+
 def _print_stages(stages: list[dict[str, object]]) -> None:
-    print("| stage | seconds | CPU s | peak MiB of one process | rows |\n|---|---|---|---|---|")
+    print("| stage | seconds | of them gates | CPU s | peak MiB of one process | rows |\n|---|---|---|---|---|---|")
     for s in stages:
         print(
-            f"| {s['stage']} | {s['seconds']:.1f} | {s['cpu_seconds']:.1f} | {int(str(s['peak_memory_bytes'])) / 2**20:.0f} "
+            f"| {s['stage']} | {s['seconds']:.1f} | {_gates(s):.1f} | {s['cpu_seconds']:.1f} | {int(str(s['peak_memory_bytes'])) / 2**20:.0f} "
             f"| {s['rows']:,} |"
         )
 
@@ -150,6 +154,10 @@ def measure(patients: int) -> None:
             "select count(*) as n from control.consolidation where run_id = %s",
             (next(s["run_id"] for s in of_delta if s["stage"] == "consolidate"),),
         )[0]["n"]
+        verdicts = ledger.fetch(
+            settings, "select stage, verdict, count(*) as n from quality.verdict where run_id = any(%s) group by 1, 2 order by 1, 2",
+            (sorted({str(s["run_id"]) for s in stages}),),
+        )  # fmt: skip
         unbalanced = ledger.fetch(
             settings,
             "select count(*) as n, count(*) filter (where rows_in <> rows_out + rows_quarantined + rows_superseded + rows_unparseable "
@@ -174,6 +182,11 @@ def measure(patients: int) -> None:
     print(
         f"Accounts: {unbalanced['n']:,} of (run, stage, delivery, table), {unbalanced['wrong']} unbalanced; "
         f"{unbalanced['landed']:,} records landed."
+    )
+    gates = sum(map(_gates, stages))
+    print(
+        f"Gates {gates:.1f} s, {gates / wall:.1%} of the chain; verdicts: "
+        + ", ".join(f"{v['stage']} {v['verdict']} {v['n']}" for v in verdicts)
     )
     print(f"\n{LATE}'s last delta alone: {delta.seconds:.0f} s, {rebuilt} hospital consolidated anew\n")
     _print_stages(of_delta)

@@ -24,7 +24,7 @@ Z = 1.959963984540054
 def people(world: World, question: str, window: int, excluded: int) -> dict[str, dict[str, Any]]:
     """Each person with an index isolate: ward, indication, exposed, category, observed days, standing."""
     atc, agent = QUESTIONS[question]
-    members = {h["hospital_id"] for h in world["hospital"] if h["study_member"]}
+    members = {h["hospital_id"] for h in world["hospital"] if h["study_member"] and h["calendar"] != "shifted"}
     key = {(r["hospital_id"], r["patient_id"]): r["patient_key"] for r in world["patient_map"]}
     icu = {(u["hospital_id"], u["unit_code"]) for u in world["unit"] if u["unit_type"] == "icu"}
     specimens = {(s["hospital_id"], s["specimen_id"]): s for s in world["specimen"]}

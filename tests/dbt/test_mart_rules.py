@@ -36,7 +36,7 @@ TABLES: dict[str, str] = {
         "excluded_last_days integer, estimate text, odds_ratio numeric, ci_low numeric, ci_high numeric, exposed_cases bigint, exposed_controls bigint, "
         "unexposed_cases bigint, unexposed_controls bigint, people_counted bigint"
     ),
-    "marts.coverage": "hospital_id text, month date, table_name text, expected_median numeric, expected_stays numeric, status text",
+    "marts.coverage": "hospital_id text, month date, table_name text, expected_median numeric, expected_spread numeric, month_share numeric, status text",
     "conformed.patient_day": "hospital_id text, patient_key text, night date",
     "conformed.hospital": "hospital_id text, study_member boolean, calendar text",
 }
@@ -62,8 +62,10 @@ insert into marts_next.first_isolate
 insert into marts_next.exposure_resistance values
     ('e', 'J01MA02', 'ESCCOL', 'CIP', 'hospital_only', 90, 0, 'crude', 2.429, 1.567, 3.764, 60, 140, 45, 255, 500);
 insert into marts_next.coverage values
-    ('h01', '2025-01-01', 'stay', 120, 120, 'ok'), ('h01', '2025-02-01', 'stay', 120, 120, 'ok'), ('h01', '2025-02-01', 'isolate', 2, 120, 'zero'),
-    ('h38', '2110-01-01', 'stay', 120, 120, 'zero');
+    ('h01', '2025-01-01', 'stay', 120, 0.1, 1, 'ok'), ('h01', '2025-02-01', 'stay', 120, 0.1, 1, 'ok'),
+    ('h01', '2025-02-01', 'isolate', 2, 0.1, 1, 'zero'), ('h01', '2025-02-01', 'susceptibility', 37, 0.6, 1, 'zero'),
+    ('h01', '2025-02-01', 'specimen', 40, null, 1, 'zero'), ('h01', '2025-03-01', 'specimen', 120, 0.1, 0.4, 'zero'),
+    ('h38', '2110-01-01', 'stay', 120, 0.1, 1, 'zero');
 """
 # fault -> (statement, rule, verdict)
 FAULTS = {
@@ -166,6 +168,11 @@ def test_right_marts_pass(audit: Callable[..., Finding]) -> None:
     # a hospital without real dates is not judged by its months
     assert [r.status for r in finding.hospitals["h38"] if r.rule.id == "coverage.volume.zero"] == ["not_applicable"]
     assert blocked([finding]) is None
+
+
+def test_the_months_that_break_a_rule_are_named(audit: Callable[..., Finding]) -> None:
+    finding = audit(FAULTS["a month without a record"][0])
+    assert finding.verdict()[1] == ["coverage.volume.zero: 1 of 2 (most in h01: 1, first h01 2025-02 stay)"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -74,9 +73,7 @@ def test_a_swap_archives_what_was_served(owner: Any, warehouse_settings: Setting
 def test_rollback_serves_the_one_before_and_can_go_forward_again(owner: Any, warehouse_settings: Settings) -> None:
     for _ in range(3):
         publish_by_hand(warehouse_settings, owner)
-    start = time.monotonic()
     assert releases.rollback(warehouse_settings).release_id == 2
-    assert time.monotonic() - start < 5.0
     assert served(owner) == {2}
     assert states(warehouse_settings) == {
         1: ("replaced", "marts_r1"),

@@ -121,7 +121,10 @@ def test_great_expectations_counted_at_every_gate_what_was_counted_natively(stor
     totals = ledger.fetch(story, "select * from quality.result where hospital_id = '*'")
     assert all(t["rows_failed_gx"] is not None and t["status"] != "error" for t in totals)
     tables = {stage: {t["table_name"] for t in totals if t["stage"] == stage} for stage in STAGES}
-    assert tables["landed"] == tables["consolidated"] == set(load_contract().names)
+    # the history holds no identity merge: gate 1 judges the empty file, there is nothing to consolidate of it
+    written = {f["table_name"] for f in ledger.fetch(story, "select distinct table_name from control.landed_file")}
+    assert set(load_contract().names) - {"patient_merge"} <= written
+    assert (tables["landed"], tables["consolidated"]) == (set(load_contract().names), written)
     assert tables["conformed"] == set(load_rules("conformed"))
     assert tables["marts"] == set(load_rules("marts"))
 
@@ -336,9 +339,6 @@ def test_each_faulty_delivery_is_refused_by_its_own_error_and_the_others_go_on(s
         )
 
 
-@pytest.mark.skip(
-    reason="written late and not yet seen to pass end to end; tests/integration/test_land.py proves it on the stage"
-)
 def test_the_same_id_with_other_bytes_is_refused(story: Settings) -> None:
     _write(story, "h01", "good", 50, {"patient.csv": _patients(["70;01/02/1960;f;;upsert"])})
     with contextlib.suppress(RunFailed):  # nothing else came: the run has nothing to land, and says so
@@ -433,7 +433,6 @@ def test_no_identifier_left_landing(story: Settings) -> None:
     assert "PARACETAMOL" in label
 
 
-@pytest.mark.skip(reason="written late and not yet seen to pass: issue 4 stays open for it")
 def test_a_fresh_database_and_other_workers_give_the_same_tables(story: Settings) -> None:
     before = copied(story)
     assert len(before) > 15

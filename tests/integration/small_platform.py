@@ -161,6 +161,6 @@ def rewrite_as(path: Path, query: str) -> None:
     """Write a Parquet file anew as a query over ``t``, its own rows."""
     copy = path.with_suffix(".copy")
     with duckdb.connect() as connection:
-        connection.execute(f"create view t as select * from read_parquet('{path}')")
+        connection.execute(f"create view t as select * from read_parquet('{path}', hive_partitioning = false)")
         connection.execute(f"copy ({query}) to '{copy}' (format parquet)")
     copy.replace(path)

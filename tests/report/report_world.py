@@ -36,8 +36,8 @@ MART_COLUMNS = {
     "exposure_resistance": "effect text, exposure_atc text, organism_code text, agent_code text, exposure_source text, "
     "window_days int, excluded_last_days int, estimate text, strata_by text, strata int, odds_ratio numeric, ci_low numeric, "
     "ci_high numeric, index_isolates bigint, not_observable bigint",
-    "coverage": "hospital_id text, month date, table_name text, records bigint, expected_median numeric, ratio numeric, "
-    "status text, in_group boolean",
+    "coverage": "hospital_id text, month date, table_name text, records bigint, expected_median numeric, "
+    "expected_spread numeric, month_share numeric, ratio numeric, status text, in_group boolean",
     "first_isolate": "isolate_key text, method text, dedup_scope text, hospital_id text, patient_key text",
     "release": "",
 }
@@ -264,5 +264,5 @@ def _coverage(hospitals: list[str], over: list[date]) -> list[tuple[Any, ...]]:
                 chance = draw.random()
                 status = "no_reference" if i < 6 else "zero" if chance > 0.9995 else "low" if chance > 0.997 else "ok"
                 status = "high" if chance < 0.003 and i >= 6 else status
-                rows.append((h, month, table, 100, 101.5, 0.98, status, h != hospitals[-1]))
+                rows.append((h, month, table, 100, 101.5, 0.1, 1, 0.98, status, h != hospitals[-1]))
     return rows

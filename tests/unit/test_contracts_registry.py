@@ -178,7 +178,7 @@ def test_a_hospital_that_is_not_there_is_named_with_its_remedy() -> None:
 
 def test_one_more_hospital_is_one_file_and_its_code_maps(folder: Path, tmp_path: Path) -> None:
     """Nothing else changes: its first file lands at once, in a dialect that nobody had."""
-    document = _document(folder / "hospitals" / "h03.yml") | {"id": "h38", "finess": "990000380", "name": "Hôpital 38"}
+    document = _document(folder / "hospitals" / "h03.yml") | {"id": "h39", "finess": "990000398", "name": "Hôpital 39"}
     document["dialects"] = {
         "export": {
             "encoding": "iso8859-15", "delimiter": ",", "decimal": ".", "date_formats": ["%Y%m%d"],
@@ -186,12 +186,12 @@ def test_one_more_hospital_is_one_file_and_its_code_maps(folder: Path, tmp_path:
         }
     }  # fmt: skip
     document["tables"] = {"stay": {"dialect": "export", "columns": {"VISITE": "stay_id", "SUJET": "patient_id"}}}
-    _write(folder / "hospitals" / "h38.yml", document)
-    shutil.copytree(folder / "code_maps" / "h03", folder / "code_maps" / "h38")
-    hospital = load_registry(folder).get("h38")
+    _write(folder / "hospitals" / "h39.yml", document)
+    shutil.copytree(folder / "code_maps" / "h03", folder / "code_maps" / "h39")
+    hospital = load_registry(folder).get("h39")
     content = lines("VISITE,SUJET,admitted_at,stay_type,entry_mode", "V1,S1,20250301 1000,1,€")
     row = land(tmp_path, "stay", content, hospital=hospital).row
-    assert row["hospital_id"] == "h38"
-    assert row["stay_id"] == pseudonym("stay", "stay_id", "V1", hospital="h38")
+    assert row["hospital_id"] == "h39"
+    assert row["stay_id"] == pseudonym("stay", "stay_id", "V1", hospital="h39")
     assert row["admitted_at_local"].isoformat() == "2025-03-01T10:00:00"
     assert row["entry_mode"] == "€"

@@ -1,4 +1,4 @@
-"""A 38th hospital is one reviewed file and its code maps: registry, simulator, guide, deliver and kernel take it with no other change."""
+"""A 39th hospital is one reviewed file and its code maps: registry, simulator, guide, deliver and kernel take it with no other change."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from estuaire.settings import Settings, settings
 from estuaire.simulator import SimulationPlan, simulate
 
 ENTRY = {
-    "id": "h38",
-    "finess": "990003808",
+    "id": "h39",
+    "finess": "990003907",
     "name": "Hôpital de la Dernière-Écluse",
     "fictional": True,
     "study_member": True,
     "calendar": "real",
     "timezone": "Europe/Paris",
-    "contact": "dim@h38.example",
+    "contact": "dim@h39.example",
     # a dialect that no other hospital has
     "dialects": {
         "export": {
@@ -52,15 +52,15 @@ MAPS = {
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
-    """A copy of the registry's folders with h38's file and maps, and nothing else."""
+    """A copy of the registry's folders with h39's file and maps, and nothing else."""
     folder = tmp_path / "registry"
     for name in ("hospitals", "code_maps"):
         shutil.copytree(FOLDER / name, folder / name)
-    (folder / "hospitals" / "h38.yml").write_text(yaml.safe_dump(ENTRY, allow_unicode=True), encoding="utf-8")
-    (folder / "code_maps" / "h38").mkdir()
+    (folder / "hospitals" / "h39.yml").write_text(yaml.safe_dump(ENTRY, allow_unicode=True), encoding="utf-8")
+    (folder / "code_maps" / "h39").mkdir()
     for system, text in MAPS.items():
         lines = "".join(f"{line},estuaire,2026-11-25\n" for line in text.splitlines())
-        path = folder / "code_maps" / "h38" / f"{system}.csv"
+        path = folder / "code_maps" / "h39" / f"{system}.csv"
         path.write_text("local_code,standard_code,reviewer,reviewed_on\n" + lines, encoding="utf-8")
     load_registry.cache_clear()
     return folder
@@ -76,24 +76,19 @@ def configured(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_registry_holds_it_beside_the_others(registry: Path) -> None:
-    assert set(load_registry(registry).hospitals) == {*load_registry().hospitals, "h38"}
+    assert set(load_registry(registry).hospitals) == {*load_registry().hospitals, "h39"}
 
 
 def test_the_simulator_writes_it(configured: Settings) -> None:
-    plan = SimulationPlan(hospitals=("h38",), patients=20, administrations_per_patient=30, years=1, deliveries=2)
+    plan = SimulationPlan(hospitals=("h39",), patients=20, administrations_per_patient=30, years=1, deliveries=2)
     summary = simulate(configured, plan)
-    # a full history, a delta, and the delta that this hospital sends again
-    assert [(d.kind, d.state) for d in summary.deliveries] == [
-        ("full", "written"),
-        ("delta", "written"),
-        ("delta", "written"),
-    ]
+    assert [(d.kind, d.state) for d in summary.deliveries] == [("full", "written"), ("delta", "written")]
     assert set(summary.deliveries[0].tables) == set(load_contract().names)
     assert summary.rows > 500
 
 
 def test_its_guide_and_sample_are_made_and_delivered_by_the_commands(configured: Settings, tmp_path: Path) -> None:
-    done = CliRunner().invoke(build(), ["guide", "h38", "--out", str(tmp_path / "guide")])
+    done = CliRunner().invoke(build(), ["guide", "h39", "--out", str(tmp_path / "guide")])
     assert done.exit_code == 0, done.output
     text = (tmp_path / "guide" / "guide.fr.md").read_text(encoding="utf-8")
     assert "Hôpital de la Dernière-Écluse" in text
@@ -102,16 +97,16 @@ def test_its_guide_and_sample_are_made_and_delivered_by_the_commands(configured:
     assert "`JJ.MM.AAAA`" in text
     place = tmp_path / "receipt.json"
     sample = str(tmp_path / "guide" / "sample")
-    done = CliRunner().invoke(build(), ["deliver", sample, "--hospital", "h38", "--receipt", str(place)])
+    done = CliRunner().invoke(build(), ["deliver", sample, "--hospital", "h39", "--receipt", str(place)])
     assert done.exit_code == 0, done.output
     receipt = json.loads(place.read_text(encoding="utf-8"))
-    assert (receipt["hospital"], receipt["finess"], receipt["state"]) == ("h38", "990003808", "handed_in")
+    assert (receipt["hospital"], receipt["finess"], receipt["state"]) == ("h39", "990003907", "handed_in")
     assert receipt["warnings"] == []
-    assert (configured.store_path / "landing" / "h38" / receipt["delivery"] / "manifest.json").is_file()
+    assert (configured.store_path / "landing" / "h39" / receipt["delivery"] / "manifest.json").is_file()
 
 
 def test_the_kernel_accepts_its_sample(registry: Path, tmp_path: Path) -> None:
-    outcomes = land_sample(load_registry(registry).get("h38"), tmp_path)
+    outcomes = land_sample(load_registry(registry).get("h39"), tmp_path)
     assert set(outcomes) == set(load_contract().names)
     assert all(o.error is None and o.rows_out == o.rows_in > 0 for o in outcomes.values())
 
@@ -135,15 +130,15 @@ def test_the_kernel_accepts_its_sample(registry: Path, tmp_path: Path) -> None:
 def test_a_malformed_entry_names_its_file_and_field(
     registry: Path, change: Callable[[dict[str, object]], None], field: str
 ) -> None:
-    path = registry / "hospitals" / "h38.yml"
+    path = registry / "hospitals" / "h39.yml"
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     change(document)
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    with pytest.raises(ContractError, match=rf"h38\.yml at .*{field}"):
+    with pytest.raises(ContractError, match=rf"h39\.yml at .*{field}"):
         load_registry(registry)
 
 
 def test_a_file_that_is_no_yaml_names_its_line(registry: Path) -> None:
-    (registry / "hospitals" / "h38.yml").write_text("id: h38\nname: [open\n", encoding="utf-8")
-    with pytest.raises(ContractError, match=r"h38\.yml line \d+ is no YAML"):
+    (registry / "hospitals" / "h39.yml").write_text("id: h39\nname: [open\n", encoding="utf-8")
+    with pytest.raises(ContractError, match=r"h39\.yml line \d+ is no YAML"):
         load_registry(registry)

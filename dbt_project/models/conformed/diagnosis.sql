@@ -4,7 +4,12 @@ select
     stay.stay_key,
     stay.patient_key,
     diagnosis.rank,
-    diagnosis.diagnosis_code,
+    -- the contract's pattern is CIM-10's: a code of another system stands as it was delivered
+    case
+        when diagnosis.diagnosis_system <> 'cim10'
+            then coalesce(diagnosis.diagnosis_code, diagnosis.diagnosis_code_source)
+        else diagnosis.diagnosis_code
+    end as diagnosis_code,
     diagnosis.diagnosis_code_source,
     coalesce(diagnosis.diagnosis_system, 'cim10') as diagnosis_system,
     diagnosis.diagnosis_type

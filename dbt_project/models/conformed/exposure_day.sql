@@ -17,6 +17,7 @@ inner join {{ ref('hospital') }} as hospital
     on
         administration.hospital_id = hospital.hospital_id
         and hospital.study_member
+        and hospital.calendar is distinct from 'shifted'
 inner join {{ ref('patient_link') }} as patient_link
     on
         administration.hospital_id = patient_link.hospital_id

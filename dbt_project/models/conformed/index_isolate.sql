@@ -26,6 +26,7 @@ inner join {{ ref('hospital') }} as hospital
     on
         specimen.hospital_id = hospital.hospital_id
         and hospital.study_member
+        and hospital.calendar is distinct from 'shifted'
 left join {{ ref('unit') }} as unit on specimen.unit_key = unit.unit_key
 where
     isolate.status in ('final', 'corrected')

@@ -29,3 +29,4 @@ inner join {{ ref('hospital') }} as hospital
     on
         stay.hospital_id = hospital.hospital_id
         and hospital.study_member
+        and hospital.calendar is distinct from 'shifted'

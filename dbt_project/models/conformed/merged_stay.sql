@@ -12,12 +12,16 @@ with scoped as (
     select
         'group' as scope,
         null as hospital_id,
-        patient_key,
-        stay_key,
-        admitted_at,
-        greatest(admitted_at, counted_until) as left_at
-    from {{ ref('stay') }}
-    where stay_type = 'full'
+        stay.patient_key,
+        stay.stay_key,
+        stay.admitted_at,
+        greatest(stay.admitted_at, stay.counted_until) as left_at
+    from {{ ref('stay') }} as stay
+    inner join {{ ref('hospital') }} as hospital on stay.hospital_id = hospital.hospital_id
+    where
+        stay.stay_type = 'full'
+        and hospital.study_member
+        and hospital.calendar is distinct from 'shifted'
 ),
 
 stepped as (

@@ -4,7 +4,12 @@ select
     stay.stay_key,
     stay.patient_key,
     procedure.rank,
-    procedure.procedure_code,
+    -- the contract's pattern is CCAM's: a code of another system stands as it was delivered
+    case
+        when procedure.procedure_system <> 'ccam'
+            then coalesce(procedure.procedure_code, procedure.procedure_code_source)
+        else procedure.procedure_code
+    end as procedure_code,
     procedure.procedure_code_source,
     coalesce(procedure.procedure_system, 'ccam') as procedure_system,
     procedure.performed_at,

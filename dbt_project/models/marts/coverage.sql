@@ -50,7 +50,8 @@ reference as (
         counted.month,
         counted.table_name,
         count(*) as months,
-        percentile_cont(0.5) within group (order by previous.records)::numeric as median
+        percentile_cont(0.5) within group (order by previous.records)::numeric as median,
+        stddev_samp(previous.records) / nullif(avg(previous.records), 0) as spread
     from counted
     inner join counted as previous
         on
@@ -72,7 +73,7 @@ compared as (
         counted.month_share,
         counted.in_group,
         reference.median,
-        stays.median as expected_stays,
+        case when reference.months = 12 then reference.spread end as spread,
         counted.records / nullif(reference.median * counted.month_share, 0) as ratio
     from counted
     left join reference
@@ -80,11 +81,6 @@ compared as (
             counted.hospital_id = reference.hospital_id
             and counted.month = reference.month
             and counted.table_name = reference.table_name
-    left join reference as stays
-        on
-            counted.hospital_id = stays.hospital_id
-            and counted.month = stays.month
-            and stays.table_name = 'stay'
 )
 
 select
@@ -93,7 +89,7 @@ select
     table_name,
     records::bigint as records,
     median::numeric(14, 1) as expected_median,
-    expected_stays::numeric(14, 1) as expected_stays,
+    round(spread, 3)::numeric(14, 3) as expected_spread,
     round(month_share, 3)::numeric(4, 3) as month_share,
     round(ratio, 3)::numeric(14, 3) as ratio,
     case

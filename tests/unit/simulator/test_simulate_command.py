@@ -42,7 +42,14 @@ def test_the_first_deliveries_alone_with_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--hospitals", "0"), ("--hospitals", "9999"), ("--until", "june"), ("--bad-checksum", "h01")]
+    "wrong",
+    [
+        ("--hospitals", "0"),
+        ("--hospitals", "38"),  # there are 37 fictional ones; h38 is real
+        ("--hospitals", "h38"),
+        ("--until", "june"),
+        ("--bad-checksum", "h01"),
+    ],
 )
 def test_what_cannot_be_simulated_is_a_typed_error(tmp_path: Path, wrong: tuple[str, str]) -> None:
     assert isinstance(_run("--into", str(tmp_path), *wrong).exception, SetupError)

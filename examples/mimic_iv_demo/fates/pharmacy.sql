@@ -1,0 +1,1 @@
+select line, null as mapped_to, 'repeats_prescription' as reason from pharmacy
