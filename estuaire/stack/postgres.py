@@ -23,6 +23,7 @@ from estuaire.errors import DatabaseUnavailable, SetupError
 from estuaire.settings import Settings
 from estuaire.stack import account, processes
 from estuaire.stack.postgres_config import HBA, passfile, server_config
+from estuaire.stack.preflight import memory_bytes
 
 NAME = "postgres"
 MAJOR = 18
@@ -234,6 +235,7 @@ def _write_config(settings: Settings, user: tuple[int, int] | None) -> None:
             port=settings.postgres_port,
             socket_dir=settings.socket_dir,
             small_shared_memory=shm < _SMALL_SHM_BYTES,
+            memory=memory_bytes(),
         ),
         "pg_hba.conf": HBA,
     }

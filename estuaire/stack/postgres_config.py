@@ -12,7 +12,7 @@ host  all all 127.0.0.1/32   scram-sha-256
 """
 
 
-def server_config(*, port: int, socket_dir: Path, small_shared_memory: bool) -> str:
+def server_config(*, port: int, socket_dir: Path, small_shared_memory: bool, memory: float) -> str:
     """postgresql.conf for a machine with 2 cores or more and 4 GiB or more.
 
     Durability is PostgreSQL's default (``fsync``, ``synchronous_commit``). Error details and statements are not logged:
@@ -20,6 +20,8 @@ def server_config(*, port: int, socket_dir: Path, small_shared_memory: bool) -> 
 
     Args:
         small_shared_memory: /dev/shm is small (a container's 64 MiB): parallel queries take files instead.
+        memory: of the machine, in bytes. A sort or hash may take a 96th of it, 64 to 256 MiB (dbt runs two queries, each with up
+            to three workers); with less the twelve million administrations go through files.
     """
     return render(
         {
@@ -30,7 +32,7 @@ def server_config(*, port: int, socket_dir: Path, small_shared_memory: bool) -> 
             "max_connections": 100,
             "password_encryption": "scram-sha-256",
             "shared_buffers": "512MB",
-            "work_mem": "64MB",
+            "work_mem": f"{min(256, max(64, int(memory / 96 / 2**20)))}MB",
             "maintenance_work_mem": "256MB",
             "effective_cache_size": "3GB",
             "dynamic_shared_memory_type": "mmap" if small_shared_memory else "posix",

@@ -218,6 +218,15 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
+def memory_bytes() -> float:
+    """Memory of this machine, or of the container that it is."""
+    found = float(psutil.virtual_memory().total)
+    for limit in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            found = min(found, float(Path(limit).read_text()))
+    return found
+
+
 def _cgroup_room() -> float:
     """Bytes left under a container's memory limit; infinite without one."""
     for limit, used in zip(_CGROUP_LIMITS, _CGROUP_USED, strict=True):

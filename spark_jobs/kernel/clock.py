@@ -66,27 +66,32 @@ def yearly_changes(timezone: str) -> tuple[list[int], list[int], list[int], list
 
 
 def install(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
-    """Define the macros ``clock_missing(t)``, ``clock_repeated(t)``, ``clock_utc(t)`` (TIMESTAMP -> TIMESTAMPTZ) and
-    ``clock_local(z)`` (TIMESTAMPTZ -> TIMESTAMP) for a time zone."""
-    for name, values in zip(("skip", "repeat", "winter", "summer"), yearly_changes(timezone), strict=True):
-        # written out: a list as a bound parameter makes DuckDB import pandas (3 s)
-        connection.execute(f"set variable clock_{name} = [{', '.join(map(str, values))}]::bigint[]")
+    """Define the macros of a time zone: ``clock_year(t)`` looks a TIMESTAMP's year up; with it ``clock_missing(t, year)``,
+    ``clock_repeated(t, year)`` and ``clock_utc(t, year)`` (TIMESTAMP -> TIMESTAMPTZ); ``clock_local(z)`` is TIMESTAMPTZ -> TIMESTAMP.
+
+    A query takes ``clock_year`` once per column, in a step of its own: each mention copies every year into the plan (milliseconds).
+    """
+    years = ", ".join(
+        f"{{'skip': {skip}, 'skip_end': {skip + summer - winter}, 'repeat': {repeat - (summer - winter)}, 'repeat_end': {repeat}, "
+        f"'winter': {winter}, 'summer': {summer}}}"
+        for skip, repeat, winter, summer in zip(*yearly_changes(timezone), strict=True)
+    )
+    kind = "struct(skip bigint, skip_end bigint, repeat bigint, repeat_end bigint, winter bigint, summer bigint)[]"
+    # written out: a list as a bound parameter makes DuckDB import pandas (3 s)
+    connection.execute(f"set variable clock_years = [{years}]::{kind}")
     connection.execute("set timezone = 'UTC'")
-    year = f"(least(greatest(year(t), {FIRST_YEAR}), {LAST_YEAR}) - {FIRST_YEAR - 1})::int"
-
-    def at(name: str) -> str:
-        return f"list_extract(getvariable('clock_{name}'), {year})"
-
-    gap = f"({at('summer')} - {at('winter')})"
-    connection.execute(
-        f"create or replace macro clock_missing(t) as epoch_us(t) >= {at('skip')} and epoch_us(t) < {at('skip')} + {gap}"
-    )
-    connection.execute(
-        f"create or replace macro clock_repeated(t) as "
-        f"epoch_us(t) < {at('repeat')} and epoch_us(t) >= {at('repeat')} - {gap}"
-    )
-    connection.execute(
-        f"create or replace macro clock_utc(t) as make_timestamptz(epoch_us(t) - case when epoch_us(t) >= {at('skip')} "
-        f"and epoch_us(t) < {at('repeat')} then {at('summer')} else {at('winter')} end)"
-    )
-    connection.execute(f"create or replace macro clock_local(z) as timezone('{timezone}', z)")
+    for name, sql in (
+        (
+            "year(t)",
+            f"list_extract(getvariable('clock_years'), (least(greatest(year(t), {FIRST_YEAR}), {LAST_YEAR}) - {FIRST_YEAR - 1})::int)",
+        ),
+        ("missing(t, year)", "epoch_us(t) >= year.skip and epoch_us(t) < year.skip_end"),
+        ("repeated(t, year)", "epoch_us(t) < year.repeat_end and epoch_us(t) >= year.repeat"),
+        (
+            "utc(t, year)",
+            "make_timestamptz(epoch_us(t) - case when epoch_us(t) >= year.skip and epoch_us(t) < year.repeat_end "
+            "then year.summer else year.winter end)",
+        ),
+        ("local(z)", f"timezone('{timezone}', z)"),
+    ):
+        connection.execute(f"create or replace macro clock_{name} as {sql}")

@@ -95,6 +95,7 @@ def block_query(
         origin: constant columns of the record's origin (name -> SQL literal).
     """
     first: list[str] = []
+    looked: list[str] = []  # the years of local times, each once (see ``clock.install``)
     second: list[str] = []
     checks: list[tuple[Check, str]] = []
     alive = "op <> 'delete'"
@@ -104,14 +105,15 @@ def block_query(
         key = name in table.key
         applies = "true" if key else alive
         if column.type == "datetime":
+            looked.append(f"clock_year({name}__local) as {name}__year")
+            local = f"{name}__local, {name}__year"
             second.append(
-                f"coalesce({name}__aware, case when not clock_missing({name}__local) then clock_utc({name}__local) end)"
-                f" as {name}"
+                f"coalesce({name}__aware, case when not clock_missing({local}) then clock_utc({local}) end) as {name}"
             )
             second.append(f"coalesce(clock_local({name}__aware), {name}__local) as {name}_local")
             # a deletion needs its key only
-            missing = f"{applies} and {name}__aware is null and coalesce(clock_missing({name}__local), false)"
-            repeated = f"{name}__aware is null and coalesce(clock_repeated({name}__local), false)"
+            missing = f"{applies} and {name}__aware is null and coalesce(clock_missing({local}), false)"
+            repeated = f"{name}__aware is null and coalesce(clock_repeated({local}), false)"
             second.append(f"{missing} as {name}__missing")
             second.append(f"{repeated} as {name}__repeated")
             second.append(f"{name}__bad")
@@ -150,7 +152,8 @@ def block_query(
     if UPDATED_COLUMN in present:
         local, aware = _parse_datetime(f"nullif(trim({UPDATED_COLUMN}), '')", dialect)
         first += [f"{local} as updated__local", f"{aware} as updated__aware"]
-        second.append(f"coalesce(updated__aware, clock_utc(updated__local)) as {UPDATED_COLUMN}")
+        looked.append("clock_year(updated__local) as updated__year")
+        second.append(f"coalesce(updated__aware, clock_utc(updated__local, updated__year)) as {UPDATED_COLUMN}")
     else:
         second.append(f"null::timestamptz as {UPDATED_COLUMN}")
     outputs = []
@@ -164,7 +167,8 @@ def block_query(
     broken = [f"({sql}) as check_{i}" for i, (_, sql) in enumerate(checks)]
     sql = (
         f"with parsed as (select {', '.join(first)}, record_number, line_number, row_uid_hi, row_uid_lo from raw), "
-        f"clocked as (select {', '.join(second)}, op, record_number, line_number, row_uid_hi, row_uid_lo from parsed) "
+        f"looked as (select {', '.join(['*', *looked])} from parsed), "
+        f"clocked as (select {', '.join(second)}, op, record_number, line_number, row_uid_hi, row_uid_lo from looked) "
         f"select {', '.join(outputs)}, {', '.join(broken)} from clocked"
     )
     return BlockQuery(sql=sql, columns=tuple(names), checks=tuple(c for c, _ in checks))

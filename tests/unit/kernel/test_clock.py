@@ -35,7 +35,7 @@ def test_every_hour_of_nine_years_is_the_utc_hour_of_the_iana_database(
 ) -> None:
     zone, connection = zoned
     rows = connection.execute(
-        "select t, clock_missing(t), clock_repeated(t), epoch_us(clock_utc(t)), clock_local(clock_utc(t)) from "
+        "select t, clock_missing(t, clock_year(t)), clock_repeated(t, clock_year(t)), epoch_us(clock_utc(t, clock_year(t))), clock_local(clock_utc(t, clock_year(t))) from "
         "(select unnest(range(timestamp '2019-01-01', timestamp '2028-01-01', interval 1 hour)) as t)"
     ).fetchall()
     assert [r[0] for r in rows] == _hours()
@@ -76,7 +76,7 @@ def test_paris_changes_at_two_and_at_three(local: str, missing: bool, repeated: 
     with duckdb.connect(config={"threads": 1}) as connection:
         clock.install(connection, "Europe/Paris")
         row = connection.execute(
-            "select clock_missing(t), clock_repeated(t), clock_utc(t) is not null from (select ?::timestamp as t)",
+            "select clock_missing(t, clock_year(t)), clock_repeated(t, clock_year(t)), clock_utc(t, clock_year(t)) is not null from (select ?::timestamp as t)",
             [local],
         ).fetchone()
     assert row == (missing, repeated, True)
@@ -86,7 +86,9 @@ def test_paris_before_and_after_the_hour_that_comes_twice() -> None:
     with duckdb.connect(config={"threads": 1}) as connection:
         clock.install(connection, "Europe/Paris")
         moments = [
-            connection.execute("select clock_utc(?::timestamp)::varchar", [t]).fetchone()
+            connection.execute(
+                "select clock_utc(t, clock_year(t))::varchar from (select ?::timestamp as t)", [t]
+            ).fetchone()
             for t in ("2025-10-26 01:30:00", "2025-10-26 02:30:00", "2025-10-26 03:30:00", "2025-01-15 12:00:00")
         ]
     assert moments == [
@@ -101,7 +103,7 @@ def test_nothing_stays_nothing() -> None:
     with duckdb.connect(config={"threads": 1}) as connection:
         clock.install(connection, "Europe/Paris")
         row = connection.execute(
-            "select clock_missing(t), clock_repeated(t), clock_utc(t), clock_local(null::timestamptz) "
+            "select clock_missing(t, clock_year(t)), clock_repeated(t, clock_year(t)), clock_utc(t, clock_year(t)), clock_local(null::timestamptz) "
             "from (select null::timestamp as t)"
         ).fetchone()
     assert row == (None, None, None, None)
@@ -112,7 +114,7 @@ def test_a_zone_without_summer_time_skips_and_repeats_nothing(timezone: str) -> 
     with duckdb.connect(config={"threads": 1}) as connection:
         clock.install(connection, timezone)
         row = connection.execute(
-            "select count(*) filter (where clock_missing(t) or clock_repeated(t)), count(*), max(clock_utc(t))::varchar "
+            "select count(*) filter (where clock_missing(t, clock_year(t)) or clock_repeated(t, clock_year(t))), count(*), max(clock_utc(t, clock_year(t)))::varchar "
             "from (select unnest(range(timestamp '2025-01-01', timestamp '2026-01-01', interval 1 hour)) as t)"
         ).fetchone()
     last = datetime(2025, 12, 31, 23, tzinfo=ZoneInfo(timezone)).astimezone(UTC)
