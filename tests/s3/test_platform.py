@@ -155,7 +155,7 @@ def test_a_file_that_spark_cannot_read_is_the_stores_fault_not_the_hospitals(pub
     [source, *_] = platform.lake.list_files("landed", "patient")
     with platform.store.open(source.partition(f"{platform.settings.s3_bucket}/")[2]) as stream:
         platform.store.put_bytes(key, stream.read())
-    frame = frame_of_files(platform.spark, [platform.store.url(key)], [f"true as {rules[0].mark}"])
+    frame = frame_of_files(platform.spark, [platform.store.url(key)], [f"0 as {rules[0].mark}"])
     platform.store.delete(key)
     with pytest.raises(StoreUnavailable):
         Suites().frame("patient", frame, rules)
