@@ -35,8 +35,10 @@ def reading(store: ObjectStore, *, threads: int = 1) -> Iterator[duckdb.DuckDBPy
     try:
         store.open_to(connection)
         yield connection
-    except duckdb.HTTPException as error:
-        raise unavailable() from error
+    except duckdb.IOException as error:  # an HTTPException is one; where nobody listens it is a bare one
+        if isinstance(error, duckdb.HTTPException) or "HTTP" in str(error):
+            raise unavailable() from error
+        raise
     finally:
         connection.close()
 
