@@ -11,26 +11,16 @@ from typing import Any
 
 import pytest
 from local_spark import spark
-from small_platform import Platform, create_database
+from small_platform import Platform, create_database, migrated
 
-from estuaire import migrations
 from estuaire.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.simulator.trap_catalogue import CATALOGUE
 
-__all__ = ["spark"]
+__all__ = ["migrated", "spark"]
 
 BAD = ("h03", "2025-12-delta")
 _NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def migrated(postgres: Settings) -> Settings:
-    """A migrated, empty database that others are copied from."""
-    create_database(postgres, "empty_platform", "template1")
-    settings = postgres.model_copy(update={"postgres_database": "empty_platform"})
-    migrations.upgrade(settings)
-    return settings
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ from typing import Any
 
 import duckdb
 import psycopg2
+import pytest
 
-from estuaire import ledger
+from estuaire import ledger, migrations
 from estuaire.deliveries import Found, discover
 from estuaire.lake import Lake
 from estuaire.manifest import Manifest, ManifestFile
@@ -145,6 +146,15 @@ def create_database(admin: Settings, name: str, template: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"create database {name} owner estuaire template {template}")
     connection.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Settings) -> Settings:
+    """A migrated, empty database that others are copied from; with its secrets, so that all platforms give the same pseudonyms."""
+    create_database(postgres, "empty_platform", "template1")
+    settings = postgres.model_copy(update={"postgres_database": "empty_platform"})
+    migrations.upgrade(settings)
+    return settings
 
 
 def rewrite(path: Path, columns: str = "*", where: str = "true") -> None:
