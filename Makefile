@@ -6,7 +6,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-seeds test-s3 test-s3-airflow bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-seeds test-s3 test-s3-outage bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -53,10 +53,10 @@ test-seeds: setup ## the planted effects found again in 20 simulated worlds; hal
 	$(BIN)/python -m pytest -q -s -m seeds tests/seeds
 
 test-s3: setup ## the store's tests and a small run on two real S3 servers, built once with Go
-	$(BIN)/python -m pytest -q -s -m "not stack" tests/s3
+	$(BIN)/python -m pytest -q -s -m "s3 and not outage" tests/s3
 
-test-s3-airflow: setup ## the same through the real scheduler; a server is killed in mid-run
-	$(BIN)/python -m pytest -q -s -m "s3 and stack" tests/s3
+test-s3-outage: setup ## the servers killed in mid-run, in each stage and through the real scheduler; half an hour
+	$(BIN)/python -m pytest -q -s -m outage tests/s3
 
 bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks

@@ -16,6 +16,7 @@ from estuaire import dbt_build, releases
 from estuaire.errors import EstuaireError, PublishFailed
 from estuaire.gates import warehouse as gates
 from estuaire.gates.gx import warm_up
+from estuaire.gates.keys import counted_by_gates
 from estuaire.metering import Meter
 from estuaire.rules import FOLDER
 from estuaire.settings import Settings
@@ -112,7 +113,7 @@ def build_and_publish(
         )
         try:
             warm_up()
-            nodes, dbt_seconds = _build(settings, candidate, project)
+            nodes, dbt_seconds = _build(settings, candidate, project, rules)
             if before_gates is not None:
                 before_gates(session)
             with (meter or Meter()).gate():
@@ -162,12 +163,18 @@ def _built_before(cur: cursor, inputs: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _build(settings: Settings, candidate: releases.Candidate, project: Path) -> tuple[list[dbt_build.Node], float]:
+def _build(
+    settings: Settings, candidate: releases.Candidate, project: Path, rules: Path
+) -> tuple[list[dbt_build.Node], float]:
     start = time.monotonic()
     nodes = dbt_build.run(
         settings,
-        # Unit tests prove the code, not the data: they run in the test suite.
-        ["build", "--exclude-resource-type=unit_test"],
+        # Unit tests prove the code, not the data: they run in the test suite. What the gates count need not be counted a third time.
+        [
+            "build",
+            "--exclude-resource-type=unit_test",
+            *(f"--exclude={key}" for key in counted_by_gates(rules, project / "models")),
+        ],
         log=settings.logs / "publish" / f"release_{candidate.release_id}.log",
         release={
             "ESTUAIRE_RELEASE_ID": str(candidate.release_id),

@@ -40,7 +40,8 @@ class Rule:
         threshold: share of the rows to which the rule applies that may break it, before a warn rule warns or a fail rule blocks.
         block_above: share above which a warn rule blocks, too.
         min_rows: with fewer rows checked the rule warns where it would block.
-        unique: key columns that no two rows may share; the rows beyond the first of a key break the rule. ``expression`` is empty.
+        unique: key columns that no two rows may share: the rows beyond the first of a key break the rule, in conformed and marts also
+            those that lack a part of it. ``expression`` is empty.
         when: condition of the rows to which the expression applies.
         needs_real_calendar: does not apply to hospitals whose dates are shifted.
         implied: by the contract, in no file.

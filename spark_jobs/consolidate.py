@@ -236,20 +236,21 @@ def publish(cursor: Any, intent: dict[str, Any], run_id: str, snapshot: int) -> 
         )
 
 
-def _patient_map(
-    settings: Settings, spark: Any, lake: Lake, stage: Stage, results: dict[str, list[dict[str, Any]]]
-) -> list[str]:
+def _patient_map(settings: Settings, lake: Lake, stage: Stage, results: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Write the patient map over all hospitals (rebuilt ones from their new files); keys of its files."""
     store = open_store(settings)
     new = [store.url(o["output"]) for outcomes in results.values() for o in outcomes if o["table"] == "patient"]
     old = [p for p in lake.list_files("consolidated", "patient") if not any(f"hospital={h}/" in p for h in results)]
     if not new and not old:
         return []
-    spark.conf.set("spark.sql.shuffle.partitions", "2")
-    prefix = f"lake/consolidated/patient_map/{stage.run_id}-{stage.token}"
-    table = patient_map(spark.read.parquet(*new, *old))
-    table.orderBy("hospital_id", "patient_id").coalesce(1).write.mode("error").parquet(store.url(prefix))
-    return [o.key for o in store.list(prefix + "/") if o.key.endswith(".parquet")]
+    key = f"lake/consolidated/patient_map/{stage.run_id}-{stage.token}.parquet"
+    files = ", ".join(map(quoted, [*new, *old]))
+    with local_files(settings, store) as local, reading(store, threads=2) as connection:
+        path = local.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        patient_map(connection, f"read_parquet([{files}], hive_partitioning = false)").write_parquet(str(path))
+        local.keep(key)
+    return [key]
 
 
 def run(
@@ -317,7 +318,7 @@ def _run(
     rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
     intent: dict[str, Any] = {}
     if results:
-        mapped = _patient_map(settings, spark, lake, stage, results)
+        mapped = _patient_map(settings, lake, stage, results)
         meter.step("patient map written")
         if before_commit is not None:
             before_commit(results)

@@ -1,85 +1,92 @@
-"""Which local patients are one person, across hospitals. Spark SQL, since it alone looks at all hospitals together.
+"""Which local patients are one person, across hospitals: the one thing that looks at all hospitals together.
 
 Same person = same validated INS/NIR (twin rank included, see the contract), or same upstream pseudonym from the same authority. Where the
 patients of such a link disagree on sex or birth year, the link is not made. No probabilistic matching. Local ids that their hospital merged
-are one person by its own word, and what identifies either of them identifies both.
+are one person by its own word, and what identifies either of them identifies both. In DuckDB: docs/decisions/0010.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import duckdb
+
+_CLAIMS = """
+with given_up as (select * from base where merged_into is not null),
+kept as (
+    select base.* from base
+    where merged_into is null and (hospital_id, patient_id) in (select (hospital_id, merged_into) from given_up)
+),
+claims as (
+    select node, 'national_id|' || national_id as token, sex, birth_year from base where national_id is not null
+    union all
+    select node, 'upstream_pseudonym|' || upstream_pseudonym, sex, birth_year from base where upstream_pseudonym is not null
+    union all
+    select node, concat_ws('|', 'merge', hospital_id, coalesce(merged_into, patient_id)), null, null
+    from (select * from given_up union all select * from kept)
+),
+judged as (
+    select token, count(*) as members, count(distinct sex) <= 1 and count(distinct birth_year) <= 1 as agrees
+    from claims group by token
+)
+select claims.node, claims.token, judged.members, judged.agrees from claims inner join judged using (token)
+"""
+
+_FOLLOWING = """
+with tokens as (select token, min(label) as label from edges inner join labels using (node) group by token)
+select node, min(label) as label from edges inner join tokens using (token) group by node
+"""
+
+_MAPPED = """
+with method as (
+    select
+        node,
+        max(split_part(token, '|', 1)) filter (where agrees and members > 1) as linked,
+        bool_or(not agrees) as refused
+    from claims group by node
+)
+select
+    base.hospital_id,
+    base.patient_id,
+    md5(coalesce(labels.label, 'local|' || base.node)) as patient_key,
+    coalesce(method.linked, case when method.refused then 'conflict' end, 'none') as link_method
+from base left join labels using (node) left join method using (node)
+order by base.hospital_id, base.patient_id
+"""
 
 
-def patient_map(patients: Any) -> Any:
-    """DataFrame -> DataFrame.
+def patient_map(connection: duckdb.DuckDBPyConnection, patients: str) -> duckdb.DuckDBPyRelation:
+    """The patient map, as a relation of the connection in order of hospital_id, patient_id; temporary tables of it are replaced.
 
     Args:
-        patients: one row per (hospital_id, patient_id), with sex, birth_date, national_id, upstream_pseudonym (pseudonyms or null) and
-            merged_into (the local id that the hospital merged this one into, or null).
+        patients: SQL of a relation with one row per (hospital_id, patient_id), with sex, birth_date, national_id, upstream_pseudonym
+            (pseudonyms or null) and merged_into (the local id that the hospital merged this one into, or null).
 
     Returns:
-        hospital_id, patient_id, patient_key (32 hex digits), link_method: national_id, upstream_pseudonym, merge (by the hospital alone), conflict (a link that its
-        patients' sex or birth year forbids) or none. Same input, same keys, whatever the order or partitioning.
+        hospital_id, patient_id, patient_key (32 hex digits), link_method: national_id, upstream_pseudonym, merge (by the hospital alone),
+        conflict (a link that its patients' sex or birth year forbids) or none. Same input, same keys, whatever the order of rows.
     """
-    from pyspark.sql import functions as F
-
-    base = patients.select(
-        F.concat_ws("|", "hospital_id", "patient_id").alias("node"),
-        "hospital_id",
-        "patient_id",
-        "sex",
-        F.year("birth_date").alias("birth_year"),
-        "national_id",
-        "upstream_pseudonym",
-        "merged_into",
+    _table(
+        connection,
+        "base",
+        "select concat_ws('|', hospital_id, patient_id) as node, hospital_id, patient_id, sex, year(birth_date) as birth_year, "
+        f"national_id, upstream_pseudonym, merged_into from {patients}",
     )
-
-    def claim(column: str) -> Any:
-        token = F.concat(F.lit(column + "|"), F.col(column)).alias("token")
-        return base.where(F.col(column).isNotNull()).select("node", token, "sex", "birth_year")
-
-    given_up = base.where(F.col("merged_into").isNotNull())
-    kept = given_up.select("hospital_id", F.col("merged_into").alias("patient_id")).distinct()
-    merges = given_up.unionByName(
-        base.join(kept, ["hospital_id", "patient_id"], "left_semi").where("merged_into is null")
-    ).select(
-        "node",
-        F.concat_ws("|", F.lit("merge"), "hospital_id", F.coalesce("merged_into", "patient_id")).alias("token"),
-        F.lit(None).cast("string").alias("sex"),
-        F.lit(None).cast("int").alias("birth_year"),
-    )
-    claims = claim("national_id").unionByName(claim("upstream_pseudonym")).unionByName(merges)
-    judged = claims.groupBy("token").agg(
-        F.count("*").alias("members"),
-        ((F.countDistinct("sex") <= 1) & (F.countDistinct("birth_year") <= 1)).alias("agrees"),
-    )
-    claims = claims.join(judged, "token", "inner").select("node", "token", "members", "agrees").cache()
-    edges = claims.where("agrees").select("node", "token").cache()
-    # label propagation: each node takes the smallest token that it reaches, until nothing changes. Each round is checkpointed, not
-    # cached: a cached plan still holds all earlier rounds twice over, and the tenth would not fit into memory
-    labels = edges.groupBy("node").agg(F.min("token").alias("label")).localCheckpoint()
-    moved = edges.groupBy("node").agg(F.count("*").alias("n")).where("n > 1").limit(1).count()
+    _table(connection, "claims", _CLAIMS)
+    _table(connection, "edges", "select node, token from claims where agrees")
+    # label propagation: each node takes the smallest token that it reaches, until nothing changes
+    _table(connection, "labels", "select node, min(token) as label from edges group by node")
+    moved = _any(connection, "select 1 from edges group by node having count(*) > 1")
     while moved:
-        tokens = edges.join(labels, "node", "inner").groupBy("token").agg(F.min("label").alias("label"))
-        following = edges.join(tokens, "token", "inner").groupBy("node").agg(F.min("label").alias("label"))
-        following = following.localCheckpoint()
-        moved = (
-            following.alias("a").join(labels.alias("b"), "node", "inner").where("a.label <> b.label").limit(1).count()
+        _table(connection, "following", _FOLLOWING)
+        moved = _any(
+            connection, "select 1 from following as f inner join labels as l using (node) where f.label <> l.label"
         )
-        labels = following
-    method = claims.groupBy("node").agg(
-        F.max(F.when(F.col("agrees") & (F.col("members") > 1), F.substring_index("token", "|", 1))).alias("linked"),
-        F.max((~F.col("agrees")).cast("int")).alias("refused"),
-    )
-    return (
-        base.join(labels, "node", "left")
-        .join(method, "node", "left")
-        .select(
-            "hospital_id",
-            "patient_id",
-            F.md5(F.coalesce("label", F.concat(F.lit("local|"), F.col("node")))).alias("patient_key"),
-            F.coalesce("linked", F.when(F.coalesce("refused", F.lit(0)) == 1, F.lit("conflict")), F.lit("none")).alias(
-                "link_method"
-            ),
-        )
-    )
+        connection.execute("drop table labels; alter table following rename to labels")
+    return connection.sql(_MAPPED)
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
+    connection.execute(f"create or replace temp table {name} as {query}")
+
+
+def _any(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
+    return connection.execute(f"{query} limit 1").fetchone() is not None

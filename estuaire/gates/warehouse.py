@@ -217,7 +217,8 @@ def _marks(rules: Sequence[Rule], shifted: Collection[str]) -> str:
     for rule in rules:
         if rule.unique:
             keys = ", ".join(rule.unique)
-            columns.append(f'{breaks(f"row_number() over (partition by {keys}) = 1")} as "{rule.mark}"')
+            first = f"row_number() over (partition by {keys}) = 1"
+            columns.append(f'{breaks(f"({keys}) is not null and {first}")} as "{rule.mark}"')
         else:
             columns.append(f'{breaks(rule.sql("postgres", shifted))} as "{rule.mark}"')
     return ", ".join(columns)
@@ -239,9 +240,10 @@ def _native(cur: cursor, source: str, relation: Relation, rules: Sequence[Rule],
                 found[rule.id][place] = (int(counts[2 * i]), int(counts[2 * i + 1]))
     for rule in (r for r in rules if r.unique):
         first = "min(hospital_id)" if own else f"'{WHOLE}'"
+        keys = ", ".join(rule.unique)
         cur.execute(
-            f"select coalesce(place, '{WHOLE}'), sum(n), sum(n - 1) from (select {first} as place, count(*) as n from {source} "
-            f"group by {', '.join(rule.unique)}) as keyed group by 1"
+            f"select coalesce(place, '{WHOLE}'), sum(n), sum(case when complete then n - 1 else n end) from (select {first} as place, "
+            f"count(*) as n, ({keys}) is not null as complete from {source} group by {keys}) as keyed group by 1"
         )
         found[rule.id] = {place: (int(rows), int(beyond)) for place, rows, beyond in cur.fetchall()}
     return found

@@ -5,16 +5,22 @@ python -m tests.benchmarks kernel     # only the landing kernel against its peer
 python -m tests.benchmarks pipeline   # only the chain through Airflow, at the demo's size
 python -m tests.benchmarks full       # the chain at the study's size (not in `make bench`: 15 minutes)
 python -m tests.benchmarks releases   # only swaps and rollbacks under readers
+python -m tests.benchmarks stores     # the demo on a folder, on MinIO and on versitygw (not in `make bench`: 20 minutes)
 """
 
 from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import kernel, pipeline, releases
+from tests.benchmarks import kernel, pipeline, releases, stores
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or ["kernel", "pipeline", "releases"]
     for name in wanted:
-        mains = {"kernel": kernel.main, "pipeline": pipeline.main, "releases": releases.main, "full": pipeline.full}
-        mains[name]()
+        {
+            "kernel": kernel.main,
+            "pipeline": pipeline.main,
+            "releases": releases.main,
+            "full": pipeline.full,
+            "stores": stores.main,
+        }[name]()

@@ -17,6 +17,7 @@ from estuaire.settings import Settings
 
 TABLES = ("alpha", "beta", "gamma")
 READERS = 4
+SWAPS = 9  # at least: each kind three times
 
 
 @dataclass
@@ -54,8 +55,11 @@ def _one_read(session: Any, order: tuple[str, ...], shape: int) -> set[int]:
     return seen
 
 
-def read_while(settings: Settings, change: Callable[[], None], *, reads: int) -> Storm:
-    """Read with several analysts, each in another order, while ``change`` is called again and again; ends after ``reads`` reads."""
+def read_while(settings: Settings, change: Callable[[], None], *, reads: int, swaps: int = 0) -> Storm:
+    """Read with several analysts, each in another order, while ``change`` is called again and again.
+
+    Ends once there were ``reads`` reads and ``swaps`` changes: how many of the one fit into the other is the machine's affair.
+    """
     found = Storm()
     done = threading.Event()
     lock = threading.Lock()
@@ -73,7 +77,7 @@ def read_while(settings: Settings, change: Callable[[], None], *, reads: int) ->
                     found.releases_seen.update(seen)
                     if len(seen) != 1:
                         found.problems.append(f"mixed or empty: {sorted(seen)}")
-                    if found.reads >= reads:
+                    if found.reads >= reads and found.swaps >= swaps:
                         done.set()
             session.close()
         except psycopg2.Error as error:
@@ -115,6 +119,6 @@ def storm(settings: Settings, owner: Any, publish: Callable[[Settings, Any], Any
         releases.rollback(settings, to=None if turn == 1 else newest)
         rollbacks.append(time.monotonic() - began)
 
-    found = read_while(settings, change, reads=reads)
+    found = read_while(settings, change, reads=reads, swaps=SWAPS)
     found.rollback_seconds = rollbacks
     return found

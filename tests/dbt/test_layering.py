@@ -13,6 +13,8 @@ import yaml
 from psycopg2.extensions import connection
 
 from estuaire import dbt_build, dbt_sources, patient_level
+from estuaire.gates.keys import counted_by_gates
+from estuaire.rules import load_rules
 from estuaire.settings import Settings
 
 LAYERS = {"staging", "conformed", "marts"}
@@ -73,6 +75,18 @@ def test_every_model_has_a_tested_primary_key(manifest: dict[str, Any], models: 
         own = tests.get(name, set())
         single = {c for t, c in own if t == "unique"} & {c for t, c in own if t == "not_null"}
         assert single or any(t == "unique_combination" for t, _ in own), f"{name} has no tested primary key"
+
+
+def test_a_key_that_the_gates_count_is_named_by_a_selector_of_one_test(manifest: dict[str, Any]) -> None:
+    tests = [n for n in manifest["nodes"].values() if n["resource_type"] == "test" and n.get("attached_node")]
+    selectors = counted_by_gates()
+    assert len(selectors) > 15
+    for selector in selectors:
+        kind, model = re.fullmatch(r"test_name:(\w+),(\w+)", selector).groups()  # type: ignore[union-attr]
+        [test] = [t for t in tests if t["test_metadata"]["name"] == kind and t["attached_node"].split(".")[-1] == model]
+        columns = test["test_metadata"]["kwargs"].get("columns") or [test["column_name"]]
+        [stage] = [s for s in ("conformed", "marts") if model in load_rules(s)]
+        assert any(set(r.unique) == set(columns) and r.action == "fail" for r in load_rules(stage)[model]), selector
 
 
 def test_every_description_begins_with_the_grain(manifest: dict[str, Any]) -> None:

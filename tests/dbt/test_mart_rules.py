@@ -97,6 +97,9 @@ FAULTS = {
         "insert into marts_next.first_isolate select * from marts_next.first_isolate where method = 'patient'",
         "first_isolate.key.unique", "block",
     ),
+    "an isolate without a part of its key": (
+        "update marts_next.first_isolate set dedup_scope = null where method = 'patient'", "first_isolate.key.unique", "block",
+    ),
     "patient-days are not nights": (
         "update marts_next.antibiotic_consumption set patient_days = 9 where hospital_id = 'h01'",
         "patient_days_are_nights.patient_days.equal", "block",

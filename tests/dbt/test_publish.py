@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from psycopg2.extensions import connection
 
 from estuaire import dbt_build, releases
 from estuaire.errors import PublishFailed
+from estuaire.gates.keys import counted_by_gates
 from estuaire.patient_level import BANNER
 from estuaire.publish import PublishOutcome, build_and_publish
 from estuaire.settings import Settings
@@ -143,6 +145,14 @@ def test_every_table_and_column_is_described_in_the_database(owner: Any) -> None
     assert [row for row in rows if not row[3].removeprefix(f"{BANNER}\n").startswith("Grain: one row")] == []
     owner.execute("select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = 'marts'")
     assert owner.fetchone() == ("The published release: what analysts query",)
+
+
+def test_a_publish_leaves_out_the_key_tests_that_the_gates_count_and_no_other(
+    outcome: PublishOutcome, warehouse_settings: Settings
+) -> None:
+    manifest = json.loads((warehouse_settings.root / "dbt" / "target" / "manifest.json").read_text(encoding="utf-8"))
+    every = [n for n in manifest["nodes"].values() if n["resource_type"] == "test"]
+    assert outcome.tests == len(every) - len(counted_by_gates())
 
 
 def test_candidates_are_gone(owner: Any) -> None:

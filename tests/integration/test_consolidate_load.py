@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import duckdb
 import pytest
 from small_platform import Platform, dose, rewrite
 
@@ -279,12 +282,21 @@ def test_a_crash_after_the_lakes_commit_is_recovered_and_a_replaced_partition_ha
 # ------------------------------------------------------------------------------------------------ the patient map
 
 PEOPLE = (
-    "hospital_id string, patient_id string, sex string, birth_date date, national_id string, upstream_pseudonym string, "
-    "merged_into string"
+    "hospital_id varchar, patient_id varchar, sex varchar, birth_date date, national_id varchar, upstream_pseudonym varchar, "
+    "merged_into varchar"
 )
 
 
-def _mapped(spark: Any, *rows: str) -> dict[str, tuple[str, str]]:
+def _map(rows: list[tuple[Any, ...]]) -> list[tuple[str, str, str, str]]:
+    with duckdb.connect() as connection:
+        connection.execute(f"create table people ({PEOPLE})")
+        connection.executemany("insert into people values (?, ?, ?, ?, ?, ?, ?)", rows)
+        found = patient_map(connection, "people").fetchall()
+    assert [(r[0], r[1]) for r in found] == sorted((r[0], r[1]) for r in rows)
+    return found
+
+
+def _mapped(*rows: str) -> dict[str, tuple[str, str]]:
     """``hospital patient sex birth national upstream [merged into]`` per row, ``-`` for nothing -> patient -> (key, method)."""
     from datetime import date
 
@@ -293,14 +305,11 @@ def _mapped(spark: Any, *rows: str) -> dict[str, tuple[str, str]]:
         hospital, patient, sex, birth, national, upstream, *into = (None if v == "-" else v for v in row.split())
         day = date.fromisoformat(birth) if birth else None
         parsed.append((hospital, patient, sex, day, national, upstream, into[0] if into else None))
-    found = patient_map(spark.createDataFrame(parsed, PEOPLE)).collect()
-    assert len(found) == len(rows)
-    return {r["patient_id"]: (r["patient_key"], r["link_method"]) for r in found}
+    return {patient: (key, method) for _, patient, key, method in _map(parsed)}
 
 
-def test_the_same_national_identifier_or_upstream_pseudonym_is_one_person(spark: Any) -> None:
+def test_the_same_national_identifier_or_upstream_pseudonym_is_one_person() -> None:
     found = _mapped(
-        spark,
         "h01 a female 1955-02-01 N1 -",
         "h02 b female 1955-02-01 N1 -",
         "h02 c male 1960-01-01 - U1",
@@ -317,33 +326,31 @@ def test_the_same_national_identifier_or_upstream_pseudonym_is_one_person(spark:
 @pytest.mark.parametrize(
     "other", ["male 1955-02-01", "female 1956-02-01"], ids=["another sex", "another year of birth"]
 )
-def test_a_link_in_conflict_is_not_made(spark: Any, other: str) -> None:
-    found = _mapped(spark, "h01 a female 1955-02-01 N1 -", f"h02 b {other} N1 -", "h03 c female 1955-02-01 N1 -")
+def test_a_link_in_conflict_is_not_made(other: str) -> None:
+    found = _mapped("h01 a female 1955-02-01 N1 -", f"h02 b {other} N1 -", "h03 c female 1955-02-01 N1 -")
     assert len({key for key, _ in found.values()}) == 3
     assert {method for _, method in found.values()} == {"conflict"}
 
 
-def test_a_missing_sex_or_another_day_of_the_same_year_is_no_conflict(spark: Any) -> None:
-    found = _mapped(spark, "h01 a female 1955-02-01 N1 -", "h02 b - 1955-01-01 N1 -")
+def test_a_missing_sex_or_another_day_of_the_same_year_is_no_conflict() -> None:
+    found = _mapped("h01 a female 1955-02-01 N1 -", "h02 b - 1955-01-01 N1 -")
     assert found["a"] == found["b"]
 
 
-def test_links_chain_through_people_known_by_both(spark: Any) -> None:
+def test_links_chain_through_people_known_by_both() -> None:
     chain = [f"h0{i % 3 + 1} p{i} female 1955-02-01 N{i // 2} U{(i + 1) // 2}" for i in range(7)]
-    forwards, backwards = _mapped(spark, *chain), _mapped(spark, *reversed(chain))
+    forwards, backwards = _mapped(*chain), _mapped(*reversed(chain))
     assert len({key for key, _ in forwards.values()}) == 1
     assert forwards == backwards
 
 
-def test_the_same_local_number_in_two_hospitals_is_two_people(spark: Any) -> None:
+def test_the_same_local_number_in_two_hospitals_is_two_people() -> None:
     rows = [("h01", "7", *[None] * 5), ("h02", "7", *[None] * 5)]
-    found = patient_map(spark.createDataFrame(rows, PEOPLE)).collect()
-    assert len({r["patient_key"] for r in found}) == 2
+    assert len({key for _, _, key, _ in _map(rows)}) == 2
 
 
-def test_merged_local_ids_are_one_person_and_share_what_identifies_them(spark: Any) -> None:
+def test_merged_local_ids_are_one_person_and_share_what_identifies_them() -> None:
     found = _mapped(
-        spark,
         "h01 old female 1955-02-01 N1 - kept",
         "h01 kept male 1956-01-01 - -",
         "h02 elsewhere female 1955-02-01 N1 -",
@@ -354,3 +361,42 @@ def test_merged_local_ids_are_one_person_and_share_what_identifies_them(spark: A
     assert found["old"][0] == found["kept"][0] == found["elsewhere"][0]
     assert found["former"][0] == found["alone"][0] != found["kept2"][0]
     assert found["alone"][1] == "merge"
+
+
+def test_persons_are_the_components_of_a_graph_that_is_walked_node_by_node() -> None:
+    """Random worlds with long chains and conflicts, against a plain union-find."""
+    from datetime import date
+
+    for seed in range(5):
+        rng = random.Random(seed)  # noqa: S311
+        rows: list[tuple[Any, ...]] = []
+        for i in range(400):
+            sex = rng.choices(["female", None, "male"], [0.9, 0.07, 0.03])[0]
+            national, upstream = (f"{name}{rng.randrange(300)}" if rng.random() < 0.7 else None for name in "NU")
+            hospital = f"h0{rng.randrange(3)}"
+            into = f"p{rng.randrange(400)}" if rng.random() < 0.05 else None
+            rows.append((hospital, f"p{i}", sex, date(1955, 2, 1), national, upstream, into))
+        rng.shuffle(rows)
+        claims: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+        parent = {(r[0], r[1]): (r[0], r[1]) for r in rows}
+
+        def root(node: tuple[str, str], parent: dict[tuple[str, str], tuple[str, str]] = parent) -> tuple[str, str]:
+            while parent[node] != node:
+                node = parent[node]
+            return node
+
+        for row in rows:
+            for kind, value in (("national", row[4]), ("upstream", row[5])):
+                if value:
+                    claims.setdefault((kind, value), []).append(row)
+            if row[6]:
+                kept = [r for r in rows if (r[0], r[1]) == (row[0], row[6]) and r[6] is None]
+                claims.setdefault(("merge", row[0], row[6]), []).extend([row, *kept])
+        for (kind, *_), members in claims.items():
+            if kind == "merge" or len({r[2] for r in members if r[2]}) <= 1:
+                for row in members[1:]:
+                    parent[root((row[0], row[1]))] = root((members[0][0], members[0][1]))
+        found = {(h, p): key for h, p, key, _ in _map(rows)}
+        pairs = Counter((root(node), key) for node, key in found.items())
+        assert len(pairs) == len({r for r, _ in pairs}) == len({k for _, k in pairs})
+        assert max(Counter(root(node) for node in found).values()) > 8

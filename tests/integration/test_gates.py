@@ -13,6 +13,7 @@ from small_platform import Platform, rewrite_as
 from estuaire.errors import GateBlocked
 from estuaire.explain import explain
 from estuaire.gates import consolidated as gate
+from estuaire.gates.warehouse import audit, blocked
 from estuaire.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.simulator.trap_catalogue import CATALOGUE
@@ -241,8 +242,61 @@ CANDIDATE_FAULTS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def judged(clean: Platform) -> dict[str, tuple[GateBlocked | None, str]]:
+    """Fault -> (what blocks the candidate, ledger run of the audit): one candidate, spoiled by one fault after the other and restored."""
+    found: dict[str, tuple[GateBlocked | None, str]] = {}
+
+    def audited(session: Any) -> None:
+        run_id = clean.new_run()
+        found[""] = (blocked(audit(clean.settings, session, run_id)), run_id)
+        for fault, (statement, stage, _) in CANDIDATE_FAULTS.items():
+            [table] = set(re.findall(rf"(?:update|into) ({stage}_next\.\w+|conformed_next\.\w+)", statement))
+            run_id = clean.new_run()
+            with session.cursor() as cur:
+                cur.execute(f"create temp table before as table {table}")
+                cur.execute(statement)
+            session.commit()
+            found[fault] = (blocked(audit(clean.settings, session, run_id)), run_id)
+            with session.cursor() as cur:
+                cur.execute(f"truncate {table}; insert into {table} table before; drop table before")
+            session.commit()
+        raise _Enough
+
+    with pytest.raises(_Enough):
+        clean.publish(before_gates=audited)
+    return found
+
+
+class _Enough(Exception):
+    """Ends a publish whose candidate was only to be looked at."""
+
+
 @pytest.mark.parametrize("fault", CANDIDATE_FAULTS)
+def test_each_fault_of_a_candidate_blocks_at_its_own_gate(
+    clean: Platform, judged: dict[str, tuple[GateBlocked | None, str]], fault: str
+) -> None:
+    _, stage, reason = CANDIDATE_FAULTS[fault]
+    error, run_id = judged[fault]
+    assert error is not None
+    assert f"gate {stage}" in error.what
+    assert reason in error.what
+    assert not error.retryable
+    decided = verdicts(clean, stage, run_id)
+    assert decided["*"][0] == "block"
+    assert reason in decided["*"][1]
+    other = "marts" if stage == "conformed" else "conformed"
+    assert verdicts(clean, other, run_id)["*"][0] == "pass"
+
+
+def test_the_candidate_was_not_blocked_before_it_was_spoiled(judged: dict[str, tuple[GateBlocked | None, str]]) -> None:
+    assert judged[""][0] is None
+    assert len(judged) == len(CANDIDATE_FAULTS) + 1
+
+
+@pytest.mark.parametrize("fault", ["key", "one release"])
 def test_a_faulty_candidate_is_not_served(clean: Platform, fault: str) -> None:
+    """A fault of each gate, through the whole of a publish."""
     statement, stage, reason = CANDIDATE_FAULTS[fault]
     served = clean.ask("select release_id from marts.release")
 
@@ -253,15 +307,11 @@ def test_a_faulty_candidate_is_not_served(clean: Platform, fault: str) -> None:
 
     with pytest.raises(GateBlocked) as raised:
         clean.publish(before_gates=plant)
-    assert f"gate {stage}" in raised.value.what
     assert reason in raised.value.what
-    assert not raised.value.retryable
     assert clean.ask("select release_id from marts.release") == served
     decided = verdicts(clean, stage)
     assert decided["*"][0] == "block"
     assert reason in decided["*"][1]
-    other = "marts" if stage == "conformed" else "conformed"
-    assert verdicts(clean, other)["*"][0] == "pass"
     assert clean.ask("select nspname from pg_namespace where nspname like '%%\\_next'") == []
 
 

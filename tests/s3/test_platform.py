@@ -95,6 +95,7 @@ def _killed(server: Running) -> Callable[..., None]:
     return lambda *_: server.stop(signal.SIGKILL)
 
 
+@pytest.mark.outage
 @pytest.mark.parametrize("store", SERVERS)
 def test_a_store_that_dies_in_mid_run_costs_a_rerun_and_nothing_else(
     published: Any, after_delta: dict[str, bytes], server: Callable[[str], Running], store: str
@@ -130,6 +131,7 @@ def test_a_store_that_dies_in_mid_run_costs_a_rerun_and_nothing_else(
     _sorted_out(platform)
 
 
+@pytest.mark.outage
 @pytest.mark.parametrize("store", SERVERS)
 def test_a_store_that_is_back_within_seconds_costs_no_rerun(
     new_platform: Made, server: Callable[[str], Running], store: str
@@ -161,6 +163,7 @@ def test_a_file_that_spark_cannot_read_is_the_stores_fault_not_the_hospitals(pub
         Suites().frame("patient", frame, rules)
 
 
+@pytest.mark.outage
 @pytest.mark.parametrize("store", SERVERS)
 def test_one_delivery_goes_through_a_server_that_dies_at_each_stage(
     new_platform: Made, server: Callable[[str], Running], store: str

@@ -21,7 +21,7 @@ from estuaire.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 
-pytestmark = [pytest.mark.s3, pytest.mark.stack]
+pytestmark = [pytest.mark.s3, pytest.mark.stack, pytest.mark.outage]
 
 
 @pytest.fixture(params=SERVERS)
