@@ -8,8 +8,9 @@ committed, its former files stay referenced.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -115,14 +116,17 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
                 if keys:
                     arrow.setdefault(rule.id, []).extend(keys)
     suites = Suites()
-    counted: Counts = {}
+    frames: dict[str, tuple[Callable[[], Any], Sequence[Rule]]] = {}
     for table, files in paths.items():
         by_row = [r for r in rules[table] if not r.unique]
         columns = [f"{breaks(r.sql('spark', shifted))} as {r.mark}" for r in by_row]
-        counted |= suites.frame(table, frame_of_files(spark, files, columns), by_row)
+        frames[table] = (partial(frame_of_files, spark, files, columns), by_row)
     by_key = [r for table in paths for r in rules[table] if r.unique]
     if by_key:
-        counted |= suites.frame("keys", _key_frame(spark, by_key, arrow), by_key)
+        frames["keys"] = (partial(_key_frame, spark, by_key, arrow), by_key)
+    counted: Counts = {}
+    for counts in suites.frames(frames).values():
+        counted |= counts
     totals = []
     for table in paths:
         for rule in rules[table]:

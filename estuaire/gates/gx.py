@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,7 @@ from estuaire.rules import Rule
 from estuaire.settings import Settings
 from spark_jobs import s3a
 
+_LANES = 2  # of two, three or four the second gains a fifth, the others nothing (two cores)
 RESULT_FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
 Counts = dict[str, int | None]  # rule id -> rows that break it; None where Great Expectations raised
 
@@ -42,10 +44,15 @@ def warm_up() -> None:
 
 @dataclass
 class Suites:
-    """An ephemeral context and the validation results of the suites that ran in it, by entity."""
+    """An ephemeral context and the validation results of the suites that ran in it, by entity.
+
+    Suites run on two lanes: while one waits for its query, the other plans its own. A lane has a data source, and so an engine, of its own
+    (an engine holds the batch that it works on); what writes to the context they share is done one at a time.
+    """
 
     results: dict[str, Any] = field(default_factory=dict)
     _sources: dict[str, Any] = field(default_factory=dict)
+    _context_lock: Any = field(default_factory=threading.Lock)
 
     @cached_property
     def _gx(self) -> Any:
@@ -57,41 +64,65 @@ class Suites:
         context.variables.progress_bars = {"globally": False}
         return context
 
-    def frame(self, name: str, frame: Any, rules: Sequence[Rule]) -> Counts:
-        """Validate a Spark DataFrame that holds a column ``rule.mark`` per rule: how many rows break it there."""
-        return self._validate(name, self._spark_batch(name, frame), rules)
+    def frames(self, frames: Mapping[str, tuple[Callable[[], Any], Sequence[Rule]]]) -> dict[str, Counts]:
+        """Validate Spark DataFrames (name -> what makes it, its rules) that hold a column ``rule.mark`` per rule.
 
-    def _spark_batch(self, name: str, frame: Any) -> Any:
-        source = self._sources.get("spark")
-        if source is None:
-            source = self._sources["spark"] = self._context.data_sources.add_spark(name="written", persist=False)
-        return (
-            source.add_dataframe_asset(name=name)
-            .add_batch_definition_whole_dataframe("all")
-            .get_batch(batch_parameters={"dataframe": frame})
-        )
+        Returns: name -> rule id -> how many rows break it there.
 
-    def view(self, settings: Settings, name: str, schema: str, view: str, rules: Sequence[Rule]) -> Counts:
-        """Validate a PostgreSQL view that holds a column ``rule.mark`` per rule: 1 where a row breaks it, else 0."""
-        source = self._sources.get("postgres")
-        if source is None:
-            source = self._sources["postgres"] = self._context.data_sources.add_sql(
-                name="candidate", connection_string=_url(settings), create_temp_table=False
-            )
-        batch = (
-            source.add_table_asset(name=name, table_name=view, schema_name=schema)
-            .add_batch_definition_whole_table("all")
-            .get_batch()
-        )
-        return self._validate(name, batch, rules)
+        Raises:
+            StoreUnavailable: the store did not answer a read.
+        """
+
+        def batch(lane: str, name: str) -> Any:
+            frame = frames[name][0]()
+            with self._context_lock:
+                source = self._sources.get(lane)
+                if source is None:
+                    source = self._sources[lane] = self._context.data_sources.add_spark(name=lane, persist=False)
+                definition = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe("all")
+                return definition.get_batch(batch_parameters={"dataframe": frame})
+
+        return self._on_lanes({name: rules for name, (_, rules) in frames.items()}, batch)
+
+    def views(
+        self, settings: Settings, schema: str, views: Mapping[str, tuple[str, Sequence[Rule]]]
+    ) -> dict[str, Counts]:
+        """Validate PostgreSQL views (name -> view, its rules) that hold a column ``rule.mark`` per rule: 1 where a row breaks it, else 0."""
+
+        def batch(lane: str, name: str) -> Any:
+            with self._context_lock:
+                source = self._sources.get(lane)
+                if source is None:
+                    source = self._sources[lane] = self._context.data_sources.add_sql(
+                        name=lane, connection_string=_url(settings), create_temp_table=False
+                    )
+                asset = source.add_table_asset(name=name, table_name=views[name][0], schema_name=schema)
+                return asset.add_batch_definition_whole_table("all").get_batch()
+
+        return self._on_lanes({name: rules for name, (_, rules) in views.items()}, batch)
+
+    def _on_lanes(self, suites: Mapping[str, Sequence[Rule]], batch: Callable[[str, str], Any]) -> dict[str, Counts]:
+        lanes = iter(range(_LANES))
+        own = threading.local()
+
+        def begin() -> None:
+            own.lane = f"lane {next(lanes)}"
+
+        def run(name: str) -> Any:
+            return self._validated(name, batch(own.lane, name), suites[name])
+
+        _ = self._context  # made once, by this thread
+        with ThreadPoolExecutor(_LANES, thread_name_prefix="gate", initializer=begin) as pool:
+            validated = dict(zip(suites, pool.map(run, suites), strict=True))
+        self.results |= validated
+        return {name: _counts(result) for name, result in validated.items()}
 
     def close(self) -> None:
-        """Let go of the database."""
-        source = self._sources.get("postgres")
-        if source is not None:
+        """Let go of the database (only for suites over views)."""
+        for source in self._sources.values():
             source.get_engine().dispose()
 
-    def _validate(self, name: str, batch: Any, rules: Sequence[Rule]) -> Counts:
+    def _validated(self, name: str, batch: Any, rules: Sequence[Rule]) -> Any:
         none = self._gx.expectations.ExpectColumnSumToBeBetween
         expectations = [none(column=r.mark, min_value=0, max_value=0, **_about(r)) for r in rules]
         validated = batch.validate(
@@ -99,8 +130,7 @@ class Suites:
         )
         if any(s3a.failed(str(r.exception_info)) for r in validated.results):
             raise unavailable()  # Great Expectations swallowed it; a count that is missing for this is no finding
-        self.results[name] = validated
-        return _counts(validated)
+        return validated
 
 
 def breaks(condition: str) -> str:

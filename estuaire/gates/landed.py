@@ -9,6 +9,7 @@ threshold, else pass (domain.md section 5).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
@@ -99,13 +100,15 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
             for rule in rules[table]:
                 checked, failed, accepted = totals.get((table, rule.id), [0, 0, 0])
                 finding.results.append(Result(table, rule, checked, failed, accepted))
+    counted_by_table = suites.frames(
+        {
+            table: (partial(frame_of_files, spark, files, _columns(table, rules[table])), rules[table])
+            for table, files in by_table.items()
+        }
+    )
     for table in dict.fromkeys(r.table for f in findings.values() for r in f.results):
         # no accepted record of this table in any delivery: nothing was written to count
-        counted: dict[str, int | None] = dict.fromkeys((r.id for r in rules[table]), 0)
-        if table in by_table:
-            counted = suites.frame(
-                table, frame_of_files(spark, by_table[table], _columns(table, rules[table])), rules[table]
-            )
+        counted = counted_by_table.get(table, dict.fromkeys((r.id for r in rules[table]), 0))
         of_table = [r for f in findings.values() for r in f.results if r.table == table]
         for rule in rules[table]:
             same_rule = [r for r in of_table if r.rule.id == rule.id]

@@ -159,9 +159,7 @@ def _audit_stage(
         # the two counts go on at the same time, each over its own connection
         with ThreadPoolExecutor(1) as beside:
             native = beside.submit(_all_native, session, sources, known, shifted)
-            counted = {
-                name: suites.view(settings, name, SCHEMA, f"gx_{name}", rules) for name, rules in known.rules.items()
-            }
+            counted = suites.views(settings, SCHEMA, {n: (f"gx_{n}", rules) for n, rules in known.rules.items()})
         for name, rules in known.rules.items():
             _judge(finding, name, rules, native.result()[name], counted[name])
             if known.relations[name].columns.keys() >= set(_MONTHS):

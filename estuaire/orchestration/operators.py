@@ -41,6 +41,8 @@ def spark_conf(settings: Settings, *, long: bool = False) -> dict[str, str]:
         "spark.pyspark.driver.python": sys.executable,
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "4",
+        # the only queries are the gates' sums: one row each, nothing to plan anew in mid-query
+        "spark.sql.adaptive.enabled": "false",
         # a job to list a hundred files of one disk costs more than listing them
         "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
     }

@@ -197,7 +197,7 @@ def test_a_missing_column_or_an_exception_is_an_error_not_a_failure(
 ) -> None:
     from estuaire.gates.gx import Suites
 
-    monkeypatch.setattr(Suites, "view", lambda self, *_: {})
+    monkeypatch.setattr(Suites, "views", lambda self, _, __, views: {name: {} for name in views})
     finding = audit()
     assert {r.status for r in finding.totals} == {"error"}
     assert finding.verdict()[0] == "block"

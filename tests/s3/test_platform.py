@@ -160,7 +160,7 @@ def test_a_file_that_spark_cannot_read_is_the_stores_fault_not_the_hospitals(pub
     frame = frame_of_files(platform.spark, [platform.store.url(key)], [f"0 as {rules[0].mark}"])
     platform.store.delete(key)
     with pytest.raises(StoreUnavailable):
-        Suites().frame("patient", frame, rules)
+        Suites().frames({"patient": (lambda: frame, rules)})
 
 
 @pytest.mark.outage
