@@ -113,7 +113,12 @@ class Suites:
 
         _ = self._context  # made once, by this thread
         with ThreadPoolExecutor(_LANES, thread_name_prefix="gate", initializer=begin) as pool:
-            validated = dict(zip(suites, pool.map(run, suites), strict=True))
+            pending = {name: pool.submit(run, name) for name in suites}
+            try:
+                validated = {name: future.result() for name, future in pending.items()}
+            except BaseException:  # where the store is gone, each of the others would wait for it as long
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         self.results |= validated
         return {name: _counts(result) for name, result in validated.items()}
 
