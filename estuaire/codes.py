@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,16 +79,31 @@ def hospital_map(hospital: Hospital, system: str) -> dict[str, str]:
     """
     codes = code_systems()[system]
     found = {codes.normal(v): v for v in codes.values} | {codes.normal(a): v for a, v in codes.aliases}
-    own: dict[str, str] = {}
     path = hospital.code_maps.get(system)
-    for local, standard in (read_code_map(path) if path else {}).items():
+    if path is None:
+        return found
+    own: dict[str, str] = {}
+    where = f"{path.parent.name}/{path.name}"
+    for line, (local, standard) in enumerate(read_code_map(path).items(), start=2):
         if not codes.is_standard(standard):
+            near = difflib.get_close_matches(standard, codes.values, n=3)
             raise ContractError(
-                f"{hospital.id}: {path.name if path else system} maps to a code that is not standard in {system}",
-                remedy="map to a code of contracts/code_systems.yml",
+                f"code map {where} line {line}: '{standard}' is no standard code of {system}",
+                remedy=f"write a standard code{', such as ' + ', '.join(near) if near else ''} (`estuaire guide` lists them)",
             )
         if own.setdefault(codes.normal(local), standard) != standard:
             raise ContractError(
-                f"{hospital.id}: two spellings of one code disagree in the map of {system}", remedy="keep one of them"
+                f"code map {where} line {line}: another spelling of this local code has another standard code",
+                remedy="keep one of the two lines",
             )
     return found | own
+
+
+def map_error(hospital: Hospital) -> ContractError | None:
+    """What is wrong with a hospital's code maps; the first of it, None if nothing is."""
+    try:
+        for system in hospital.code_maps:
+            hospital_map(hospital, system)
+    except ContractError as error:
+        return error
+    return None

@@ -6,6 +6,8 @@ server that restarts) is.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -71,6 +73,21 @@ class EstuaireError(Exception):
 def explained_errors() -> list[tuple[str, Explained]]:
     """(code, explanation) of each error that a delivery can meet, in the order in which the platform looks."""
     return [(kind.code, kind.explained) for kind in EstuaireError.__subclasses__() if kind.explained]
+
+
+def typed(text: str) -> EstuaireError | None:
+    """The error of ours whose sentence stands in another one's text: what Spark makes of an exception in a task; None if there is none."""
+    found = re.search(r"\[(E_\w+)\] ([^\n]*?)\. What to do: ([^\n]*)", text)
+    kinds = {kind.code: kind for kind in _kinds(EstuaireError)}
+    if found is None or found[1] not in kinds:
+        return None
+    return kinds[found[1]](found[2], remedy=found[3])
+
+
+def _kinds(kind: type[EstuaireError]) -> Iterator[type[EstuaireError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds(below)
 
 
 def _rebuild(kind: type[EstuaireError], state: dict[str, object]) -> EstuaireError:

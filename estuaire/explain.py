@@ -63,7 +63,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next. ``kind``: follow, land, correct, renew, retry, gate, logs, rerun, query."""
+    """What to do next. ``kind``: follow, land, correct, renew, retry, gate, logs, rerun, query, rejected, worklist."""
 
     kind: str
     command: str
@@ -241,7 +241,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     snapshots = sorted({s["snapshot_id"] for s in stages if s["snapshot_id"] is not None and s["state"] == "committed"})
     return Explanation(
         subject.name, state, message, arrived, tables, stages, gates, rules, stopped, snapshots, releases,
-        _next(arrived, rows, stages, standing),
+        _next(arrived, rows, stages, standing) + _to_look_at(settings, arrived),
     )  # fmt: skip
 
 
@@ -324,6 +324,34 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], standing: list
         steps.append(Step("land", "estuaire run"))
     if not steps:
         steps.append(Step("query", 'estuaire query "select * from antibiotic_consumption"'))
+    return steps
+
+
+def _to_look_at(settings: Settings, arrived: list[Row]) -> list[Step]:
+    """What stopped nothing and wants someone's eye: records set aside, codes without a standard one. Of one hospital, by name."""
+    given: dict[str, object] = {"h": [r["hospital_id"] for r in arrived], "d": [r["delivery_id"] for r in arrived]}
+    hospitals = sorted({str(r["hospital_id"]) for r in arrived})
+    rejected = ledger.fetch(
+        settings, f"select count(*)::bigint as n from control.rejected_record where {_OF_PLACES}", given
+    )
+    unmapped = ledger.fetch(
+        settings,
+        "select coalesce(sum(records), 0)::bigint as n from control.unmapped_code where hospital_id = any(%(h)s)",
+        given,
+    )
+    steps = []
+    if rejected[0]["n"]:
+        place = f"{arrived[0]['hospital_id']}/{arrived[0]['delivery_id']}" if len(arrived) == 1 else ""
+        steps.append(
+            Step(
+                "rejected",
+                f"estuaire rejected {place or (hospitals[0] if len(hospitals) == 1 else '')}".strip(),
+                f"{rejected[0]['n']:,}",
+            )
+        )
+    if unmapped[0]["n"]:
+        one = f" --hospital {hospitals[0]}" if len(hospitals) == 1 else ""
+        steps.append(Step("worklist", f"estuaire worklist{one}", f"{unmapped[0]['n']:,}"))
     return steps
 
 

@@ -8,13 +8,19 @@ Which table a file is: a folder's name (``<table>/anything.csv``), or the file's
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from estuaire.codes import map_error
 from estuaire.contracts import OPERATION_COLUMN, Contract, Table, load_contract
 from estuaire.deliveries import PREFIX
 from estuaire.errors import (
@@ -29,11 +35,12 @@ from estuaire.errors import (
 )
 from estuaire.manifest import NAME, Manifest, ManifestFile, parse_manifest
 from estuaire.objectstore import ObjectStore
-from estuaire.registry import Hospital, Registry
+from estuaire.registry import Dialect, Hospital, Registry
 from spark_jobs.kernel.framing import REASONS, frames
 from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Place, read_header
 
 SUFFIXES = (".csv.gz", ".csv")
+_OUTSIDE_SHARE = 0.01  # of a file's dates: fewer are slips of the pen, which landing's rules judge
 _GZIP_MARK = b"\x1f\x8b"
 _WARNINGS = {
     "extra_columns": {
@@ -51,6 +58,14 @@ _WARNINGS = {
     "tables_absent": {
         "fr": "tables du registre absentes de cette livraison complète : {detail}",
         "en": "registered tables that this full delivery does not hold: {detail}",
+    },
+    "outside_period": {
+        "fr": "dates hors de la période de cette livraison complète : {detail} ; vérifiez --period",
+        "en": "dates outside the period of this full delivery: {detail}; check --period",
+    },
+    "code_map": {
+        "fr": "une table de codes est fausse ; l'hôpital ne sera pas consolidé tant qu'elle l'est : {detail}",
+        "en": "a code map is wrong; the hospital is not consolidated while it is: {detail}",
     },
     "late_sequence": {
         "fr": "numéro d'ordre inférieur au dernier reçu ({detail}) : les livraisons suivantes l'emportent",
@@ -214,8 +229,9 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
 
 def measure(
     folder: Path, path: str, table: Table, hospital: Hospital, *, delta: bool
-) -> tuple[ManifestFile, list[Warned]]:
-    """A file's entry of the manifest: sha256, bytes, and records as the kernel's framing counts them (damaged ones too).
+) -> tuple[ManifestFile, list[Warned], Counter[date]]:
+    """A file's entry of the manifest: sha256, bytes, and records as the kernel's framing counts them (damaged ones too); what to warn
+    of; of a full delivery also the records of each day of the table's period column, where it can be read.
 
     Raises:
         ColumnMissing: its header lacks required columns.
@@ -225,6 +241,7 @@ def measure(
     place = Place(hospital.id, "", path)
     warnings: list[Warned] = []
     rows = 0
+    days: Counter[date] = Counter()
     damaged = dict.fromkeys(REASONS, 0)
     with (folder / path).open("rb") as raw:
         packed = raw.read(2) == _GZIP_MARK
@@ -250,6 +267,9 @@ def measure(
                 rows += len(frame.record_number) + len(frame.damaged.record_number)
                 for reason in frame.damaged.reason:
                     damaged[REASONS[int(reason)]] += 1
+                column = table.period_column
+                if not delta and frame.clean and column is not None and column in header.names:
+                    days.update(_days(frame.clean, header.names, column, dialect))
         except TRUNCATION_ERRORS:
             raise delivered.truncated() from None
         sha256, size = delivered.measured()
@@ -259,7 +279,25 @@ def measure(
         warnings.append(Warned("damaged", path, ", ".join(f"{r} {n}" for r, n in damaged.items() if n)))
     if delta and OPERATION_COLUMN not in header.names:
         warnings.append(Warned("no_operation", path))
-    return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings
+    return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings, days
+
+
+def _days(records: bytes, names: Sequence[str | None], column: str, dialect: Dialect) -> Counter[date]:
+    """Records of each day of a column; a value that none of the dialect's formats reads is no day."""
+    wanted = str(names.index(column))
+    texts = pa_csv.read_csv(
+        pa.BufferReader(records),
+        read_options=pa_csv.ReadOptions(column_names=[str(i) for i in range(len(names))], use_threads=False),
+        parse_options=pa_csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(include_columns=[wanted], column_types={wanted: pa.string()}),
+    ).column(0)
+    series = pl.Series(pl.from_arrow(texts)).str.strip_chars()
+    read = [
+        series.str.to_datetime(form, strict=False, time_zone="UTC" if "%z" in form else None).dt.date()
+        for form in dict.fromkeys((*dialect.datetime_formats, *dialect.date_formats))
+    ]
+    found = pl.select(pl.coalesce(read))
+    return Counter(dict(found.to_series().drop_nulls().value_counts().iter_rows()))
 
 
 # ---------------------------------------------------------------- what landing holds
@@ -304,10 +342,15 @@ def _period(asked: Asked, kind: str, last: Manifest | None, today: date, hospita
         return asked.period
     if kind == "delta" and last and last.period_to < today:
         return last.period_to, today
+    if kind == "delta" and last:
+        raise ManifestInvalid(
+            f"the last delivery ({last.delivery_id}) already covers the days up to {last.period_to}, which is not over",
+            hospital=hospital,
+            remedy=f"a correction of it repeats its period: --period {last.period_from} {last.period_to}",
+        )
     raise ManifestInvalid(
-        "the period of this delivery cannot be told from the deliveries before",
+        f"the period of {'a full' if kind == 'full' else 'this first'} delivery cannot be told from the deliveries before",
         hospital=hospital,
-        file=NAME,
         remedy="give it: --period FIRST_DAY DAY_AFTER_THE_LAST, such as --period 2025-12-01 2026-01-01",
     )
 
@@ -334,8 +377,9 @@ def prepare(
     last = known[-1] if known else None
     kind = asked.kind or ("delta" if last else "full")
     files, warnings = [], []
+    days: dict[str, Counter[date]] = {}
     for name, path in find_files(folder, entry, contract):
-        file, said = measure(folder, path, contract.table(name), entry, delta=kind == "delta")
+        file, said, days[path] = measure(folder, path, contract.table(name), entry, delta=kind == "delta")
         files.append(file)
         warnings += said
     same = there.get(asked.delivery_id or "") or _beside(folder, hospital, registry, files)
@@ -379,6 +423,14 @@ def prepare(
     absent = [n for n in contract.names if n in entry.table_dialect and n not in {f.table for f in files}]
     if kind == "full" and absent:
         warnings.append(Warned("tables_absent", "", ", ".join(absent)))
+    if kind == "full":
+        for path, counted in days.items():
+            outside = sum(n for day, n in counted.items() if not period[0] <= day < period[1])
+            if outside > _OUTSIDE_SHARE * counted.total():
+                warnings.append(Warned("outside_period", path, f"{outside} / {counted.total()}"))
+    wrong = map_error(entry)
+    if wrong is not None:
+        warnings.append(Warned("code_map", "", wrong.what))
     return Prepared(entry, manifest, folder, tuple(warnings), already)
 
 

@@ -111,6 +111,23 @@ def seed_names(system: str) -> dict[str, frozenset[str]]:
     return {name: frozenset(codes) for name, codes in found.items()}
 
 
+def standard_codes(system: str, search: str = "") -> list[tuple[str, list[str]]]:
+    """(standard code, its names) of a system in order of codes, or those of which the code or a name holds ``search``.
+
+    Of a system that is a pattern, only the codes that have a name in the reference seeds.
+    """
+    named: defaultdict[str, list[str]] = defaultdict(list)
+    for name, codes in seed_names(system).items():
+        for code in codes:
+            named[code].append(name)
+    wanted = normal_name(search)
+    return [
+        (code, sorted(named[code], key=lambda name: (-len(name), name)))
+        for code in sorted({*code_systems()[system].values, *named})
+        if not wanted or wanted in normal_name(code) or any(wanted in name for name in named[code])
+    ]
+
+
 @lru_cache(maxsize=8)
 def _other_maps(registry: Registry, system: str) -> dict[str, dict[str, str]]:
     """Normal form of a local code -> hospital -> standard code, from every hospital's code map of the system."""
@@ -189,7 +206,7 @@ def worklist(
     if hospital is not None:
         registry.get(hospital)
     if system is not None:
-        _system(system)
+        find_system(system)
     known = code_systems()
     entries: dict[tuple[str, str], Unmapped] = {}
     for row in fetch(
@@ -238,7 +255,7 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
     """
     registry = load_registry(settings.registry_dir)
     hospital = registry.get(hospital_id)
-    codes = _system(system)
+    codes = find_system(system)
     local, standard, reviewer = local.strip(), standard.strip(), reviewer.strip()
     for text, name in ((local, "local code"), (standard, "standard code"), (reviewer, "reviewer")):
         if not text or not text.isprintable():
@@ -289,7 +306,8 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
     return Accepted(hospital_id, system, local, standard, reviewer, date.today().isoformat(), file, path is None)
 
 
-def _system(name: str) -> CodeSystem:
+def find_system(name: str) -> CodeSystem:
+    """Raises CodeRefused, with the names there are."""
     try:
         return code_systems()[name]
     except KeyError:

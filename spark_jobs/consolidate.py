@@ -1,7 +1,8 @@
 """Consolidate: hospitals with something new through the kernel, audited, then the patient map over all; one lake commit.
 
 Only hospitals whose landed files, rejects or code maps changed are rebuilt; the others' files stay referenced as they are. So do those of a
-hospital that the gate blocks: its new records are not committed, and it is not tried again before its input or the rules change.
+hospital that the gate blocks, or whose code maps are wrong: its new records are not committed, and it is not tried again before its input, a
+map or the rules change.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 
 from psycopg2.extras import execute_values
 
+from estuaire.codes import map_error
 from estuaire.contracts import load_contract
 from estuaire.duck import quoted, reading
-from estuaire.errors import GateBlocked
+from estuaire.errors import EstuaireError
 from estuaire.gates import consolidated as gate
 from estuaire.gates.gx import warm_up
 from estuaire.lake import Change, Lake, NewFile
@@ -286,6 +288,8 @@ def _run(
             stage.end(cursor, "committed", meter.cost(), 0, None, "nothing new")
         return {"hospitals": [], "blocked": [], "rows": 0}
     warm_up()
+    registry = load_registry(settings.registry_dir)
+    wrong = {h: broken for h in hospitals if (broken := map_error(registry.get(h))) is not None}
     work = [
         (
             given[h]["rows"],
@@ -299,19 +303,20 @@ def _run(
             ),
         )
         for h in hospitals
+        if h not in wrong
     ]
     found = dict(spread(spark, work, partial(consolidate_one, settings)))
-    meter.step(f"{len(hospitals)} hospitals consolidated")
+    meter.step(f"{len(work)} hospitals consolidated")
     if before_audit is not None:
         before_audit(found)
     with meter.gate():
         audited = gate.audit(settings, spark, stage.run_id, found)
     meter.step("audited")
-    blocked = audited.blocked
-    _note_verdicts(settings, stage, audited, given)
+    blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
+    _note_verdicts(settings, stage, audited, blocked, given)
     for hospital, error in blocked.items():
         print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
-        for outcome in found[hospital]:
+        for outcome in found.get(hospital, []):
             open_store(settings).delete(outcome["output"])
     results = {h: outcomes for h, outcomes in found.items() if h not in blocked}
     snapshot: int | None = None
@@ -337,16 +342,24 @@ def _run(
     return {"hospitals": sorted(results), "blocked": sorted(blocked), "rows": rows}
 
 
-def _message(blocked: dict[str, GateBlocked]) -> str:
+def _message(blocked: dict[str, EstuaireError]) -> str:
     return f"blocked by the gate: {', '.join(sorted(blocked))}" if blocked else ""
 
 
-def _note_verdicts(settings: Settings, stage: Stage, audited: gate.Audit, given: dict[str, dict[str, Any]]) -> None:
+def _note_verdicts(
+    settings: Settings,
+    stage: Stage,
+    audited: gate.Audit,
+    blocked: dict[str, EstuaireError],
+    given: dict[str, dict[str, Any]],
+) -> None:
     """Verdicts, results and standing blocks, in one transaction; whatever becomes of the commit, they tell what was found."""
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         gate.write(cursor, stage.run_id, audited)
-        for hospital, error in audited.blocked.items():
+        for hospital, error in blocked.items():
+            if hospital not in audited.findings:  # it did not come as far as the audit
+                gate.write_block(cursor, stage.run_id, hospital, error)
             cursor.execute(
                 "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values (%s, %s, %s, %s) "
                 "on conflict (hospital_id) do update set input_hash = excluded.input_hash, run_id = excluded.run_id, "

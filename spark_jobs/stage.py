@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from estuaire.duck import unavailable
-from estuaire.errors import EstuaireError
+from estuaire.errors import EstuaireError, typed
 from estuaire.lake import Change, Lake
 from estuaire.ledger import Stage, begin_stage, connect, unfinished
 from estuaire.metering import Meter, spark_root
@@ -46,6 +46,7 @@ def attempt(settings: Settings, run_id: str, stage_name: str, work: Callable[[St
 
     Raises:
         StoreUnavailable: Spark or one of its tasks met an object store that does not answer.
+        EstuaireError: what a task raised of ours, which Spark wraps in an error of its own.
     """
     sweep(settings)
     stage = begin_stage(settings, run_id, stage_name)
@@ -57,5 +58,8 @@ def attempt(settings: Settings, run_id: str, stage_name: str, work: Callable[[St
         if not isinstance(error, EstuaireError) and s3a.failed(error):
             stage.fail(meter.cost(), unavailable())
             raise unavailable() from error
-        stage.fail(meter.cost(), error)
+        ours = None if isinstance(error, EstuaireError) else typed(str(error))
+        stage.fail(meter.cost(), ours or error)
+        if ours is not None:
+            raise ours from error
         raise

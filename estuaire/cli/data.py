@@ -30,9 +30,28 @@ select distinct on (stage, hospital_id, delivery_id, table_name)
        a.rows_in = a.rows_out + a.rows_quarantined + a.rows_superseded + a.rows_unparseable
        and a.hash_in = a.hash_out + a.hash_quarantined + a.hash_superseded + a.hash_unparseable as balanced
 from control.accounting a join control.stage_run s using (run_id, stage, token)
-where (%(run)s is null or a.run_id = %(run)s) and (%(stage)s is null or a.stage = %(stage)s)
+where (%(runs)s::text[] is null or a.run_id = any(%(runs)s)) and (%(stage)s is null or a.stage = %(stage)s)
 order by stage, hospital_id, delivery_id, table_name, s.started_at desc
 """
+
+_REJECTED = """
+select hospital_id, delivery_id, table_name, file, line_number, record_number, disposition, rule_ids, columns, state
+from control.rejected_record
+where (%(name)s is null or %(name)s in (hospital_id, delivery_id, hospital_id || '/' || delivery_id))
+and (%(still)s is false or state in ('open', 'sent_to_hospital'))
+order by hospital_id, sequence, file, record_number limit %(limit)s
+"""
+_REJECTED_COLUMNS = {
+    "hospital_id": "hospital",
+    "delivery_id": "delivery",
+    "table_name": "table",
+    "file": "file",
+    "line_number": "line",
+    "disposition": "set aside as",
+    "rule_ids": "rules",
+    "columns": "columns",
+    "state": "state",
+}
 
 
 _RUN_COLUMNS = {
@@ -66,6 +85,7 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
     app.command()(runs)
     app.command()(accounting)
+    app.command()(rejected)
 
 
 def _print_json(rows: Any) -> None:
@@ -122,16 +142,18 @@ def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest 
 
 
 def accounting(
-    run_id: Annotated[str | None, typer.Option("--run", help="Only this run.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", help="Only this run, and those that it set off.")] = None,
     stage: Annotated[str | None, typer.Option(help="Only this stage: land or consolidate.")] = None,
     as_json: Json = False,
 ) -> None:
     """Per delivery and table: every record that came in is out, quarantined, superseded or unparseable."""
     from estuaire.cli.tables import show
+    from estuaire.explain import resolve, runs_of
     from estuaire.ledger import fetch
     from estuaire.settings import settings
 
-    rows = fetch(settings(), _ACCOUNTING, {"run": run_id, "stage": stage})
+    runs = None if run_id is None else list(runs_of(settings(), resolve(settings(), run_id)))
+    rows = fetch(settings(), _ACCOUNTING, {"runs": runs, "stage": stage})
     if as_json:
         _print_json(rows)
         return
@@ -139,3 +161,33 @@ def accounting(
         typer.echo("Nothing accounted for yet: `estuaire run` lands what was delivered.")
         return
     show(rows, _ACCOUNT_COLUMNS, title="Accounting: rows in = out + quarantined + superseded + unparseable")
+
+
+def rejected(
+    name: Annotated[
+        str | None, typer.Argument(help="A hospital, a delivery's id, or hospital/delivery; default: all.")
+    ] = None,
+    still: Annotated[bool, typer.Option("--open", help="Only those that nobody has dealt with yet.")] = False,
+    limit: Annotated[int, typer.Option(help="Records to show at most.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Records that were set aside: file, line, and the rules that each broke; never a value."""
+    from estuaire.cli.tables import show
+    from estuaire.ledger import fetch
+    from estuaire.settings import settings
+
+    rows = fetch(settings(), _REJECTED, {"name": name, "still": still, "limit": limit + 1})
+    more = rows[limit:]
+    if as_json:
+        _print_json(rows[:limit])
+        return
+    if not rows:
+        typer.echo("No record was set aside." if name is None else f"No record of {name} was set aside.")
+        return
+    show(
+        rows[:limit],
+        _REJECTED_COLUMNS,
+        title="Set aside; a line is counted in the delivered file, its header is line 1",
+    )
+    if more:
+        typer.echo(f"There are more than {limit}: --limit shows more, --json gives them to a program.")

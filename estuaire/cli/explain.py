@@ -59,6 +59,8 @@ _WORDS = {
     "logs": ("read the failed task's log", "lire le journal de la tâche en échec"),
     "rerun": ("make what failed run again", "relancer ce qui a échoué"),
     "query": ("look at the marts", "regarder les marts"),
+    "rejected": ("{about} records were set aside; this names file, line and rule", "{about} lignes mises à part ; ceci donne fichier, ligne et règle"),
+    "worklist": ("{about} records bear codes without a standard one", "{about} lignes portent des codes sans code standard"),
 }  # fmt: skip
 
 

@@ -39,6 +39,7 @@ def guide(
 ) -> None:
     """Write a hospital's delivery guide, from the contract and the registry, with a sample delivery."""
     from estuaire import guide as guides
+    from estuaire.codes import map_error
     from estuaire.errors import SetupError
     from estuaire.registry import load_registry
     from estuaire.settings import settings
@@ -48,6 +49,10 @@ def guide(
     chosen = language(lang, configured)
     if every == bool(hospital) or (every and out is None):
         raise SetupError("one hospital, or all with a folder, is asked for", remedy="give HOSPITAL, or --all --out DIR")
+    for entry in registry.hospitals.values() if every else [registry.get(hospital or "")]:
+        wrong = map_error(entry)
+        if wrong is not None:
+            raise wrong
     if out is None:
         typer.echo(guides.guide(registry.get(hospital or ""), chosen), nl=False)
         return

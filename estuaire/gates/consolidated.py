@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 
 from estuaire.duck import quoted
-from estuaire.errors import GateBlocked
+from estuaire.errors import EstuaireError, GateBlocked
 from estuaire.gates import docs
 from estuaire.gates.gx import Counts, Suites, breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
@@ -152,6 +152,11 @@ def shifted_hospitals(settings: Settings) -> list[str]:
     from estuaire.registry import load_registry
 
     return sorted(h.id for h in load_registry(settings.registry_dir).hospitals.values() if h.calendar == "shifted")
+
+
+def write_block(cursor: Cursor, run_id: str, hospital: str, error: EstuaireError) -> None:
+    """The verdict of a hospital that could not be consolidated at all."""
+    write_verdict(cursor, run_id, STAGE, (hospital, WHOLE), "block", error.sentence())
 
 
 def write(cursor: Cursor, run_id: str, audited: Audit) -> None:

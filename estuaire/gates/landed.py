@@ -154,7 +154,7 @@ def write(cursor: Cursor, run_id: str, finding: Finding) -> EstuaireError | None
         return TooManyRejected(
             f"{finding.rows_rejected} of {finding.rows_in} records rejected ({finding.rejected_share:.2%}, "
             f"the limit is {BLOCK_REJECTED:.0%})",
-            remedy="look at the rejected records (`estuaire accounting`), correct the extract and deliver it again",
+            remedy=f"look at the rejected records (`estuaire rejected {finding.hospital}/{finding.delivery}`), correct the extract and deliver it again",
             **place,
         )
     return GateBlocked(

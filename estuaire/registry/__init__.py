@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -78,7 +79,7 @@ class Registry:
             raise UnknownHospital(
                 "the registry does not hold this hospital",
                 hospital=hospital,
-                remedy="correct the folder's name, or add the hospital's file to estuaire/registry/hospitals",
+                remedy="correct the hospital's name, or add its file to hospitals/ of the registry",
             ) from None
 
 
@@ -92,9 +93,12 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
     try:
         jsonschema.validate(raw, schema)
     except jsonschema.ValidationError as error:
+        of = error.schema if isinstance(error.schema, Mapping) and error.validator == "additionalProperties" else {}
+        allowed = of.get("properties", {})
+        listed = f"; allowed here: {', '.join(allowed)}" if allowed else ""
         raise ContractError(
             f"{where} at {error.json_path}: {error.message}",
-            remedy="correct the file; hospital.schema.json says the form",
+            remedy=f"correct the file; {FOLDER / 'hospital.schema.json'} says the form{listed}",
         ) from error
     dialects = {
         name: Dialect(
@@ -130,12 +134,20 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
                 remedy="define it under dialects",
             )
         allowed = {c.name for c in table.columns} | {"op", "source_updated_at"}
-        for target in t.get("columns", {}).values():
+        own = t.get("columns", {})
+        for source, target in own.items():
             if target not in allowed:
+                turned = f"; it looks turned round: write `{target}: {source}`" if source in allowed else ""
                 raise ContractError(
-                    f"{where} at $.tables.{name}.columns: table {name} has no column {target}",
-                    remedy="name a contract column",
+                    f"{where} at $.tables.{name}.columns: the contract's table {name} has no column {target}",
+                    remedy=f"write your own name first, the contract's second, such as `IPP: patient_id`{turned}",
                 )
+        twice = sorted({target for target in own.values() if list(own.values()).count(target) > 1})
+        if twice:
+            raise ContractError(
+                f"{where} at $.tables.{name}.columns: two of your columns are the contract's {', '.join(twice)}",
+                remedy="name one column of yours for each",
+            )
     try:
         ZoneInfo(raw["timezone"])
     except (KeyError, ValueError, OSError) as error:
@@ -179,7 +191,10 @@ def read_code_map(path: Path) -> dict[str, str]:
     except FileNotFoundError as error:
         raise ContractError(f"the code map {path.name} is missing", remedy=f"add {path}") from error
     if not rows or rows[0] != CODE_MAP_HEADER:
-        raise ContractError(f"{path.name}: wrong header", remedy="begin with " + ",".join(CODE_MAP_HEADER))
+        raise ContractError(
+            f"{path.parent.name}/{path.name}: wrong header",
+            remedy=f"begin with {','.join(CODE_MAP_HEADER)}, separated by commas",
+        )
     result: dict[str, str] = {}
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != 4 or not all(v.strip() for v in row):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,7 +15,7 @@ from small_platform import Platform, dose, rewrite
 
 from estuaire.contracts import load_contract
 from estuaire.errors import AccountingImbalance
-from estuaire.registry import load_registry
+from estuaire.registry import FOLDER, load_registry
 from spark_jobs.load import antibacterial_codes
 from spark_jobs.patient_map import patient_map
 
@@ -277,6 +279,37 @@ def test_a_crash_after_the_lakes_commit_is_recovered_and_a_replaced_partition_ha
     assert platform.lake.snapshot() == snapshot
     rows = platform.through_spark("consolidated", "administration")
     assert sorted((r["administration_id"], float(r["dose"])) for r in rows) == [("A", 2.0), ("C", 1.0)]
+
+
+def test_a_wrong_code_map_holds_back_its_own_hospital_only(
+    new_platform: Callable[[], Platform], world: Any, tmp_path: Path
+) -> None:
+    own = tmp_path / "registry"
+    for name in ("hospitals", "code_maps"):
+        shutil.copytree(FOLDER / name, own / name)
+    wrong = own / "code_maps" / "h01" / "organism.csv"
+    right = wrong.read_text(encoding="utf-8")
+    platform = new_platform()
+    platform.settings = platform.settings.model_copy(update={"registry_dir": own})
+    for hospital in ("h01", "h02"):
+        platform.copy_delivery(world.folder, hospital, FIRST[0])
+    assert platform.land()["landed"] == 2
+    wrong.write_text(right + "KPN,B_KLBSL_PNMX,a,2026-01-01\n", encoding="utf-8")
+    result = platform.consolidate()
+    assert (result["hospitals"], result["blocked"]) == (["h02"], ["h01"])
+    assert result["rows"] > 0
+    [(error,)] = platform.ask("select error from control.consolidation_block where hospital_id = 'h01'")
+    assert error.startswith("[E_CONTRACT] code map h01/organism.csv line ")
+    assert "B_KLBSL_PNMX" in error
+    assert platform.ask(
+        "select verdict, reasons from quality.verdict where stage = 'consolidated' and hospital_id = 'h01'"
+    ) == [("block", error)]
+    assert platform.consolidate() == {"hospitals": [], "blocked": [], "rows": 0}
+    assert platform.load()["hospitals"] == ["h02"]
+    wrong.write_text(right, encoding="utf-8")
+    result = platform.consolidate()
+    assert (result["hospitals"], result["blocked"]) == (["h01"], [])
+    assert platform.ask("select count(*) from control.consolidation_block") == [(0,)]
 
 
 # ------------------------------------------------------------------------------------------------ the patient map

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from small_platform import Platform, dose
 from typer.testing import CliRunner
 
 from estuaire import following, ledger
+from estuaire import settings as module
 from estuaire.cli import build
 from estuaire.cli import explain as command
 from estuaire.errors import FollowingStopped, NothingToRetry, UnknownName
@@ -246,6 +248,45 @@ def test_a_run_that_has_ended_in_the_ledger_is_not_attached_to(
     with pytest.raises(FollowingStopped):
         following.follow(platform.settings, lambda _: None)
     assert airflow.triggered == 1
+
+
+def test_records_that_were_set_aside_are_listed_by_line_and_rule_without_a_value(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doses = [dose(f"d{i}") for i in range(300)]
+    doses[4] = doses[4].replace("16/03/2025", "31/02/2025")
+    doses[9] = "too;short"
+    full(platform, doses)
+    platform.land()
+    platform.consolidate()
+    end_runs(platform)
+    monkeypatch.setattr(module, "settings", lambda: platform.settings)
+    shown = CliRunner().invoke(build(), ["rejected", "h01/2025-10-full", "--json"])
+    found = json.loads(shown.output)
+    assert [(r["file"], r["line_number"], r["disposition"], r["rule_ids"]) for r in found] == [
+        ("administration.csv", 6, "quarantined", "administration.given_at.type"),
+        ("administration.csv", 11, "unparseable", "administration.record.fields"),
+    ]
+    assert "31/02" not in shown.output
+    table = CliRunner().invoke(build(), ["rejected", "h01", "--open"]).output
+    assert "administration.given_at.type" in table
+    assert "No record of h02" in CliRunner().invoke(build(), ["rejected", "h02"]).output
+    told = explain(platform.settings, "2025-10-full")
+    assert [(s.kind, s.command) for s in told.next if s.kind == "rejected"] == [
+        ("rejected", "estuaire rejected h01/2025-10-full")
+    ]
+    # a run's accounting holds what it set off, by whichever of its ids
+    both = json.loads(CliRunner().invoke(build(), ["accounting", "--json"]).output)
+    assert {r["stage"] for r in both} == {"land", "consolidate"}
+
+
+def test_standard_codes_are_found_by_name() -> None:
+    found = json.loads(CliRunner().invoke(build(), ["codes", "organism", "--search", "pneumoniae", "--json"]).output)
+    assert "B_KLBSL_PNMN" in {r["code"] for r in found}
+    assert all("pneumoniae" in r["names"] for r in found)
+    assert len(json.loads(CliRunner().invoke(build(), ["codes", "organism", "--json"]).output)) > 2000
+    assert len(json.loads(CliRunner().invoke(build(), ["codes", "--json"]).output)) > 20
+    assert "follow a form" in CliRunner().invoke(build(), ["codes", "procedure"]).output
 
 
 def test_the_commands_are_there() -> None:

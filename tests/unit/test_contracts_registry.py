@@ -13,7 +13,7 @@ import yaml
 from one_file import land, lines, pseudonym
 
 from estuaire import contracts, registry
-from estuaire.codes import hospital_map
+from estuaire.codes import hospital_map, map_error
 from estuaire.contracts import load_contract, parse_table
 from estuaire.errors import ContractError, UnknownHospital
 from estuaire.registry import load_registry
@@ -118,6 +118,18 @@ def test_the_projects_own_registry_is_right_with_every_code_map() -> None:
         (lambda d: d["dialects"]["main"].update(delimiter="#"), "delimiter"),
         (lambda d: d["tables"]["stay"].update(dialect="other"), "names the dialect other"),
         (lambda d: d["tables"]["stay"]["columns"].update(X="nothing"), "no column nothing"),
+        (
+            lambda d: d["tables"]["stay"].update(columns={"stay_id": "NDA"}),
+            "has no column NDA.*turned round: write `NDA: stay_id`",
+        ),
+        (
+            lambda d: d["tables"]["stay"]["columns"].update(NDA2="stay_id"),
+            "two of your columns are the contract's stay_id",
+        ),
+        (
+            lambda d: d["dialects"]["main"].update(separator=";"),
+            "'separator' was unexpected.*allowed here: encoding, delimiter",
+        ),
         (lambda d: d["tables"].update(nothing={"dialect": "main"}), "no table nothing"),
         (lambda d: d.update(timezone="Europe/Lutece"), "time zone"),
         (lambda d: d.update(finess="990000021"), "share a FINESS number"),
@@ -155,13 +167,18 @@ def test_a_code_map_must_be_reviewed_line_by_line(folder: Path, text: str, where
 
 @pytest.mark.parametrize(
     ("lines_", "where"),
-    [(["f,woman"], "not standard"), (["f,female", "F,male"], "two spellings of one code disagree")],
+    [
+        (["m,male", "f,femal"], r"h01/sex.csv line 3: 'femal' is no standard code of sex.*such as female"),
+        (["f,female", "F,male"], "line 3: another spelling of this local code"),
+    ],
 )
 def test_a_code_map_leads_to_one_standard_code(folder: Path, lines_: list[str], where: str) -> None:
     text = "local_code,standard_code,reviewer,reviewed_on\n" + "".join(f"{line},a,2026-01-01\n" for line in lines_)
     (folder / "code_maps" / "h01" / "sex.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ContractError, match=where):
         hospital_map(load_registry(folder).get("h01"), "sex")
+    assert map_error(load_registry(folder).get("h01")) is not None
+    assert map_error(load_registry(folder).get("h02")) is None
 
 
 def test_an_empty_registry_is_refused(tmp_path: Path) -> None:
@@ -173,7 +190,7 @@ def test_a_hospital_that_is_not_there_is_named_with_its_remedy() -> None:
     with pytest.raises(UnknownHospital) as raised:
         load_registry().get("h77")
     assert raised.value.hospital == "h77"
-    assert "registry/hospitals" in raised.value.remedy
+    assert "hospitals/ of the registry" in raised.value.remedy
 
 
 def test_one_more_hospital_is_one_file_and_its_code_maps(folder: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from datetime import date
+import shutil
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -28,7 +29,7 @@ from estuaire.errors import (
 from estuaire.guide import sample_delivery, write_guide
 from estuaire.handing_in import Asked, Prepared, Receipt, hand_in, prepare, table_of, write_manifest
 from estuaire.objectstore import DirectoryStore
-from estuaire.registry import load_registry
+from estuaire.registry import FOLDER, load_registry
 from estuaire.settings import settings
 
 MARCH = (date(2025, 3, 1), date(2025, 4, 1))
@@ -124,6 +125,50 @@ def test_the_next_delivery_is_a_delta_that_begins_where_the_last_ended(folder: P
     )
     assert receipt.manifest.period_from == MARCH[1]
     assert receipt.warnings == ()
+
+
+def test_a_correction_on_the_same_day_is_told_which_period_to_repeat(folder: Path, store: DirectoryStore) -> None:
+    today = datetime.now(UTC).date()
+    period = (date(2025, 3, 1), today + timedelta(days=1))
+    deliver(folder, store, Asked(period=period))
+    (folder / "unit.csv").write_text(UNITS + UNIT.replace("Médecine", "Chirurgie"), encoding="utf-8")
+    with pytest.raises(ManifestInvalid, match=rf"--period {period[0]} {period[1]}") as raised:
+        deliver(folder, store, Asked())
+    assert "manifest.json" not in str(raised.value)
+    assert deliver(folder, store, Asked(period=period)).manifest.sequence == 2
+
+
+@pytest.mark.parametrize("hospital", sorted(load_registry().hospitals))
+def test_a_period_that_is_not_the_files_is_told(hospital: str, store: DirectoryStore, tmp_path: Path) -> None:
+    sample = sample_delivery(load_registry().get(hospital))
+    for name, data in sample.files.items():
+        (tmp_path / "export").mkdir(exist_ok=True)
+        (tmp_path / "export" / name).write_bytes(data)
+    own = (sample.manifest.period_from, sample.manifest.period_to)
+    right = ready(tmp_path / "export", store, Asked("full", own), hospital)
+    assert [w for w in right.warnings if w.kind == "outside_period"] == []
+    elsewhere = Asked("full", (date(2019, 1, 1), date(2019, 7, 1)))
+    wrong = [w for w in ready(tmp_path / "export", store, elsewhere, hospital).warnings if w.kind == "outside_period"]
+    assert {w.file.partition(".")[0] for w in wrong} >= {"stay", "administration", "specimen", "movement"}
+    [stays] = [f.rows for f in sample.manifest.files if f.table == "stay"]
+    assert [w.detail for w in wrong if w.file.startswith("stay")] == [f"{stays} / {stays}"]
+    delta = ready(tmp_path / "export", store, Asked("delta", elsewhere.period), hospital)
+    assert [w for w in delta.warnings if w.kind == "outside_period"] == []  # a delta corrects what is older
+
+
+def test_a_wrong_code_map_is_told_when_the_delivery_is_prepared(
+    folder: Path, store: DirectoryStore, tmp_path: Path
+) -> None:
+    own = tmp_path / "registry"
+    for name in ("hospitals", "code_maps"):
+        shutil.copytree(FOLDER / name, own / name)
+    with (own / "code_maps" / "h01" / "organism.csv").open("a", encoding="utf-8") as file:
+        file.write("KPN,B_KLBSL_PNMX,a,2026-01-01\n")
+    prepared = prepare(folder, "h01", load_registry(own), store, Asked(period=MARCH))
+    [warned] = [w for w in prepared.warnings if w.kind == "code_map"]
+    assert "B_KLBSL_PNMX" in warned.text("fr")
+    assert "h01/organism.csv line" in warned.text("en")
+    assert [w for w in ready(folder, store).warnings if w.kind == "code_map"] == []
 
 
 def test_the_same_bytes_again_do_nothing_and_say_so(folder: Path, store: DirectoryStore) -> None:
