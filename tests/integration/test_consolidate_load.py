@@ -14,10 +14,12 @@ import pytest
 from small_platform import Platform, dose, rewrite
 
 from estuaire.contracts import load_contract
-from estuaire.errors import AccountingImbalance
+from estuaire.errors import AccountingImbalance, ContractError
 from estuaire.registry import FOLDER, load_registry
 from spark_jobs.load import antibacterial_codes
 from spark_jobs.patient_map import patient_map
+from spark_jobs.session import spread
+from spark_jobs.stage import attempt
 
 TABLES = load_contract().names
 FIRST = ("2025-10-full", "2025-11-delta")
@@ -310,6 +312,20 @@ def test_a_wrong_code_map_holds_back_its_own_hospital_only(
     result = platform.consolidate()
     assert (result["hospitals"], result["blocked"]) == (["h01"], [])
     assert platform.ask("select count(*) from control.consolidation_block") == [(0,)]
+
+
+def test_an_error_of_ours_in_a_spark_task_ends_the_stage_as_itself(platform: Platform) -> None:
+    def work(_: int) -> int:
+        raise ContractError("this map is wrong", remedy="correct it", hospital="h01")
+
+    run_id = platform.new_run()
+    with pytest.raises(ContractError, match="this map is wrong"):
+        attempt(platform.settings, run_id, "consolidate", lambda *_: spread(platform.spark, [(1, 0)], work))
+    [(state, retryable, message)] = platform.ask(
+        "select state, retryable, message from control.stage_run where run_id = %s", run_id
+    )
+    assert (state, retryable) == ("failed", False)
+    assert message == "[E_CONTRACT] delivery h01: this map is wrong. What to do: correct it."
 
 
 # ------------------------------------------------------------------------------------------------ the patient map
