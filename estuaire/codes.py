@@ -89,7 +89,7 @@ def hospital_map(hospital: Hospital, system: str) -> dict[str, str]:
             near = difflib.get_close_matches(standard, codes.values, n=3)
             raise ContractError(
                 f"code map {where} line {line}: '{standard}' is no standard code of {system}",
-                remedy=f"write a standard code{', such as ' + ', '.join(near) if near else ''} (`estuaire guide` lists them)",
+                remedy=f"write a standard code{', such as ' + ', '.join(near) if near else ''} (`estuaire codes {system}` lists them)",
             )
         if own.setdefault(codes.normal(local), standard) != standard:
             raise ContractError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -17,8 +17,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.csv as pa_csv
 
 from estuaire.codes import map_error
 from estuaire.contracts import OPERATION_COLUMN, Contract, Table, load_contract
@@ -36,8 +34,9 @@ from estuaire.errors import (
 from estuaire.manifest import NAME, Manifest, ManifestFile, parse_manifest
 from estuaire.objectstore import ObjectStore
 from estuaire.registry import Dialect, Hospital, Registry
-from spark_jobs.kernel.framing import REASONS, frames
-from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Place, read_header
+from spark_jobs.kernel.framing import REASONS, Frame, frames
+from spark_jobs.kernel.land_file import parse
+from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
 
 SUFFIXES = (".csv.gz", ".csv")
 _OUTSIDE_SHARE = 0.01  # of a file's dates: fewer are slips of the pen, which landing's rules judge
@@ -269,7 +268,7 @@ def measure(
                     damaged[REASONS[int(reason)]] += 1
                 column = table.period_column
                 if not delta and frame.clean and column is not None and column in header.names:
-                    days.update(_days(frame.clean, header.names, column, dialect))
+                    days.update(_days(frame, header, column, dialect))
         except TRUNCATION_ERRORS:
             raise delivered.truncated() from None
         sha256, size = delivered.measured()
@@ -282,15 +281,10 @@ def measure(
     return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings, days
 
 
-def _days(records: bytes, names: Sequence[str | None], column: str, dialect: Dialect) -> Counter[date]:
+def _days(frame: Frame, header: Header, column: str, dialect: Dialect) -> Counter[date]:
     """Records of each day of a column; a value that none of the dialect's formats reads is no day."""
-    wanted = str(names.index(column))
-    texts = pa_csv.read_csv(
-        pa.BufferReader(records),
-        read_options=pa_csv.ReadOptions(column_names=[str(i) for i in range(len(names))], use_threads=False),
-        parse_options=pa_csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
-        convert_options=pa_csv.ConvertOptions(include_columns=[wanted], column_types={wanted: pa.string()}),
-    ).column(0)
+    alone = Header(tuple(name if name == column else None for name in header.names), ())
+    texts = parse(frame, alone, dialect).column(column)
     series = pl.Series(pl.from_arrow(texts)).str.strip_chars()
     read = [
         series.str.to_datetime(form, strict=False, time_zone="UTC" if "%z" in form else None).dt.date()

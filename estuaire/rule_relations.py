@@ -48,12 +48,19 @@ class Relation:
 @lru_cache(maxsize=8)
 def models(folder: Path, stage: str) -> Mapping[str, Relation]:
     """The dbt models of a stage by name."""
-    found: dict[str, Relation] = {}
+    return {
+        model["name"]: Relation(model["name"], {c["name"]: c.get("data_type", "") for c in model.get("columns", [])})
+        for model in declared(folder, stage)
+    }
+
+
+@lru_cache(maxsize=8)
+def declared(folder: Path, stage: str) -> list[dict[str, Any]]:
+    """The dbt models of a stage as their YAML declares them."""
+    found: list[dict[str, Any]] = []
     for file in sorted((folder / stage).glob("*.yml")):
         document = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER) or {}  # noqa: S506 - one of the two safe loaders
-        for model in document.get("models", []):
-            columns = {c["name"]: c.get("data_type", "") for c in model.get("columns", [])}
-            found[model["name"]] = Relation(model["name"], columns)
+        found += document.get("models", [])
     return found
 
 

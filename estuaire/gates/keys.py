@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from estuaire.gates.warehouse import STAGES
-from estuaire.rule_relations import MODELS
+from estuaire.rule_relations import MODELS, declared
 from estuaire.rules import FOLDER, load_rules
 
 if TYPE_CHECKING:
@@ -36,16 +34,14 @@ def counted_by_gates(folder: Path = FOLDER, models: Path = MODELS) -> list[str]:
             for rule in own
             if rule.unique and rule.action == "fail" and rule.threshold == 0 and not rule.min_rows
         }
-        for file in sorted((models / stage).glob("*.yml")):
-            document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            for model in document.get("models", []):
-                tests = _key_tests(model)
-                kinds = [kind for kind, _ in tests]
-                found += [
-                    f"test_name:{kind},{model['name']}"
-                    for kind, columns in tests
-                    if (model["name"], columns) in keys and kinds.count(kind) == 1
-                ]
+        for model in declared(models, stage):
+            tests = _key_tests(model)
+            kinds = [kind for kind, _ in tests]
+            found += [
+                f"test_name:{kind},{model['name']}"
+                for kind, columns in tests
+                if (model["name"], columns) in keys and kinds.count(kind) == 1
+            ]
     return sorted(found)
 
 

@@ -83,7 +83,7 @@ class FileOutcome:
 
 
 def _parse_slowly(frame: Frame, header: Header, dialect: Dialect) -> pa.Table:
-    """As ``_parse``, with Python's csv reader: for what the fast reader refuses.
+    """As ``parse``, with Python's csv reader: for what the fast reader refuses.
 
     Raises:
         AccountingImbalance: here too the number of records is not the one that framing counted.
@@ -100,7 +100,7 @@ def _parse_slowly(frame: Frame, header: Header, dialect: Dialect) -> pa.Table:
     return pa.table({n: pa.array(v, pa.string()) for n, v in columns.items()})
 
 
-def _parse(frame: Frame, header: Header, dialect: Dialect) -> pa.Table:
+def parse(frame: Frame, header: Header, dialect: Dialect) -> pa.Table:
     """The sound records of a frame as text columns named by the contract; quoted or not, a null text is null."""
     names = [n or f"_extra_{i}" for i, n in enumerate(header.names)]
     wanted = [n for n in header.names if n]
@@ -356,7 +356,7 @@ def _land(
             lander.damaged(frame, hurt)
             if not len(frame.record_number):
                 continue
-            raw = _pseudonymise(_parse(frame, header, dialect), table, pseudonymiser)
+            raw = _pseudonymise(parse(frame, header, dialect), table, pseudonymiser)
             for name, values in (
                 ("record_number", frame.record_number),
                 ("line_number", frame.line_number),

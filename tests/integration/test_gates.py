@@ -251,7 +251,7 @@ def judged(clean: Platform) -> dict[str, tuple[GateBlocked | None, str]]:
         run_id = clean.new_run()
         found[""] = (blocked(audit(clean.settings, session, run_id)), run_id)
         for fault, (statement, stage, _) in CANDIDATE_FAULTS.items():
-            [table] = set(re.findall(rf"(?:update|into) ({stage}_next\.\w+|conformed_next\.\w+)", statement))
+            [table] = set(re.findall(rf"(?:update|into) ({stage}_next\.\w+)", statement))
             run_id = clean.new_run()
             with session.cursor() as cur:
                 cur.execute(f"create temp table before as table {table}")
@@ -307,11 +307,15 @@ def test_a_faulty_candidate_is_not_served(clean: Platform, fault: str) -> None:
 
     with pytest.raises(GateBlocked) as raised:
         clean.publish(before_gates=plant)
+    assert f"gate {stage}" in raised.value.what
     assert reason in raised.value.what
+    assert not raised.value.retryable
     assert clean.ask("select release_id from marts.release") == served
     decided = verdicts(clean, stage)
     assert decided["*"][0] == "block"
     assert reason in decided["*"][1]
+    other = "marts" if stage == "conformed" else "conformed"
+    assert verdicts(clean, other)["*"][0] == "pass"
     assert clean.ask("select nspname from pg_namespace where nspname like '%%\\_next'") == []
 
 

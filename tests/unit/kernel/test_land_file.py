@@ -25,7 +25,7 @@ from estuaire.layers import landed_columns
 from estuaire.registry import Dialect
 from spark_jobs.kernel.framing import frames
 from spark_jobs.kernel.identity import hash_sum, row_uids
-from spark_jobs.kernel.land_file import _parse, _parse_slowly
+from spark_jobs.kernel.land_file import parse, _parse_slowly
 from spark_jobs.kernel.reading import Header
 
 VALID_NIR = "255081416802538"
@@ -361,7 +361,7 @@ def test_the_tolerant_reader_reads_as_the_fast_one(rows: list[tuple[str, str, st
         for f in frames(io.BytesIO(text.getvalue().encode()), delimiter=";", fields=3, encoding="utf-8", first_offset=0)
         if len(f.record_number)
     ]
-    fast, slow = _parse(frame, header, dialect), _parse_slowly(frame, header, dialect)
+    fast, slow = parse(frame, header, dialect), _parse_slowly(frame, header, dialect)
     assert fast.to_pydict() == slow.to_pydict()
     assert fast.to_pydict()["a"] == [None if r[0] in ("", "NULL") else r[0] for r in rows]
 
