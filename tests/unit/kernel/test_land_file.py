@@ -25,7 +25,7 @@ from estuaire.layers import landed_columns
 from estuaire.registry import Dialect
 from spark_jobs.kernel.framing import frames
 from spark_jobs.kernel.identity import hash_sum, row_uids
-from spark_jobs.kernel.land_file import parse, _parse_slowly
+from spark_jobs.kernel.land_file import _parse_slowly, parse
 from spark_jobs.kernel.reading import Header
 
 VALID_NIR = "255081416802538"
