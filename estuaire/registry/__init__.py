@@ -23,8 +23,9 @@ from estuaire.contracts import Contract, load_contract
 from estuaire.errors import ContractError, UnknownHospital
 
 FOLDER = Path(__file__).parent
-_DAY = re.compile(r"(?=.*%d)(?=.*%[mbB])(?=.*%[Yy])")
+_DAY = re.compile(r"(?=.*%d)(?=.*%[mbB])(?=.*%Y)")
 _TIME = re.compile(r"%H")
+_GUESSED = re.compile(r"%y|%[SfM]Z")  # a century, or a time zone, that the format would leave to be guessed
 CODE_MAP_HEADER = ["local_code", "standard_code", "reviewer", "reviewed_on"]
 
 
@@ -120,6 +121,12 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
                 raise ContractError(
                     f"{where} at $.dialects.{name}.{key}: a format lacks its day, month, year or hour",
                     remedy="write strptime's marks, such as %d/%m/%Y or %Y-%m-%dT%H:%M:%S",
+                )
+            guessed = next((text for text in formats if _GUESSED.search(text)), None)
+            if guessed:
+                raise ContractError(
+                    f"{where} at $.dialects.{name}.{key}: the format {guessed} leaves the century or the time zone to be guessed",
+                    remedy="deliver years of four digits (%Y), and write %z where a time ends in Z or an offset",
                 )
     for name, t in raw["tables"].items():
         if name not in contract.names:

@@ -1,11 +1,13 @@
-"""Local clock times to UTC, as DuckDB SQL over a zone's yearly changes (taken from the IANA database, not written here).
+"""Local clock times to UTC and back, as DuckDB SQL over every change of a zone's offset (taken from the IANA database that Python reads,
+not written here, and not DuckDB's own: one process has one time).
 
-A naive time in the hour that the autumn change repeats is its first occurrence, and flagged; one in the hour that the spring change
-skips does not exist: the record is quarantined.
+A naive time in an hour that a change repeats is its first occurrence, and flagged; one in an hour that a change skips does not exist:
+the record is quarantined. Any zone, in either hemisphere, with any number of changes a year (Cairo had four in 2010).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -13,85 +15,145 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 FIRST_YEAR, LAST_YEAR = 1970, 2250
-_EPOCH = datetime(1970, 1, 1)
+NEVER = 2**62  # microseconds: no time reaches it
+_SPAN_BITS = 43  # a span of time is 2^43 microseconds, 102 days: in most zones it holds one change at the most
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOOK_EVERY = timedelta(days=6)  # no zone changed twice within this time since 1970 and came back (a test looks)
 
 
-def _micros(moment: datetime) -> int:
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970, UTC."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
-    """The UTC minute in (low, high] at which the zone's offset changes; the offset differs between the two."""
-    before = low.replace(tzinfo=UTC).astimezone(zone).utcoffset()
-    while high - low > timedelta(minutes=1):
-        middle = low + (high - low) // 2
-        middle = middle.replace(second=0, microsecond=0)
-        if middle.replace(tzinfo=UTC).astimezone(zone).utcoffset() == before:
-            low = middle
-        else:
-            high = middle
-    return high
+def span_of(moment: int) -> int:
+    """Number of the span of time that holds ``moment`` (microseconds since 1970)."""
+    return moment >> _SPAN_BITS
+
+
+_SPANS = span_of(micros(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC))) + 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """The offset from UTC changes ``at`` (UTC) from ``before`` to ``after``; all in microseconds."""
+
+    at: int
+    before: int
+    after: int
+
+    @property
+    def begins(self) -> int:
+        """Local time from which the new offset holds: of what is repeated, the first occurrence has the old one."""
+        return self.at + self.before
+
+    @property
+    def shown(self) -> int:
+        """Local time that clocks show after the change. Later than ``begins``: between the two, times are skipped; earlier: repeated."""
+        return self.at + self.after
+
+
+def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
 
 
 @lru_cache(maxsize=16)
-def yearly_changes(timezone: str) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Per year: start of the skipped hour (local, microseconds), end of the repeated hour (local), winter and summer offsets.
-
-    A year without both changes gets a skipped hour that no time reaches.
-    """
+def changes(timezone: str) -> tuple[int, tuple[Change, ...]]:
+    """(offset of the zone before the first change, every change of it from 1970 to 2250 in their order), in microseconds."""
     zone = ZoneInfo(timezone)
-    never = 2**62
-    skip, repeat, winter, summer = [], [], [], []
-    for year in range(FIRST_YEAR, LAST_YEAR + 1):
-        changes: list[tuple[datetime, timedelta, timedelta]] = []
-        months = [datetime(year, month, 1) for month in range(1, 13)] + [datetime(year + 1, 1, 1)]
-        offsets = [m.replace(tzinfo=UTC).astimezone(zone).utcoffset() or timedelta() for m in months]
-        first = offsets[0]
-        for i in range(12):
-            if offsets[i] != offsets[i + 1]:
-                changes.append((_change(zone, months[i], months[i + 1]), offsets[i], offsets[i + 1]))
-        forward = [c for c in changes if c[2] > c[1]]
-        back = [c for c in changes if c[2] < c[1]]
-        if len(forward) == 1 and len(back) == 1 and forward[0][0] < back[0][0]:
-            skip.append(_micros(forward[0][0] + forward[0][1]))
-            repeat.append(_micros(back[0][0] + back[0][1]))
-            winter.append(forward[0][1] // timedelta(microseconds=1))
-            summer.append(forward[0][2] // timedelta(microseconds=1))
+    found = []
+    low = datetime(FIRST_YEAR - 1, 12, 30, tzinfo=UTC)
+    first = before = _offset(low, zone)
+    while low.year <= LAST_YEAR:
+        high = low + _LOOK_EVERY
+        after = _offset(high, zone)
+        if after != before:
+            found.append(_between(low, high, zone))
+        low, before = high, after
+    return first // timedelta(microseconds=1), tuple(found)
+
+
+def _between(low: datetime, high: datetime, zone: ZoneInfo) -> Change:
+    """The change in (low, high], to the second."""
+    before = _offset(low, zone)
+    while high - low > timedelta(seconds=1):
+        middle = (low + (high - low) // 2).replace(microsecond=0)
+        if _offset(middle, zone) == before:
+            low = middle
         else:
-            skip.append(never)
-            repeat.append(never)
-            winter.append(first // timedelta(microseconds=1))
-            summer.append(first // timedelta(microseconds=1))
-    return skip, repeat, winter, summer
+            high = middle
+    micro = timedelta(microseconds=1)
+    return Change(micros(high), before // micro, _offset(high, zone) // micro)
+
+
+def _spans(timezone: str, local: bool) -> tuple[int, str]:
+    """(most changes of one span, SQL list of a struct per span of time): ``base``, the offset in force as it begins, and per change
+    ``at`` (from when), ``shown`` (see ``Change``) and ``offset`` (the new one); spans of local time, or of UTC."""
+    base, every = changes(timezone)
+    touching: list[list[Change]] = [[] for _ in range(_SPANS)]
+    begun = [base] * _SPANS
+    for c in every:
+        moments = (c.begins, c.shown) if local else (c.at, c.at)
+        first, last = (max(0, min(span_of(m), _SPANS - 1)) for m in (min(moments), max(moments)))
+        for span in range(first, last + 1):
+            touching[span].append(c)
+        begun[first + 1 :] = [c.after] * (_SPANS - first - 1)
+        # a span that begins within what the change skips or repeats holds the change too, and begins before it
+        begun[first + 1 : last + 1] = [c.before] * (last - first)
+    most = max(len(t) for t in touching)
+    structs = []
+    for offset, held in zip(begun, touching, strict=True):
+        fields = [f"'base': {offset}"]
+        for i in range(most):
+            at, shown, after = NEVER, NEVER, NEVER
+            if i < len(held):
+                at, shown, after = (held[i].begins if local else held[i].at), held[i].shown, held[i].after
+            fields.append(f"'at_{i}': {at}, 'shown_{i}': {shown}, 'offset_{i}': {after}")
+        structs.append("{" + ", ".join(fields) + "}")
+    kind = "".join(f", at_{i} bigint, shown_{i} bigint, offset_{i} bigint" for i in range(most))
+    return most, f"[{', '.join(structs)}]::struct(base bigint{kind})[]"
 
 
 def install(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
-    """Define the macros of a time zone: ``clock_year(t)`` looks a TIMESTAMP's year up; with it ``clock_missing(t, year)``,
-    ``clock_repeated(t, year)`` and ``clock_utc(t, year)`` (TIMESTAMP -> TIMESTAMPTZ); ``clock_local(z)`` is TIMESTAMPTZ -> TIMESTAMP.
+    """Define the macros of a time zone: ``clock_span(t)`` looks up the span of time of a TIMESTAMP; with it ``clock_missing(t, span)``,
+    ``clock_repeated(t, span)`` and ``clock_utc(t, span)`` (TIMESTAMP -> TIMESTAMPTZ); ``clock_utc_again(t, span)`` is the second occurrence of a
+    repeated time, null for others; ``clock_local(z)`` is TIMESTAMPTZ -> TIMESTAMP.
 
-    A query takes ``clock_year`` once per column, in a step of its own: each mention copies every year into the plan (milliseconds).
+    A query takes ``clock_span`` once per column, in a step of its own: each mention copies every span into the plan (milliseconds).
     """
-    years = ", ".join(
-        f"{{'skip': {skip}, 'skip_end': {skip + summer - winter}, 'repeat': {repeat - (summer - winter)}, 'repeat_end': {repeat}, "
-        f"'winter': {winter}, 'summer': {summer}}}"
-        for skip, repeat, winter, summer in zip(*yearly_changes(timezone), strict=True)
-    )
-    kind = "struct(skip bigint, skip_end bigint, repeat bigint, repeat_end bigint, winter bigint, summer bigint)[]"
-    # written out: a list as a bound parameter makes DuckDB import pandas (3 s)
-    connection.execute(f"set variable clock_years = [{years}]::{kind}")
     connection.execute("set timezone = 'UTC'")
+    count = {}
+    for name, local in (("clock_spans", True), ("clock_utc_spans", False)):
+        # written out: a list as a bound parameter makes DuckDB import pandas (3 s)
+        count[name], spans = _spans(timezone, local)
+        connection.execute(f"set variable {name} = {spans}")
+
+    def looked_up(moment: str, name: str) -> str:
+        number = f"least(greatest(epoch_us({moment}) >> {_SPAN_BITS}, 0), {_SPANS - 1})"
+        return f"list_extract(getvariable('{name}'), {number} + 1)"
+
+    def offset(moment: str, name: str) -> str:
+        latest_first = [
+            f"when epoch_us({moment}) >= span.at_{i} then span.offset_{i} " for i in reversed(range(count[name]))
+        ]
+        return f"case {''.join(latest_first)}else span.base end" if latest_first else "span.base"
+
+    def any_of(condition: str) -> str:
+        each = " or ".join(condition.format(i=i) for i in range(count["clock_spans"]))
+        return f"({each})" if each else "(t is null and null)"
+
+    repeats = (
+        f"when epoch_us(t) >= span.shown_{i} and epoch_us(t) < span.at_{i} then span.offset_{i} "
+        for i in range(count["clock_spans"])
+    )
+    again = f"case {''.join(repeats)}end" if count["clock_spans"] else "null"
     for name, sql in (
-        (
-            "year(t)",
-            f"list_extract(getvariable('clock_years'), (least(greatest(year(t), {FIRST_YEAR}), {LAST_YEAR}) - {FIRST_YEAR - 1})::int)",
-        ),
-        ("missing(t, year)", "epoch_us(t) >= year.skip and epoch_us(t) < year.skip_end"),
-        ("repeated(t, year)", "epoch_us(t) < year.repeat_end and epoch_us(t) >= year.repeat"),
-        (
-            "utc(t, year)",
-            "make_timestamptz(epoch_us(t) - case when epoch_us(t) >= year.skip and epoch_us(t) < year.repeat_end "
-            "then year.summer else year.winter end)",
-        ),
-        ("local(z)", f"timezone('{timezone}', z)"),
+        ("span(t)", looked_up("t", "clock_spans")),
+        ("missing(t, span)", any_of("epoch_us(t) >= span.at_{i} and epoch_us(t) < span.shown_{i}")),
+        ("repeated(t, span)", any_of("epoch_us(t) >= span.shown_{i} and epoch_us(t) < span.at_{i}")),
+        ("utc(t, span)", f"make_timestamptz(epoch_us(t) - ({offset('t', 'clock_spans')}))"),
+        ("utc_again(t, span)", f"make_timestamptz(epoch_us(t) - ({again}))"),
+        ("local_in(z, span)", f"make_timestamp(epoch_us(z) + ({offset('z', 'clock_utc_spans')}))"),
+        ("local(z)", f"clock_local_in(z, {looked_up('z', 'clock_utc_spans')})"),
     ):
         connection.execute(f"create or replace macro clock_{name} as {sql}")

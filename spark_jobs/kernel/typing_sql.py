@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import sqlglot
+
 from estuaire.contracts import OPERATION_COLUMN, UPDATED_COLUMN, Column, Table
 from estuaire.registry import Dialect
 from estuaire.rules import Rule
@@ -47,7 +49,24 @@ def _parse_datetime(name: str, dialect: Dialect) -> tuple[str, str]:
     if not aware:
         return local, "null::timestamptz"
     moments = [f"try_strptime({name}, {_text(f)})" for f in aware]
+    # ISO 8601 writes UTC as Z, which strptime's %z of DuckDB does not read
+    moments += [
+        f"case when ends_with({name}, 'Z') then try_strptime(left({name}, -1) || '+00:00', {_text(f)}) end"
+        for f in aware
+    ]
     return local, f"coalesce({', '.join(moments)}, null::timestamptz)"
+
+
+def _ends(table: Table, rules: tuple[Rule, ...]) -> dict[str, str]:
+    """Datetime column that ends something -> the one that begins it, from the rules ``end >= begin``."""
+    found = {}
+    for rule in rules:
+        compared = sqlglot.parse_one(rule.expression) if rule.expression and not rule.when else None
+        if isinstance(compared, sqlglot.exp.GTE) and len(set(rule.columns)) == 2:
+            end, begin = compared.this.name, compared.expression.name
+            if {end, begin} == set(rule.columns) and all(table.column(c).type == "datetime" for c in (end, begin)):
+                found[end] = begin
+    return found
 
 
 def _first_pass(column: Column, present: bool, dialect: Dialect) -> list[str]:
@@ -95,21 +114,26 @@ def block_query(
         origin: constant columns of the record's origin (name -> SQL literal).
     """
     first: list[str] = []
-    looked: list[str] = []  # the years of local times, each once (see ``clock.install``)
+    looked: list[str] = []  # the spans of local times, each once (see ``clock.install``)
     second: list[str] = []
     checks: list[tuple[Check, str]] = []
     alive = "op <> 'delete'"
+    ends = _ends(table, rules)
     for column in table.columns:
         name = column.name
         first += _first_pass(column, name in present, dialect)
         key = name in table.key
         applies = "true" if key else alive
         if column.type == "datetime":
-            looked.append(f"clock_year({name}__local) as {name}__year")
-            local = f"{name}__local, {name}__year"
-            second.append(
-                f"coalesce({name}__aware, case when not clock_missing({local}) then clock_utc({local}) end) as {name}"
-            )
+            looked.append(f"clock_span({name}__local) as {name}__span")
+            local = f"{name}__local, {name}__span"
+            moment = f"clock_utc({local})"
+            if name in ends:
+                # both ends in the hour that comes twice, in the wrong order: of the end's two meanings one comes after its beginning
+                begin = f"{ends[name]}__local, {ends[name]}__span"
+                again = f"{name}__local < {ends[name]}__local and clock_repeated({local}) and clock_repeated({begin})"
+                moment = f"case when {again} then clock_utc_again({local}) else {moment} end"
+            second.append(f"coalesce({name}__aware, case when not clock_missing({local}) then {moment} end) as {name}")
             second.append(f"coalesce(clock_local({name}__aware), {name}__local) as {name}_local")
             # a deletion needs its key only
             missing = f"{applies} and {name}__aware is null and coalesce(clock_missing({local}), false)"
@@ -152,8 +176,8 @@ def block_query(
     if UPDATED_COLUMN in present:
         local, aware = _parse_datetime(f"nullif(trim({UPDATED_COLUMN}), '')", dialect)
         first += [f"{local} as updated__local", f"{aware} as updated__aware"]
-        looked.append("clock_year(updated__local) as updated__year")
-        second.append(f"coalesce(updated__aware, clock_utc(updated__local, updated__year)) as {UPDATED_COLUMN}")
+        looked.append("clock_span(updated__local) as updated__span")
+        second.append(f"coalesce(updated__aware, clock_utc(updated__local, updated__span)) as {UPDATED_COLUMN}")
     else:
         second.append(f"null::timestamptz as {UPDATED_COLUMN}")
     outputs = []

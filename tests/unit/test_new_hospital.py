@@ -121,6 +121,15 @@ def test_the_kernel_accepts_its_sample(registry: Path, tmp_path: Path) -> None:
         (lambda d: d["dialects"]["export"].update(decimal="'"), r"\$\.dialects\.export\.decimal"),
         (lambda d: d["dialects"]["export"].update(date_formats=["JJ/MM/AAAA"]), r"\$\.dialects\.export\.date_formats"),
         (lambda d: d["dialects"]["export"].update(datetime_formats=["%d/%m/%Y"]), r"export\.datetime_formats"),
+        (lambda d: d["dialects"]["export"].update(date_formats=["%d/%m/%y"]), r"export\.date_formats.*lacks"),
+        (
+            lambda d: d["dialects"]["export"].update(date_formats=["%d/%m/%Y", "%Y %d/%m/%y"]),
+            r"export\.date_formats.*guessed",
+        ),
+        (
+            lambda d: d["dialects"]["export"].update(datetime_formats=["%Y-%m-%dT%H:%M:%SZ"]),
+            r"datetime_formats.*guessed",
+        ),
         (lambda d: d["tables"]["stay"].update(dialect="other"), r"\$\.tables\.stay\.dialect"),
         (lambda d: d["tables"].update(visit={"dialect": "export"}), r"\$\.tables.*no table visit"),
         (lambda d: d["code_maps"].update(colour="sex.csv"), r"\$\.code_maps.*no code system colour"),
