@@ -1,13 +1,15 @@
 """Load: the consolidated rows that the models need into PostgreSQL's staging, hospital by hospital, by binary COPY.
 
 Only hospitals whose consolidated content changed are loaded. Each gets new partition tables, filled in Spark tasks, then all are
-swapped in, with the patient map and the registry, in one transaction: a reader of staging sees all of the old or all of the new.
+swapped in, with the patient map and the registry, in one transaction: a reader of staging sees all of the old or all of the new. The
+account of that transaction (docs/domain/quality.md, "Nothing is lost") must balance: consolidated = in staging + not loaded, by reason.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -18,10 +20,9 @@ from psycopg2.extras import execute_values
 
 from estuaire.contracts import load_contract
 from estuaire.duck import load_extension, quoted, reading
-from estuaire.errors import AccountingImbalance
 from estuaire.lake import PATIENT_MAP, Lake
 from estuaire.layers import staging_columns
-from estuaire.ledger import Stage, connect, fetch
+from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.registry import load_registry
@@ -30,6 +31,7 @@ from spark_jobs.session import spread
 from spark_jobs.stage import attempt
 
 STAGE = "load"
+DRUG_TABLES = ("administration", "prescription")
 ANTIMICROBIALS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "antimicrobial.csv"
 
 
@@ -56,19 +58,20 @@ def antibacterial_codes() -> tuple[str, ...]:
 
 def _wanted(table: str) -> str:
     """SQL condition on the consolidated rows that the warehouse holds."""
-    if table not in ("administration", "prescription"):
+    if table not in DRUG_TABLES:
         return "true"
     codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
     return f"drug_code in ({codes})"
 
 
-def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Work, int]]:
-    """Fill the partition tables of a hospital, inside a Spark task; returns the rows of each.
+def _reason(table: str) -> str:
+    """SQL: why the warehouse does not hold a consolidated row; empty for one that it holds."""
+    unmapped = "when drug_code is null then 'drug_without_standard_code' " if table in DRUG_TABLES else ""
+    return f"case when {_wanted(table)} then '' {unmapped}else 'not_an_antibacterial' end"
 
-    Raises:
-        AccountingImbalance: PostgreSQL holds another number of rows than the files.
-    """
-    loaded: list[tuple[Work, int]] = []
+
+def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Work, list[Account]]]:
+    """Fill the partition tables of a hospital, inside a Spark task; returns the account of each by delivery, without its rows_in."""
     with connect(settings) as connection, connection.cursor() as cursor:
         for work in works:
             cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
@@ -87,23 +90,40 @@ def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Wor
             duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {_source(work)}")
         duck.execute("commit")
         with connect(settings) as connection, connection.cursor() as cursor:
-            for work in works:
-                row = duck.execute(f"select count(*) from {_source(work)}").fetchone()
-                cursor.execute(sql.SQL("select count(*) from staging.{}").format(sql.Identifier(work.partition)))
-                held = cursor.fetchone()
-                if row is None or held is None or row[0] != held[0]:
-                    raise AccountingImbalance(
-                        "PostgreSQL holds another number of rows than the lake's files: nothing was swapped in",
-                        remedy="run the stage again",
-                        hospital=work.hospital,
-                        table=work.table,
-                    )
-                loaded.append((work, int(held[0])))
-    return loaded
+            return [(work, _accounts(duck, cursor, work)) for work in works]
+
+
+def _accounts(duck: Any, cursor: Any, work: Work) -> list[Account]:
+    """By delivery: what the lake's files hold and why some of it stays there, and what PostgreSQL holds, read back."""
+    found: dict[str, Account] = {}
+    rows = duck.execute(
+        f"select delivery_id, {_reason(work.table)} as reason, count(*), sum(record_number::hugeint)::varchar "
+        f"from {_files(work)} group by all"
+    ).fetchall()
+    for delivery, reason, count, total in rows:
+        account = found.setdefault(delivery, Account(work.hospital, delivery, work.table))
+        account.hash_in += int(total)
+        if reason:
+            account.not_loaded[reason] = count
+            account.rows_not_loaded += count
+            account.hash_not_loaded += int(total)
+    cursor.execute(
+        sql.SQL("select delivery_id, count(*), sum(record_number) from staging.{} group by 1").format(
+            sql.Identifier(work.partition)
+        )
+    )
+    for delivery, count, total in cursor.fetchall():
+        account = found.setdefault(delivery, Account(work.hospital, delivery, work.table))
+        account.rows_out, account.hash_out = count, int(total)
+    return list(found.values())
+
+
+def _files(work: Work) -> str:
+    return f"read_parquet([{', '.join(quoted(f) for f in work.files)}])"
 
 
 def _source(work: Work) -> str:
-    return f"read_parquet([{', '.join(quoted(f) for f in work.files)}]) where {_wanted(work.table)}"
+    return f"{_files(work)} where {_wanted(work.table)}"
 
 
 def ensure_staging(cursor: Any) -> bool:
@@ -150,14 +170,30 @@ def pending(settings: Settings) -> dict[str, str]:
     return {r["hospital_id"]: r["content_hash"] for r in rows}
 
 
-def consolidated_rows(settings: Settings) -> dict[tuple[str, str], int]:
-    """Current records by hospital and table, as the newest consolidation of each hospital accounted for them."""
+def consolidated_rows(settings: Settings) -> dict[tuple[str, str], dict[str, int]]:
+    """Current records by (hospital, table), then delivery, as the newest consolidation of each hospital accounted for them."""
     rows = fetch(
         settings,
-        "select a.hospital_id, a.table_name, sum(a.rows_out) as n from control.accounting a join control.consolidation c "
-        "on c.hospital_id = a.hospital_id and c.run_id = a.run_id where a.stage = 'consolidate' group by 1, 2",
+        "select a.hospital_id, a.table_name, a.delivery_id, a.rows_out from control.accounting a join control.consolidation c "
+        "on c.hospital_id = a.hospital_id and c.run_id = a.run_id where a.stage = 'consolidate'",
     )
-    return {(r["hospital_id"], r["table_name"]): int(r["n"]) for r in rows}
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for r in rows:
+        found.setdefault((r["hospital_id"], r["table_name"]), {})[r["delivery_id"]] = int(r["rows_out"])
+    return found
+
+
+def accounts_of(
+    hospitals: Iterable[str],
+    loaded: list[tuple[Work, list[Account]]],
+    consolidated: dict[tuple[str, str], dict[str, int]],
+) -> list[Account]:
+    """The account of each delivery and table: in by the consolidation's own ledger rows, out and not loaded by what the tasks read back."""
+    found = {(a.hospital_id, a.table_name, a.delivery_id): a for _, accounts in loaded for a in accounts}
+    for (hospital, table), deliveries in consolidated.items():
+        for delivery, rows in deliveries.items() if hospital in hospitals else ():
+            found.setdefault((hospital, table, delivery), Account(hospital, delivery, table)).rows_in = rows
+    return [found[place] for place in sorted(found)]
 
 
 def _analyze(settings: Settings, tables: list[str]) -> None:
@@ -221,7 +257,11 @@ def _reload_hospitals(cursor: Any, settings: Settings) -> None:
 
 
 def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
-    """Load the hospitals whose consolidated content changed; returns them and the rows loaded."""
+    """Load the hospitals whose consolidated content changed; returns them and the rows loaded.
+
+    Raises:
+        AccountingImbalance: staging would not hold what consolidation accounted for, less what is not loaded for a reason.
+    """
     return attempt(settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, meter))
 
 
@@ -232,8 +272,8 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     hospitals = pending(settings)
     lake = Lake(settings)
     work: dict[str, list[tuple[int, Work]]] = {}
+    sizes = consolidated_rows(settings) if hospitals else {}
     if hospitals:
-        sizes = consolidated_rows(settings)
         for table in load_contract().tables:
             by_hospital: dict[str, list[str]] = {}
             for path in lake.list_files("consolidated", table.name):
@@ -242,7 +282,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 files = tuple(by_hospital.get(hospital, ()))
                 if files:
                     item = Work(hospital, table.name, stage.token, files)
-                    work.setdefault(hospital, []).append((sizes.get((hospital, table.name), 0), item))
+                    work.setdefault(hospital, []).append((sum(sizes.get((hospital, table.name), {}).values()), item))
     packets = [(sum(size for size, _ in items), tuple(w for _, w in items)) for items in work.values()]
     loaded = [pair for part in spread(spark, packets, partial(load_hospital, settings)) for pair in part]
     meter.step("copied")
@@ -251,9 +291,11 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
         stage.check_fence(cursor)
         rows = 0
         if hospitals:
-            for item, count in sorted(loaded, key=lambda x: (x[0].table, x[0].hospital)):
+            accounts = accounts_of(hospitals, loaded, sizes)
+            write_accounts(cursor, stage, accounts)  # before the swap: where it does not balance, nothing is swapped in
+            rows += sum(a.rows_out for a in accounts)
+            for item, _ in sorted(loaded, key=lambda x: (x[0].table, x[0].hospital)):
                 _swap(cursor, item)
-                rows += count
             rows += _reload_patient_map(cursor, lake)
             _reload_hospitals(cursor, settings)
             execute_values(
