@@ -32,7 +32,8 @@ MART_COLUMNS = {
     "increased_exposure bigint, intermediate bigint, resistant bigint, undetermined bigint, pct_resistant numeric, "
     "below_30 boolean",
     "antibiotic_consumption": "hospital_id text, month date, scope text, grouping text, item text, covered boolean, "
-    "hospitals_covered int, hospitals_expected int, patient_days bigint, ddd numeric, ddd_per_1000_patient_days numeric",
+    "hospitals_covered int, hospitals_expected int, patient_days bigint, ddd numeric, ddd_per_1000_patient_days numeric, "
+    "days_of_therapy bigint, length_of_therapy bigint",
     "exposure_resistance": "effect text, exposure_atc text, organism_code text, agent_code text, exposure_source text, "
     "window_days int, excluded_last_days int, estimate text, strata_by text, strata int, odds_ratio numeric, ci_low numeric, "
     "ci_high numeric, index_isolates bigint, not_observable bigint",
@@ -211,7 +212,7 @@ def _antibiogram() -> list[tuple[Any, ...]]:
                 tested = max(1, round(volume * draw.uniform(0.7, 1.1)))
                 resistant = round(tested * share)
                 below = tested < 30
-                for hospital, scope in (("group", "group"), ("h01", "hospital")):
+                for hospital, scope in (("group", "group"), ("h01", "hospital"), ("h38", "hospital")):
                     rows.append(
                         (hospital, scope, "m39", year, species, species, code, name, "all", volume, tested, tested - resistant, 0, 0,
                          resistant, 0, None if below else 100 * resistant / tested, below)
@@ -228,15 +229,32 @@ def _consumption(hospitals: list[str], over: list[date]) -> list[tuple[Any, ...]
         for h in hospitals:
             covered = not (h == hospitals[-1] and i < 20)
             rate = level[h] + season + draw.gauss(0, 22) if covered else None
-            rows.append((h, month, "spares", "total", "all", covered, 1, 1, 1000, rate, rate))
+            days = round(rate) if covered else None
+            rows.append((h, month, "spares", "total", "all", covered, 1, 1, 1000, rate, rate, days, days and days // 2))
         mean = sum(level.values()) / len(level) + season
         expected = len(hospitals)
         rows.append(
-            ("group", month, "spares", "total", "all", True, expected - (i < 20), expected, 37_000, mean * 37, mean)
+            (
+                "group",
+                month,
+                "spares",
+                "total",
+                "all",
+                True,
+                expected - (i < 20),
+                expected,
+                37_000,
+                mean * 37,
+                mean,
+                9,
+                9,
+            )
         )
         for name, share in (("Access", 0.55), ("Watch", 0.38), ("Reserve", 0.04), ("unclassified", 0.03)):
             value = mean * share + draw.gauss(0, 3 * share)
-            rows.append(("group", month, "spares", "aware", name, True, expected, expected, 37_000, value * 37, value))
+            rows.append(
+                ("group", month, "spares", "aware", name, True, expected, expected, 37_000, value * 37, value, 9, 9)
+            )
     return rows
 
 

@@ -49,7 +49,9 @@ def page(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
         report_world.AGENTS.update(before)
     path = tmp_path_factory.mktemp("page") / "page.html"
     # the page's own policy lets no other script run
-    path.write_text(re.sub(r"<meta http-equiv[^>]*>", "", html).replace("</body>", f"{_MEASURE}</body>"), encoding="utf-8")
+    path.write_text(
+        re.sub(r"<meta http-equiv[^>]*>", "", html).replace("</body>", f"{_MEASURE}</body>"), encoding="utf-8"
+    )
     return path
 
 
@@ -78,7 +80,7 @@ def _laid_out(page: Path, lang: str, width: int) -> dict[str, object]:
 def test_nothing_is_cut_on_a_desk(page: Path, lang: str, width: int) -> None:
     measured = _laid_out(page, lang, width)
     assert (measured["lang"], measured["width"]) == (lang, width)
-    assert measured["found"] == []
+    assert measured["found"] == [], measured["found"]
 
 
 @pytest.mark.parametrize("lang", ["fr", "en"])
