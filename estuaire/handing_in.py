@@ -278,7 +278,8 @@ def measure(
                 if not delta and frame.clean and column is not None and column in header.names:
                     days.update(_days(frame, header, column, dialect))
                 for name, system in coded.items():
-                    if frame.clean and name in header.names:
+                    # a code of another classification, which the file names, is no code to be mapped
+                    if frame.clean and name in header.names and f"{system}_system" not in header.names:
                         codes.setdefault(system, Counter()).update(_texts(frame, header, name, dialect))
         except TRUNCATION_ERRORS:
             raise delivered.truncated() from None
