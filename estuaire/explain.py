@@ -159,11 +159,11 @@ _OF_PLACES = "(hospital_id, delivery_id) in (select unnest(%(h)s::text[]), unnes
 _STAGES = """
 select s.run_id, s.stage, s.token, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes, s.snapshot_id, s.message,
        case when s.state = 'running' and r.ended_at is not null then 'died' else s.state end as state,
-       coalesce(a.rows_in, s.rows) as rows_in, a.rows_out, a.quarantined, a.superseded, a.unparseable
+       coalesce(a.rows_in, s.rows) as rows_in, a.rows_out, a.quarantined, a.superseded, a.unparseable, a.not_loaded
 from control.stage_run s join control.run r using (run_id) left join (
     select run_id, stage, token, sum(rows_in)::bigint as rows_in, sum(rows_out)::bigint as rows_out,
            sum(rows_quarantined)::bigint as quarantined, sum(rows_superseded)::bigint as superseded,
-           sum(rows_unparseable)::bigint as unparseable
+           sum(rows_unparseable)::bigint as unparseable, sum(rows_not_loaded)::bigint as not_loaded
     from control.accounting where {where} group by run_id, stage, token) a using (run_id, stage, token)
 where s.run_id = any(%(runs)s) order by s.started_at, s.token
 """
