@@ -29,7 +29,9 @@ def cell(value: object) -> str:
 def data_cell(value: object) -> str:
     """A value of a query's result: no sign between thousands (2025 may be a year, 38 a key), a whole number without decimals, any
     other with at most four, or four significant digits where it is small."""
-    if isinstance(value, float | Decimal) and not isinstance(value, bool):
+    if isinstance(value, Decimal):
+        value = int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)
         if value == int(value):
