@@ -172,7 +172,13 @@ def accounting(
     runs = None if run_id is None else list(runs_of(settings(), resolve(settings(), run_id)))
     if delivery and "/" in delivery:
         hospital, delivery = delivery.split("/", 1)
-    asked = {"runs": runs, "stage": stage, "hospital": hospital, "delivery": delivery, "table": table}
+    asked: dict[str, object] = {
+        "runs": runs,
+        "stage": stage,
+        "hospital": hospital,
+        "delivery": delivery,
+        "table": table,
+    }
     rows = fetch(settings(), _ACCOUNTING, asked)
     if as_json:
         _print_json(rows)

@@ -310,7 +310,7 @@ def _doses(
     ).fetchall()
 
     def total(kept: list[tuple[Any, ...]]) -> float:
-        return sum(row[2] for row in kept) / ddd
+        return float(sum(row[2] for row in kept)) / ddd
 
     found.add("grams of product as charted / DDD", total(rows))
     routed = [row for row in rows if row[3] in ("intravenous", "intramuscular")]
