@@ -16,6 +16,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
+from estuaire import last_good
 from estuaire.contracts import load_contract
 from estuaire.duck import load_extension, quoted, reading
 from estuaire.errors import AccountingImbalance
@@ -229,6 +230,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     with connect(settings) as connection, connection.cursor() as cursor:
         if ensure_staging(cursor):
             cursor.execute("delete from control.load")
+            last_good.drop(cursor)  # its rows have the former columns
     hospitals = pending(settings)
     lake = Lake(settings)
     work: dict[str, list[tuple[int, Work]]] = {}
@@ -251,6 +253,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
         stage.check_fence(cursor)
         rows = 0
         if hospitals:
+            last_good.keep_served(cursor, hospitals)
             for item, count in sorted(loaded, key=lambda x: (x[0].table, x[0].hospital)):
                 _swap(cursor, item)
                 rows += count
