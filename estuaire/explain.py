@@ -311,11 +311,11 @@ def _only_refusals(run: Row, arrived: list[Row], stages: list[Row]) -> bool:
 
 
 def _held_back(settings: Settings, releases: list[Row], hospitals: set[str]) -> dict[str, Held]:
-    """Hospitals that these releases hold back; of a delivery's hospitals those that the served release does."""
-    if not hospitals:
-        return {h: one for r in releases for h, one in read(r["held_back"]).items()}
-    served = ledger.fetch(settings, "select held_back from control.release where state = 'published'")
-    return {h: one for r in served for h, one in read(r["held_back"]).items() if h in hospitals}
+    """Hospitals that a run's releases hold back; where it published none, or of a delivery's hospitals, those that the served one does."""
+    if hospitals or not releases:
+        releases = ledger.fetch(settings, "select held_back from control.release where state = 'published'")
+    held = {h: one for r in releases for h, one in read(r["held_back"]).items()}
+    return {h: one for h, one in held.items() if not hospitals or h in hospitals}
 
 
 def _stop_of_held(hospital: str, one: Held) -> Stop:

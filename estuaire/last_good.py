@@ -223,10 +223,12 @@ def _kept_rows(cur: cursor, table: str, hospital: str, listed: sql.Composed) -> 
     kept = sql.SQL("select {} from {}").format(listed, own)
     if table != _PATIENT_MAP:
         return kept
-    known = sql.SQL(" where patient_id not in (select patient_id from {} where hospital_id = {})").format(
+    # nobody whom only the refused content knows
+    theirs = sql.SQL(" and patient_id in (select patient_id from {})").format(own)
+    unknown = sql.SQL(" where patient_id not in (select patient_id from {} where hospital_id = {})").format(
         sql.Identifier(STAGING, table), sql.Literal(hospital)
     )
-    return now + sql.SQL(" union all ") + kept + known
+    return now + theirs + sql.SQL(" union all ") + kept + unknown
 
 
 # ---------------------------------------------------------------- staging as it is

@@ -21,9 +21,7 @@ from estuaire.unmapped_codes import marts_of, merged
 from spark_jobs.kernel.consolidate import HospitalInput, TableOutcome, consolidate_hospital
 
 ISOLATE = "NUM_PRELEVEMENT;NUM_ISOLAT;CODE_GERME;LIBELLE_GERME;quantity;STATUT"
-SUSCEPTIBILITY = (
-    "NUM_PRELEVEMENT;NUM_ISOLAT;CODE_PRODUIT;method;operator;VALEUR;CATEGORIE;guideline;guideline_version;esbl;carbapenemase;pbp2a"
-)
+SUSCEPTIBILITY = "NUM_PRELEVEMENT;NUM_ISOLAT;CODE_PRODUIT;method;operator;VALEUR;CATEGORIE;guideline;guideline_version;esbl;carbapenemase;pbp2a"
 
 
 def consolidated(folder: Path, **tables: list[str]) -> dict[str, TableOutcome]:
@@ -62,7 +60,10 @@ def test_a_hospital_whose_statuses_nobody_mapped_is_blocked_and_its_worklist_say
 ) -> None:
     outcomes = consolidated(
         tmp_path,
-        administration=[H01_ADMINISTRATION, *(f"{n};77;900;J01DD04;x;1;g;IV;16/03/2025 08:00:00;Fait" for n in range(3))],
+        administration=[
+            H01_ADMINISTRATION,
+            *(f"{n};77;900;J01DD04;x;1;g;IV;16/03/2025 08:00:00;Fait" for n in range(3)),
+        ],
         isolate=[ISOLATE, *(f"EXM{n};1;E. coli;x;;validé" for n in range(2))],
     )
     decided, reasons = judged(outcomes)
