@@ -23,6 +23,7 @@ from estuaire.errors import RowUidCollision
 from estuaire.layers import consolidated_columns
 from estuaire.mapped_share import IN_TEXT, expression, in_text_flag
 from estuaire.registry import Hospital
+from spark_jobs.kernel import antibacterials
 
 STAY_GAP_HOURS = 24  # records of a full stay this close are one stay (domain.md, "Stays and onset")
 VERSION = 3  # of the rules in this module: a new one rebuilds every hospital
@@ -287,6 +288,10 @@ def _write(
             flags.append(
                 f"case when {standard} is null and regexp_full_match(landed.{name}, {form}, 'i') then '{flag}' end"
             )
+    if table.name == "administration":
+        flag, join = antibacterials.flag_sql(connection, _paths(given, table.name), codes["drug_code"], code_joins)
+        flags.append(flag)
+        flag_joins += join
     selected: list[str] = []
     for column in consolidated_columns(table):
         name = column.name

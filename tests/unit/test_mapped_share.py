@@ -123,6 +123,32 @@ def test_units_and_routes_are_asked_of_antibacterials_only(tmp_path: Path) -> No
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("code", "label", "route", "expected"),
+    [
+        ("4711", "Ceftriaxone 1 g pdr inj", "IV", "block"),
+        ("CÉFTRIAXONE 1G", "", "IV", "block"),
+        ("4711", "Ceftriaxone", "", "block"),
+        ("4711", "Ciprofloxacine collyre", "OPH", "warn"),
+        ("4711", "Paracétamol", "IV", "warn"),
+    ],
+)
+def test_an_antibacterial_that_nobody_mapped_blocks_among_many_other_drugs(
+    tmp_path: Path, code: str, label: str, route: str, expected: str
+) -> None:
+    """4 % of all drugs, and every antibacterial: below what blocks for drugs at large, and no figure would be left."""
+
+    def dose(n: int, code: str, label: str, route: str) -> str:
+        return f"{n};77;900;{code};{label};1;g;{route};16/03/2025 08:00:00;F"
+
+    doses = [dose(n, "N02BE01", "Paracétamol", "IV") for n in range(96)] + [
+        dose(100 + n, code, label, route) for n in range(4)
+    ]
+    decided, reasons = judged(consolidated(tmp_path, administration=[H01_ADMINISTRATION, *doses]))
+    assert decided == expected
+    assert ("administration.antibacterial.mapped: 4 of 4" in reasons) == (expected == "block")
+
+
 # ------------------------------------------------------------------------------------------------ every column, every threshold
 
 
