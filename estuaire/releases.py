@@ -366,7 +366,7 @@ def _serve(cur: cursor, suffix: str, registry: Registry) -> None:
 
 def _releases(cur: cursor) -> list[Release]:
     cur.execute(f"select {_COLUMNS} from control.release order by release_id desc")
-    return [Release(*row[:-1], last_good.read(row[-1])) for row in cur.fetchall()]
+    return [Release(*row[:-1], held_back=last_good.read(row[-1])) for row in cur.fetchall()]
 
 
 def one(cur: cursor) -> tuple[Any, ...]:
