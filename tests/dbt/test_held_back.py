@@ -10,6 +10,7 @@ import staging_world
 from psycopg2.extensions import connection
 
 from estuaire import last_good, ledger, releases
+from estuaire.explain import explain
 from estuaire.publish import PublishOutcome, build_and_publish
 from estuaire.settings import Settings
 
@@ -54,6 +55,8 @@ class Warehouse:
 
     def publish(self) -> PublishOutcome:
         self.runs, self.builds = self.runs + 1, 0
+
+        ledger.start_run(self.settings, f"run-{self.runs}", "publish_marts")
 
         def built(_: connection) -> None:
             self.builds += 1
@@ -135,6 +138,12 @@ def test_the_others_go_on_and_what_was_good_stays_served(warehouse_of: Warehouse
     assert (release.held_back["h02"].refused, release.held_back["h02"].of_release) == ("v2", first.release_id)
     assert w.kept() == [("h02", "v1")]
     assert w.ask("select nspname from pg_namespace where nspname like '%\\_next'") == []
+
+    told = explain(w.settings, "run-2")
+    assert {s.where: s.code for s in told.stopped} == dict.fromkeys(
+        ("h02: gate conformed", "h05: gate conformed"), "E_GATE_BLOCKED"
+    )
+    assert [s.about for s in told.next if s.kind == "gate"] == ["h02", "h05"]
 
     # the same again is not judged again, unless a rule or a model changes
     assert (w.publish().state, w.builds) == ("unchanged", 0)
