@@ -18,7 +18,7 @@ import structlog
 from psycopg2 import sql
 
 from estuaire import dbt_build, last_good, releases
-from estuaire.errors import EstuaireError, PublishFailed
+from estuaire.errors import EstuaireError, GateBlocked, PublishFailed
 from estuaire.gates import warehouse as gates
 from estuaire.gates.attribution import at_fault
 from estuaire.gates.gx import warm_up
@@ -139,9 +139,9 @@ def build_and_publish(
                 error = gates.blocked(findings)
                 if error is None:
                     break
-                more = _to_hold(session, served, judged_with, findings, held)
+                more, why_not = _to_hold(session, served, judged_with, findings, held)
                 if not more or build == _BUILDS:
-                    raise error
+                    raise GateBlocked(f"{error.what}{why_not}", remedy=error.remedy)
                 _log.info("hospitals_held_back", run_id=run_id, hospitals=sorted(more))
                 held |= more
             with session.cursor() as cur:
@@ -242,18 +242,24 @@ def _to_hold(
     judged_with: str,
     findings: Sequence[gates.Finding],
     held: Mapping[str, last_good.Held],
-) -> dict[str, last_good.Held]:
-    """Hospitals to hold back so that the rest can be served; none where that is not to be had.
+) -> tuple[dict[str, last_good.Held], str]:
+    """Hospitals to hold back so that the rest can be served; where that is not to be had none, and why, if some hospitals broke the rules.
 
     More than half of the hospitals at fault is no hospital's fault: a rule or a model is wrong.
     """
     broken = {h: reasons for h, reasons in at_fault(findings).items() if h not in held}
+    if not broken:
+        return {}, ""
     with session.cursor() as cur:
-        if not broken or 2 * len({*broken, *held}) > len(last_good.loaded(cur)):
-            return {}
-        found = last_good.hold(cur, served, judged_with, broken) or {}
+        known = len(last_good.loaded(cur))
+        found = last_good.hold(cur, served, judged_with, broken)
     session.rollback()
-    return found
+    named = ", ".join(sorted(broken))
+    if 2 * len({*broken, *held}) > known:
+        return {}, f". Not held back: {named}, with those held back already more than half of {known} hospitals"
+    if found is None:
+        return {}, f". Not held back: {named}, of which what is served is this very content, or is no longer kept"
+    return found, ""
 
 
 def _contents(cur: cursor, held: Mapping[str, last_good.Held]) -> dict[str, str | None]:
