@@ -172,7 +172,7 @@ def drop(cur: cursor, hospitals: Iterable[str] | None = None) -> None:
 
 
 def tidy(session: connection) -> None:
-    """After a publish: what the new release was not built from is dropped."""
+    """After a publish: what the new release was not built from, or finds in staging itself, is dropped."""
     with session.cursor() as cur:
         # a load under way may be keeping what this very release serves: it holds this lock, and we look after it
         cur.execute("lock table control.load in share mode")
@@ -181,7 +181,8 @@ def tidy(session: connection) -> None:
         cur.execute("select coalesce(contents, '{}') from control.release where state = 'published'")
         row = cur.fetchone()
         contents = row[0] if row else {}
-        drop(cur, [h for h, content in kept.items() if contents.get(h) != content])
+        now = loaded(cur)
+        drop(cur, [h for h, content in kept.items() if contents.get(h) != content or now.get(h) == content])
     session.commit()
 
 

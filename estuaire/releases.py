@@ -366,7 +366,11 @@ def _serve(cur: cursor, suffix: str, registry: Registry) -> None:
 
 def _releases(cur: cursor) -> list[Release]:
     cur.execute(f"select {_COLUMNS} from control.release order by release_id desc")
-    return [Release(*row[:-1], held_back=last_good.read(row[-1])) for row in cur.fetchall()]
+    found = []
+    for row in cur.fetchall():
+        values: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
+        found.append(Release(**{**values, "held_back": last_good.read(values["held_back"])}))
+    return found
 
 
 def one(cur: cursor) -> tuple[Any, ...]:
