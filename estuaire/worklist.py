@@ -26,6 +26,7 @@ from estuaire.errors import EstuaireError, SetupError
 from estuaire.ledger import fetch
 from estuaire.registry import CODE_MAP_HEADER, FOLDER, Hospital, Registry, load_registry, read_code_map
 from estuaire.settings import Settings
+from estuaire.unmapped_codes import marts_of
 
 _FUZZY = 0.82  # below this ratio of difflib, two names are not alike
 _SHORTEST_NAME = 4
@@ -49,13 +50,22 @@ class Suggestion:
 
 @dataclass
 class Unmapped:
-    """One local code of one system, over the hospitals that use it: hospital -> records. Best suggestion first."""
+    """One local code of one system, over the hospitals that use it: hospital -> records. Best suggestion first.
+
+    Attributes:
+        columns: <table>.<column> -> records that bear it there.
+        marts: published tables whose figures lack these records.
+        blocked: hospitals whose newest records the gate of consolidated records keeps out.
+    """
 
     code_system: str
     local_code: str
     records: int = 0
     hospitals: dict[str, int] = field(default_factory=dict)
     suggestions: list[Suggestion] = field(default_factory=list)
+    columns: dict[str, int] = field(default_factory=dict)
+    marts: list[str] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -196,7 +206,8 @@ def worklist(
 ) -> list[Unmapped]:
     """Unmapped local codes, by the records that bear them over all hospitals (or over one), with suggestions.
 
-    Two spellings of a code (case, idle zeros) are one entry, under the spelling most used.
+    Two spellings of a code (case, idle zeros) are one entry, under the spelling most used. Of a hospital that the gate blocks they are
+    those of its newest records, which are not in use yet.
 
     Raises:
         UnknownHospital, CodeRefused: the hospital or the system is not known.
@@ -211,7 +222,7 @@ def worklist(
     entries: dict[tuple[str, str], Unmapped] = {}
     for row in fetch(
         settings,
-        "select hospital_id, code_system, local_code, records from control.unmapped_code "
+        "select hospital_id, code_system, local_code, records, columns, blocked from control.code_to_map "
         "where (%(hospital)s is null or hospital_id = %(hospital)s) and (%(system)s is null or code_system = %(system)s) "
         "order by records desc, hospital_id, code_system, local_code",
         {"hospital": hospital, "system": system},
@@ -222,8 +233,13 @@ def worklist(
         entry = entries.setdefault(place, Unmapped(row["code_system"], row["local_code"]))
         entry.records += row["records"]
         entry.hospitals[row["hospital_id"]] = entry.hospitals.get(row["hospital_id"], 0) + row["records"]
+        for column, records in row["columns"].items():
+            entry.columns[column] = entry.columns.get(column, 0) + records
+        if row["blocked"] and row["hospital_id"] not in entry.blocked:
+            entry.blocked.append(row["hospital_id"])
     first = sorted(entries.values(), key=lambda e: (-e.records, e.code_system, e.local_code))[:limit]
     for entry in first:
+        entry.marts = marts_of(entry.columns)
         entry.suggestions = suggest(registry, entry.code_system, entry.local_code, without=frozenset(entry.hospitals))
     return first
 

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from psycopg2.extras import execute_values
-
+from estuaire import unmapped_codes
 from estuaire.codes import map_error
 from estuaire.contracts import load_contract
 from estuaire.duck import quoted, reading
@@ -227,15 +226,7 @@ def publish(cursor: Any, intent: dict[str, Any], run_id: str, snapshot: int) -> 
         )
         cursor.execute("delete from control.consolidation_block where hospital_id = %s", (item["hospital_id"],))
         cursor.execute("delete from control.unmapped_code where hospital_id = %s", (item["hospital_id"],))
-        execute_values(
-            cursor,
-            "insert into control.unmapped_code (hospital_id, code_system, local_code, records) values %s",
-            [
-                (item["hospital_id"], system, code, count)
-                for system, codes in item["unmapped"].items()
-                for code, count in codes.items()
-            ],
-        )
+        unmapped_codes.write(cursor, item["hospital_id"], item["unmapped"], blocked=False)
 
 
 def _patient_map(settings: Settings, lake: Lake, stage: Stage, results: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -313,7 +304,7 @@ def _run(
         audited = gate.audit(settings, spark, stage.run_id, found)
     meter.step("audited")
     blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
-    _note_verdicts(settings, stage, audited, blocked, given)
+    _note_verdicts(settings, stage, audited, blocked, given, found)
     for hospital, error in blocked.items():
         print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
         for outcome in found.get(hospital, []):
@@ -352,6 +343,7 @@ def _note_verdicts(
     audited: gate.Audit,
     blocked: dict[str, EstuaireError],
     given: dict[str, dict[str, Any]],
+    found: dict[str, list[dict[str, Any]]],
 ) -> None:
     """Verdicts, results and standing blocks, in one transaction; whatever becomes of the commit, they tell what was found."""
     with connect(settings) as connection, connection.cursor() as cursor:
@@ -366,6 +358,9 @@ def _note_verdicts(
                 "error = excluded.error, blocked_at = now()",
                 (hospital, _with_rules(given[hospital]["input_hash"]), stage.run_id, error.sentence()),
             )
+            # whoever maps the codes needs them most where the gate blocks: listed whatever the verdict
+            unmapped = unmapped_codes.merged(o["unmapped"] for o in found.get(hospital, []))
+            unmapped_codes.write(cursor, hospital, unmapped, blocked=True)
 
 
 def _intent(
@@ -380,22 +375,12 @@ def _intent(
                     json.dumps([(o["table"], o["content_hash"]) for o in results[h]]).encode()
                 ).hexdigest(),
                 "files": [{"table": o["table"], "key": o["output"]} for o in results[h]],
-                "unmapped": _merged([o["unmapped"] for o in results[h]]),
+                "unmapped": unmapped_codes.merged(o["unmapped"] for o in results[h]),
             }
             for h in sorted(results)
         ],
         "patient_map": mapped,
     }
-
-
-def _merged(parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
-    merged: dict[str, dict[str, int]] = {}
-    for part in parts:
-        for system, codes in part.items():
-            for code, count in codes.items():
-                own = merged.setdefault(system, {})
-                own[code] = own.get(code, 0) + count
-    return merged
 
 
 def main(settings: Settings, run_id: str, spark: Any) -> str:

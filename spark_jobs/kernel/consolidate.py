@@ -21,10 +21,12 @@ from estuaire.codes import code_systems, hospital_map
 from estuaire.contracts import Contract, Table
 from estuaire.errors import RowUidCollision
 from estuaire.layers import consolidated_columns
+from estuaire.mapped_share import IN_TEXT, expression, in_text_flag
 from estuaire.registry import Hospital
+from spark_jobs.kernel import antibacterials
 
 STAY_GAP_HOURS = 24  # records of a full stay this close are one stay (domain.md, "Stays and onset")
-VERSION = 2  # of the rules in this module: a new one rebuilds every hospital
+VERSION = 3  # of the rules in this module: a new one rebuilds every hospital
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ class HospitalInput:
 
 @dataclass
 class TableOutcome:
-    """One consolidated table. ``superseded`` is delivery -> (rows, hash sum); unmapped is system -> code -> records."""
+    """One consolidated table. ``superseded`` is delivery -> (rows, hash sum); unmapped is system -> code -> <table>.<column> -> records."""
 
     table: str
     output: str | None
     rows: int
     superseded: dict[str, tuple[int, int]]
-    unmapped: dict[str, dict[str, int]]
+    unmapped: dict[str, dict[str, dict[str, int]]]
     content_hash: str
 
 
@@ -280,6 +282,16 @@ def _write(
     if table.name == "patient_merge":
         flag_joins += " left join circular on circular.old_id = landed.old_patient_id"
         flags.append("case when circular.old_id is not null then 'patient_merge.old_patient_id.circular' end")
+    for name, standard in codes.items():
+        if (flag := in_text_flag(table.name, name)) is not None:
+            form = _literal(IN_TEXT[f"{table.name}.{name}"])
+            flags.append(
+                f"case when {standard} is null and regexp_full_match(landed.{name}, {form}, 'i') then '{flag}' end"
+            )
+    if table.name == "administration":
+        flag, join = antibacterials.flag_sql(connection, _paths(given, table.name), codes["drug_code"], code_joins)
+        flags.append(flag)
+        flag_joins += join
     selected: list[str] = []
     for column in consolidated_columns(table):
         name = column.name
@@ -316,18 +328,20 @@ def _write(
     )
 
 
-def _unmapped(connection: duckdb.DuckDBPyConnection, table: Table, output: Path) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+def _unmapped(
+    connection: duckdb.DuckDBPyConnection, table: Table, output: Path
+) -> dict[str, dict[str, dict[str, int]]]:
+    found: dict[str, dict[str, dict[str, int]]] = {}
     for column in table.columns:
         if column.type != "code" or column.code_system is None:
             continue
         rows = connection.execute(
             f"select {column.name}_source, count(*) from read_parquet({_literal(output)}) "
-            f"where {column.name} is null and {column.name}_source is not null group by all"
+            f"where not ({expression(table.name, column.name)}) and {column.name}_source is not null group by all"
         ).fetchall()
+        place = f"{table.name}.{column.name}"
         for code, count in rows:
-            codes = found.setdefault(column.code_system, {})
-            codes[code] = codes.get(code, 0) + int(count)
+            found.setdefault(column.code_system, {}).setdefault(code, {})[place] = int(count)
     return found
 
 

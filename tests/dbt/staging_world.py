@@ -23,7 +23,7 @@ def reset(cur: cursor) -> None:
     cur.execute("select nspname from pg_namespace where nspname ~ '^(marts|conformed|staging)'")
     for (schema,) in cur.fetchall():
         cur.execute(f"drop schema {schema} cascade")
-    cur.execute("truncate control.release, control.load")
+    cur.execute("truncate control.release, control.load, control.kept_content")
     cur.execute("create schema marts; create schema staging; grant usage on schema marts to analyst")
     for name in load_contract().names:
         columns = ", ".join(f"{c.name} {c.postgres}" for c in staging_columns(load_contract().table(name)))

@@ -239,7 +239,7 @@ def test_staging_that_changes_during_the_build_is_not_published(
 
     owner.execute("update control.load set content_hash = 'new' where hospital_id = 'h02'")
     monkeypatch.setattr(dbt_build, "run", meanwhile)
-    monkeypatch.setattr("estuaire.publish._audit", lambda *_: None)  # the candidate of this test holds no table
+    monkeypatch.setattr("estuaire.publish._audit", lambda *_: [])  # the candidate of this test holds no table
     with pytest.raises(PublishFailed, match="staging changed"):
         build_and_publish(warehouse_settings, "run-4", 43, "abc124")
     owner.execute("select distinct release_id from marts.antibiotic_consumption")

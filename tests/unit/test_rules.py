@@ -26,7 +26,7 @@ from estuaire.settings import Settings
 
 PARIS = timezone(timedelta(hours=1))
 POOLS: dict[str, list[Any]] = {
-    "VARCHAR": [None, "", " ", "a", "é", "abc"],
+    "VARCHAR": [None, "", " ", "a", "é", "abc", "J01DD04"],
     "BOOLEAN": [None, True, False],
     "BIGINT": [None, -2, 0, 1, 2, 3],
     "DECIMAL(18,6)": [None, Decimal("-1"), Decimal("0"), Decimal("0.000001"), Decimal("1.5"), Decimal("2.5")],

@@ -343,7 +343,8 @@ def test_an_unmapped_code_is_kept_and_counted(tmp_path: Path) -> None:
     assert sorted((r["drug_code_source"], r["drug_code"]) for r in read(outcome) if r["drug_code"] is None) == [
         ("LOCAL001", None), ("LOCAL001", None), ("LOCAL2", None),
     ]  # fmt: skip
-    assert outcome.unmapped == {"drug": {"LOCAL001": 2, "LOCAL2": 1}}
+    place = "administration.drug_code"
+    assert outcome.unmapped == {"drug": {"LOCAL001": {place: 2}, "LOCAL2": {place: 1}}}
 
 
 def test_references_that_do_not_resolve_are_flagged_and_no_stay_at_all_is_no_orphan(hospital: Hospital) -> None:
