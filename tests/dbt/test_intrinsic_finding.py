@@ -39,7 +39,9 @@ def finding(warehouse: connection, warehouse_settings: Settings, tmp_path: Path)
         )
     with ledger.connect(warehouse_settings) as session:
         [found] = [
-            f for f in gate_audit(warehouse_settings, session, "run-intrinsic", folder=tmp_path) if f.stage == "conformed"
+            f
+            for f in gate_audit(warehouse_settings, session, "run-intrinsic", folder=tmp_path)
+            if f.stage == "conformed"
         ]
     with warehouse.cursor() as cur:
         cur.execute("drop schema conformed_next cascade")

@@ -71,7 +71,9 @@ def test_expected_resistance(organism: str, agent: str, held: bool) -> None:
 
 def test_every_enterobacterale_and_non_fermenter_is_resistant_to_rifampicin() -> None:
     """Enterobacterales are told by what EUCAST's first table says of all of them: no streptogramin, no oxazolidinone, no fusidic acid."""
-    table = {c for c in seed("expected_resistance", "organism_code") if {"PEN", "FUS", "LNZ", "VAN", "CLI"} <= expected(c)}
+    table = {
+        c for c in seed("expected_resistance", "organism_code") if {"PEN", "FUS", "LNZ", "VAN", "CLI"} <= expected(c)
+    }
     assert len(table) == 396
     assert {c for c in table if "RIF" not in expected(c)} == set()
     organisms = seed("organism", "organism_code")
@@ -81,7 +83,15 @@ def test_every_enterobacterale_and_non_fermenter_is_resistant_to_rifampicin() ->
 
 
 def test_every_coagulase_negative_staphylococcus_is_resistant_to_ceftazidime() -> None:
-    positive = {"B_STPHY_CGLN", "B_STPHY_COPS", "B_STPHY_DLPH", "B_STPHY_GNTS", "B_STPHY_HYCS", "B_STPHY_INTR", "B_STPHY_PSDN"}
+    positive = {
+        "B_STPHY_CGLN",
+        "B_STPHY_COPS",
+        "B_STPHY_DLPH",
+        "B_STPHY_GNTS",
+        "B_STPHY_HYCS",
+        "B_STPHY_INTR",
+        "B_STPHY_PSDN",
+    }
     staphylococci = {c for c, o in seed("organism", "organism_code").items() if o["genus"] == "Staphylococcus"}
     without = {c for c in staphylococci if "CAZ" not in expected(c)}
     assert without == positive | {"B_STPHY"}  # a genus alone may be one of them
@@ -109,7 +119,11 @@ def test_no_agent_bears_a_local_code_where_the_systemic_one_is_known() -> None:
 
 def test_the_two_seeds_of_drugs_agree_on_the_class() -> None:
     drugs = seed("antimicrobial", "atc")
-    told = {(c, row["class"], drugs[row["atc"]]["class"]) for c, row in seed("antimicrobial_agent", "agent_code").items() if row["atc"] in drugs}
+    told = {
+        (c, row["class"], drugs[row["atc"]]["class"])
+        for c, row in seed("antimicrobial_agent", "agent_code").items()
+        if row["atc"] in drugs
+    }
     assert len(told) > 200
     assert {t for t in told if t[1] != t[2]} == set()
     assert seed("antimicrobial_agent", "agent_code")["NEM"]["class"] == drugs["J01MB08"]["class"] == "Quinolones"

@@ -44,7 +44,7 @@ def _first(settings: Settings, system: str, local: str) -> tuple[str, str] | Non
         ("organism", "Staphylococus aureus", "B_STPHY_AURS", "alike"),
         ("antimicrobial_agent", "céfotaxime", "CTX", "name"),
         ("drug", "Amoxicilline", "J01CA04", "name 'amoxicilline'"),
-        ("drug", "AMOXICILLINE/ACIDE CLAVULANIQUE 1G INJ", "J01CR02", "contains"),
+        ("drug", "AMOXICILLINE/ACIDE CLAVULANIQUE 1G INJ", "J01CR02", "reads as AMC"),
         ("drug", "j01-cr-02", "J01CR02", "punctuation"),
     ],
 )
