@@ -105,11 +105,15 @@ def _parts_only() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _atc_codes() -> dict[str, frozenset[str]]:
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    """Agent -> its ATC codes: those that have a French name where any has one (neomycin is given by mouth alone)."""
+    held_by: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
     for row in seed("antimicrobial"):
         if row["ab"]:
-            found[row["ab"]].add(row["atc"])
-    held = set().union(*found.values())
+            held_by[row["ab"]].append(row)
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for agent, own in held_by.items():
+        found[agent] = {r["atc"] for r in own if r["name_fr"]} or {r["atc"] for r in own}
+    held: set[str] = set().union(*found.values())
     for row in seed("antimicrobial_agent"):  # an oral ester has the code of its cephalosporin
         if row["agent_code"] not in found and row["atc"] in held:
             found[row["agent_code"]].add(row["atc"])

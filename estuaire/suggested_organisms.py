@@ -22,7 +22,8 @@ _SIGNS = (
     (re.compile(r"(?i)\b(?:s[ée]rogroupe|s[ée]rotype|s[ée]rovar|biotype)\s+\w+"), " "),
 )
 _TWO = re.compile(r"[^\W\d_]\.?\s*(?:\+|&|/|;)\s*[^\W\d_]")  # a sign that joins two words
-_JOINED = ("a",)  # French "à"; the last word of a text it is a Lancefield group
+# "à" and "d'" among them: as the last word of a text, a Lancefield group
+_PARTICLES = frozenset(("a", "d", "de", "des", "du", "l", "la", "le", "les", "of", "the"))
 _WORD_ALIKE, _NAME_ALIKE, _ONE_WORD_ALIKE = 0.8, 0.9, 0.88
 _CLEAR = 0.03  # by so much the likest name must be liker than the next one
 _SHORT = 6  # a single word below this length is alike to too much
@@ -41,7 +42,7 @@ def candidates(local: str) -> Iterator[tuple[str, float, str]]:
         yield from _told(exact, 0.95, f"name '{full}' of the reference")
         return
     code = re.sub(r"\s", "", local).lower()
-    if code in laboratory_codes():
+    if code in laboratory_codes() and code not in _ignored():
         yield from _told(frozenset({laboratory_codes()[code]}), 0.7, f"laboratory code '{code}'")
         return
     tokens = full.split()
@@ -76,8 +77,7 @@ def _canonical(text: str) -> str:
     """Spellings of one word made one, plural and singular too; names and texts alike go through it."""
     written_for = words(_SYSTEM, "written_for")
     tokens = [written_for.get(t) or t for t in text.split()]
-    tokens = [t for i, t in enumerate(tokens) if t not in _JOINED or i == len(tokens) - 1]
-    return " ".join(_stem(t) for t in tokens if t not in ("du", "de", "des", "d", "la", "le", "l", "les", "of", "the"))
+    return " ".join(_stem(t) for i, t in enumerate(tokens) if t not in _PARTICLES or i == len(tokens) - 1)
 
 
 @lru_cache(maxsize=1)
@@ -109,7 +109,7 @@ def _binomials() -> dict[str, dict[str, set[str]]]:
     for row in seed("organism"):
         if row["rank"] == "species" and row["species"]:
             found[_stem(normal_name(row["species"]))][_stem(normal_name(row["genus"]))].add(row["organism_code"])
-    return found
+    return {epithet: dict(genera) for epithet, genera in found.items()}
 
 
 _Found = tuple[frozenset[str], float, str]
