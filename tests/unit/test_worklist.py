@@ -15,7 +15,8 @@ from estuaire.errors import UnknownHospital
 from estuaire.ledger import connect
 from estuaire.registry import FOLDER, load_registry, read_code_map
 from estuaire.settings import Settings
-from estuaire.worklist import CodeRefused, name_code_map, suggest
+from estuaire.suggestions import suggest
+from estuaire.worklist import CodeRefused, name_code_map
 
 
 @pytest.fixture
