@@ -45,10 +45,10 @@ def people(world: World, question: str, window: int, excluded: int) -> dict[str,
             day += timedelta(days=1)
     admissions: dict[str, set[tuple[date, Spell]]] = defaultdict(set)
     for d in world["diagnosis"]:
-        place = (d["hospital_id"], d["stay_id"])
-        if place in stays and (d["diagnosis_code"] or "").startswith(INFECTIONS):
-            who = key[place[0], stays[place]["patient_id"]]
-            admissions[who].add((stays[place]["admitted_at_local"].date(), spell[place]))
+        coded = (d["hospital_id"], d["stay_id"])
+        if coded in stays and (d["diagnosis_code"] or "").startswith(INFECTIONS):
+            who = key[coded[0], stays[coded]["patient_id"]]
+            admissions[who].add((stays[coded]["admitted_at_local"].date(), spell[coded]))
 
     tested: dict[tuple[Any, ...], set[str | None]] = defaultdict(set)
     for r in world["susceptibility"]:
@@ -121,10 +121,11 @@ def _spells(stays: dict[Any, Any], key: dict[Any, str]) -> dict[Any, Spell]:
     for who, records in full.items():
         open_: list[Any] = []
         for record in [*sorted(records), None]:
-            end = max((r[1] for r in open_), default=None)
-            if open_ and (record is None or record[0] > end + timedelta(days=1)):
-                found |= {r[2]: (who, open_[0][0], end) for r in open_}
-                open_ = []
+            if open_:
+                end = max(r[1] for r in open_)
+                if record is None or record[0] > end + timedelta(days=1):
+                    found |= {r[2]: (who, open_[0][0], end) for r in open_}
+                    open_ = []
             if record is not None:
                 open_.append(record)
     return found
