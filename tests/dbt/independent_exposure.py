@@ -147,7 +147,7 @@ def tables(found: dict[str, dict[str, Any]]) -> dict[tuple[str, str, str], Cells
                     sum(p["exposed"] == exposed and (p["category"] == "R") == case for p in inside)
                     for exposed, case in ((True, True), (True, False), (False, True), (False, False))
                 )
-    return result  # type: ignore[return-value]
+    return result
 
 
 def estimates(strata: dict[tuple[str, str, str], Cells]) -> dict[str, tuple[Cells, Estimate]]:

@@ -103,21 +103,21 @@ exposed as (
         looked_back.excluded_last_days
 ),
 
--- A drug tested twice on one isolate counts as its most resistant result.
+-- As the antibiogram counts it: several results of one drug are one, any kind of I is I, what nature made resistant is no result.
 tested as (
     select
-        susceptibility.isolate_key,
-        susceptibility.agent_code,
-        case max(case susceptibility.category when 'R' then 3 when 'I' then 2 when 'S' then 1 end)
-            when 3 then 'R'
-            when 2 then 'I'
-            when 1 then 'S'
+        result.isolate_key,
+        result.agent_code,
+        case result.interpretation
+            when 'resistant' then 'R'
+            when 'susceptible' then 'S'
+            else 'I'
         end as category
-    from {{ ref('susceptibility') }} as susceptibility
-    inner join {{ ref('index_isolate') }} as index_isolate
-        on susceptibility.isolate_key = index_isolate.isolate_key
-    where susceptibility.agent_code in (select effect.agent_code from {{ ref('exposure_effect') }} as effect)
-    group by susceptibility.isolate_key, susceptibility.agent_code
+    from {{ ref('isolate_result') }} as result
+    where
+        result.interpretation <> 'undetermined'
+        and not result.is_intrinsic
+        and result.agent_code in (select effect.agent_code from {{ ref('exposure_effect') }} as effect)
 ),
 
 person as (
