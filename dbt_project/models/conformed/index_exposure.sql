@@ -103,7 +103,7 @@ exposed as (
         looked_back.excluded_last_days
 ),
 
--- As the antibiogram counts it: several results of one drug are one, any kind of I is I, what nature made resistant is no result.
+-- As the antibiogram counts: several results of one drug are one, any I is I, what nature made resistant is no result.
 tested as (
     select
         result.isolate_key,
