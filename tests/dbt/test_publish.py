@@ -130,7 +130,7 @@ def test_the_ledger_holds_the_release(owner: Any, outcome: PublishOutcome) -> No
     assert outcome.rows["release"] == 1
     assert outcome.rows["antibiotic_consumption"] > 100
     assert outcome.rows["coverage"] > 100
-    assert outcome.rows["exposure_resistance"] == 2 * 5 * 2  # questions x windows x estimates
+    assert outcome.rows["exposure_resistance"] == 2 * 5 * 4  # questions x windows x estimates
 
 
 def test_every_table_and_column_is_described_in_the_database(owner: Any) -> None:
