@@ -30,11 +30,14 @@ stay_night as (
         ) as nights (n)
 ),
 
--- of overlapping movements the latest entered holds the patient at midnight; no movement reaches beyond its stay
+-- of overlapping movements the latest entered holds the patient at midnight; no movement reaches beyond its stay, on either side: a
+-- placeholder of 1900 would be a series of 45,000 days
 unit_night as (
-    select distinct on (full_stay.person_number, unit_stay.entered_at_local::date + nights.n)
+    select distinct on (
+        full_stay.person_number, greatest(unit_stay.entered_at_local, full_stay.admitted_at_local)::date + nights.n
+    )
         full_stay.person_number,
-        unit_stay.entered_at_local::date + nights.n as night,
+        greatest(unit_stay.entered_at_local, full_stay.admitted_at_local)::date + nights.n as night,
         unit_stay.unit_key,
         unit_stay.unit_code,
         unit_stay.unit_type
@@ -43,11 +46,12 @@ unit_night as (
     cross join
         lateral generate_series(
             0,
-            least(unit_stay.left_at_local, full_stay.counted_until_local)::date - unit_stay.entered_at_local::date - 1
+            least(unit_stay.left_at_local, full_stay.counted_until_local)::date
+            - greatest(unit_stay.entered_at_local, full_stay.admitted_at_local)::date - 1
         ) as nights (n)
     order by
         full_stay.person_number asc,
-        unit_stay.entered_at_local::date + nights.n asc,
+        greatest(unit_stay.entered_at_local, full_stay.admitted_at_local)::date + nights.n asc,
         unit_stay.entered_at_local desc,
         unit_stay.rank desc,
         unit_stay.unit_stay_key asc
