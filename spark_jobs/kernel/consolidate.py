@@ -133,13 +133,13 @@ def _within(full: Full, day: str) -> str:
     return f"{day} >= date '{full.start}' and {day} < date '{full.end}'"
 
 
-def _end_omitted(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput, delivered: set[str]) -> None:
+def _end_omitted(
+    connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput, delivered: set[str]
+) -> None:
     """Of a table without a date, what full deliveries end: rows whose parent lies in the period, and reference rows (patients, units) that
     no current record names. Called when every table that dates or names its rows has its states; see docs/decisions/0011-stays-and-fulls.md.
     """
-    oldest = connection.execute(
-        f"select min(sequence) from version_{table.name} where state = 'current'"
-    ).fetchone()
+    oldest = connection.execute(f"select min(sequence) from version_{table.name} where state = 'current'").fetchone()
     if table.period_column or oldest is None or oldest[0] is None:
         return
     fulls = [f for f in given.fulls if table.name in f.tables and f.sequence > oldest[0]]
@@ -172,7 +172,9 @@ def _end_by_parent(
         else f"select null::varchar as parent_key, {', '.join(f'null::date as day_{i}' for i in range(len(fulls)))} where false"
     )
     omitted = [f"({_omits(table, f, 'version')})" for f in fulls]
-    ended = " or ".join(f"({o} and {_within(f, f'day_{i}')})" for i, (o, f) in enumerate(zip(omitted, fulls, strict=True)))
+    ended = " or ".join(
+        f"({o} and {_within(f, f'day_{i}')})" for i, (o, f) in enumerate(zip(omitted, fulls, strict=True))
+    )
     undated = " or ".join(f"({o} and day_{i} is null)" for i, o in enumerate(omitted))
     connection.execute(
         "create or replace temp table judged as select version.row_uid_hi, version.row_uid_lo, "
@@ -189,9 +191,7 @@ def _end_by_parent(
     )
 
 
-def _end_unnamed(
-    connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput, fulls: list[Full]
-) -> None:
+def _end_unnamed(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput, fulls: list[Full]) -> None:
     """A patient or a unit lies in no period: one that a full delivery omits ends once no current record names it."""
     contract = load_contract()
     omitted = " or ".join(f"({_omits(table, f, 'version')})" for f in fulls)

@@ -45,7 +45,9 @@ def year_of(year: int, *numbers: int, patient: str = "p") -> dict[str, list[str]
 
 
 def both(*parts: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {t: list(dict.fromkeys(r for p in parts for r in p.get(t, []))) for t in HEADERS if any(t in p for p in parts)}
+    return {
+        t: list(dict.fromkeys(r for p in parts for r in p.get(t, []))) for t in HEADERS if any(t in p for p in parts)
+    }
 
 
 @dataclass
@@ -59,7 +61,9 @@ class World:
     def deliver(self, sequence: int, tables: dict[str, list[str]], period: tuple[date, date] | None = None) -> None:
         """A full delivery of the tables given where a period is, else a delta (``;delete`` behind a record deletes it)."""
         names = load_contract().names
-        own = replace(load_registry().get("h01"), table_dialect=dict.fromkeys(names, "main"), table_columns={}, code_maps={})
+        own = replace(
+            load_registry().get("h01"), table_dialect=dict.fromkeys(names, "main"), table_columns={}, code_maps={}
+        )
         for table, records in tables.items():
             header = HEADERS[table] if period else HEADERS[table] + ";op"
             rows = records if period else [r if r.endswith(";delete") else f"{r};upsert" for r in records]
@@ -158,14 +162,18 @@ def test_a_deleted_specimen_still_dates_its_isolates(world: World) -> None:
 def test_a_parent_that_comes_after_the_full_dates_too(world: World) -> None:
     first = both(year_of(2023, 1), year_of(2024, 2, 3))
     world.deliver(1, {t: r for t, r in first.items() if t != "specimen"}, BOTH)
-    world.deliver(2, {t: r for t, r in year_of(2024, 3).items()}, LAST)
+    world.deliver(2, year_of(2024, 3), LAST)
     assert world.counts()["isolate"] == 3  # 2023-1 and 2024-2: of no known date
     world.deliver(3, {"specimen": first["specimen"][:2]})
     assert {r["specimen_id"] for r in world.rows("isolate")} == {sample("x2023-1"), sample("x2024-3")}
 
 
 def test_an_orphan_that_a_full_omits_is_kept_flagged_and_counted(world: World) -> None:
-    lost = {"isolate": ["gone;1;B_ESCHR_COLI;final"], "susceptibility": ["gone;1;CTX;R"], "diagnosis": ["gone;1;N390;main"]}
+    lost = {
+        "isolate": ["gone;1;B_ESCHR_COLI;final"],
+        "susceptibility": ["gone;1;CTX;R"],
+        "diagnosis": ["gone;1;N390;main"],
+    }
     world.deliver(1, both(year_of(2023, 1), year_of(2024, 2), lost), BOTH)
     assert "isolate.omitted.undated" not in {f for r in world.rows("isolate") for f in (r["flags"] or "").split(",")}
     world.deliver(2, year_of(2024, 2), LAST)
@@ -190,7 +198,9 @@ def test_any_order_of_the_same_deliveries_gives_the_same_result(world: World) ->
     world.deliver(1, both(year_of(2023, 1, 2, 3), year_of(2024, 1, 2, 3, 4), lost), BOTH)
     world.deliver(2, {"specimen": ["x2023-1;p1;blood;diagnostic;02/01/2024 10:00", "x2024-4;;;;;delete"]})
     world.deliver(3, year_of(2024, 1, 2), LAST)
-    world.deliver(4, {"specimen": ["x2023-2;p2;blood;diagnostic;02/01/2024 10:00"], "diagnosis": ["n2023-3;2;J180;associated"]})
+    world.deliver(
+        4, {"specimen": ["x2023-2;p2;blood;diagnostic;02/01/2024 10:00"], "diagnosis": ["n2023-3;2;J180;associated"]}
+    )
     world.deliver(5, both(year_of(2024, 2, 4)), LAST)
     expected = world.consolidate()
     rng = random.Random(3)  # noqa: S311

@@ -61,7 +61,9 @@ class World:
             files.setdefault(table, []).append(path)
         target = self.folder / f"out{self.runs}"
         outcomes = consolidate_hospital(
-            HospitalInput(plain_entry(), files, stays_until=UNTIL), load_contract(), lambda table: target / f"{table}.parquet"
+            HospitalInput(plain_entry(), files, stays_until=UNTIL),
+            load_contract(),
+            lambda table: target / f"{table}.parquet",
         )
         return {o.table: o for o in outcomes}
 

@@ -26,7 +26,9 @@ Stays = dict[str, dict[str, Any]]
 def entry(calendar: str = "real") -> Hospital:
     """A hospital that writes the contract's own names and codes."""
     names = load_contract().names
-    own = replace(load_registry().get("h01"), table_dialect=dict.fromkeys(names, "main"), table_columns={}, code_maps={})
+    own = replace(
+        load_registry().get("h01"), table_dialect=dict.fromkeys(names, "main"), table_columns={}, code_maps={}
+    )
     return replace(own, calendar=calendar)
 
 
@@ -40,13 +42,19 @@ class World:
     ) -> Stays:  # fmt: skip
         """Current stays by their number in the test, as consolidation writes them."""
         files = {}
-        for table, header, records in (("patient", PATIENT, patients), ("patient_merge", MERGE, merges), ("stay", STAY, stays)):
+        for table, header, records in (
+            ("patient", PATIENT, patients),
+            ("patient_merge", MERGE, merges),
+            ("stay", STAY, stays),
+        ):
             if records:
                 landed = land(self.folder, table, lines(header, *records), hospital=entry(calendar))
                 assert not landed.rejects
                 files[table] = [str(landed.outcome.output)]
         outcomes = consolidate_hospital(
-            HospitalInput(entry(calendar), files, stays_until=until), load_contract(), lambda t: self.folder / f"out-{t}.parquet"
+            HospitalInput(entry(calendar), files, stays_until=until),
+            load_contract(),
+            lambda t: self.folder / f"out-{t}.parquet",
         )
         [output] = [o.output for o in outcomes if o.table == "stay"]
         numbers = {pseudonym("stay", "stay_id", s.split(";")[0]): s.split(";")[0] for s in stays}
@@ -164,7 +172,9 @@ def landed(tmp_path: Path) -> Callable[..., Landed]:
     return deliver
 
 
-def test_ten_stays_of_nine_nights_one_discharge_typed_2034_are_never_300_patient_days(world: World, tmp_path: Path) -> None:
+def test_ten_stays_of_nine_nights_one_discharge_typed_2034_are_never_300_patient_days(
+    world: World, tmp_path: Path
+) -> None:
     typed = [f"s{n};{n};;01/06/2024 10:00;10/06/{'2034' if n == 9 else '2024'} 09:00;full" for n in range(10)]
     found = land(tmp_path, "stay", lines(STAY, *typed), hospital=entry())
     assert found.broken == [(11, "stay.discharged_at.future")]
