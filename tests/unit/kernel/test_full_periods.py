@@ -81,8 +81,9 @@ class World:
     def consolidate(self, shuffle: random.Random | None = None) -> dict[str, TableOutcome]:
         files, fulls, rejected = list(self.files), list(self.fulls), list(self.rejected)
         if shuffle:
-            for items in (files, fulls, rejected):
-                shuffle.shuffle(items)  # type: ignore[arg-type]
+            shuffle.shuffle(files)
+            shuffle.shuffle(fulls)
+            shuffle.shuffle(rejected)
         by_table: dict[str, list[str]] = {}
         for table, path in files:
             by_table.setdefault(table, []).append(path)
