@@ -96,8 +96,8 @@ class Rule:
 
 
 def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
-    """What the contract asks: required columns; once consolidated also keys, references, code systems, mapped shares and
-    no stale correction."""
+    """What the contract asks: required columns and, landing, no event in the future; once consolidated keys, references, code systems,
+    mapped shares, nothing that a full delivery omitted without our knowing when it was, and no stale correction."""
     owner: dict[str, Any] = {"version": 1, "table": table.name, "owner": "contract", "implied": True}
     consolidated = stage == "consolidated"
     # an unmapped code is null: what must be present is the hospital's own
@@ -113,7 +113,28 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
         if c.required
     ]  # fmt: skip
     if not consolidated:
+        rules += [
+            Rule(
+                id=f"{table.name}.{c.name}.future",
+                category="plausibility_temporal", severity="error", action="quarantine", threshold=0.0,
+                label_fr=f"{c.label_fr} : pas plus d'un jour après l'extraction",
+                label_en=f"{c.label_en}: no more than a day after the extraction",
+                expression=f"{c.name} <= {'latest_day' if c.type == 'date' else 'latest_at'}", columns=(c.name,), **owner,
+            )
+            for c in table.columns
+            if c.type in ("date", "datetime") and not c.may_be_planned
+        ]  # fmt: skip
         return rules
+    if table.period_parent:
+        rules.append(
+            Rule(
+                id=f"{table.name}.omitted.undated",
+                category="conformance_relational", severity="warning", action="warn", threshold=0.0,
+                label_fr=f"Omis d'une livraison complète et gardé, car {table.period_parent.table} ne le date pas",
+                label_en=f"Omitted by a full delivery and kept, as no {table.period_parent.table} dates it",
+                expression=f"coalesce(strpos(flags, '{table.name}.omitted.undated'), 0) = 0", columns=("flags",), **owner,
+            )
+        )  # fmt: skip
     key = tuple(own[k] for k in table.key)
     rules.append(
         Rule(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -46,6 +47,7 @@ class Work:
     files: tuple[tuple[str, str], ...]  # (table, store key)
     fulls: tuple[kernel.Full, ...]
     rejected: tuple[kernel.Rejected, ...]
+    stays_until: datetime | None
 
 
 def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -56,7 +58,7 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
         settings,
         "select hospital_id, table_name, key, rows from control.landed_file order by hospital_id, table_name, key",
     ):
-        entry = found.setdefault(row["hospital_id"], {"files": [], "rows": 0, "fulls": [], "rejected": []})
+        entry = found.setdefault(row["hospital_id"], _nothing())
         entry["files"].append((row["table_name"], row["key"]))
         entry["rows"] += row["rows"]
     for row in fetch(
@@ -66,9 +68,17 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
     ):
         tables = tuple(sorted({f["table"] for f in row["manifest"]["files"]}))
         full = kernel.Full(row["sequence"], row["period_from"], row["period_to"], tables)
-        found.setdefault(row["hospital_id"], {"files": [], "rows": 0, "fulls": [], "rejected": []})["fulls"].append(
-            full
-        )
+        found.setdefault(row["hospital_id"], _nothing())["fulls"].append(full)
+    for row in fetch(
+        settings,
+        "select hospital_id, array_agg(period_to order by sequence) as ends, array_agg(extracted_at order by sequence) as extracted "
+        "from control.delivery where state = 'landed' and exists (select 1 from jsonb_array_elements(manifest::jsonb -> 'files') f "
+        "where f ->> 'table' = 'stay' and (f ->> 'rows')::bigint > 0) group by hospital_id",
+    ):
+        if row["hospital_id"] in found:
+            found[row["hospital_id"]]["stays_until"] = kernel.stays_until(
+                registry.get(row["hospital_id"]), zip(row["ends"], row["extracted"], strict=True)
+            )
     for row in fetch(
         settings,
         "select r.hospital_id, r.table_name, r.business_key, r.sequence, r.source_updated_at "
@@ -85,9 +95,14 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
             )
     for hospital, entry in found.items():
         maps = {s: p.read_text(encoding="utf-8") for s, p in sorted(registry.get(hospital).code_maps.items())}
-        text = repr((kernel.VERSION, entry["files"], entry["fulls"], entry["rejected"], maps))
+        until = entry["stays_until"] and entry["stays_until"].astimezone(UTC).isoformat()
+        text = repr((kernel.VERSION, entry["files"], entry["fulls"], entry["rejected"], until, maps))
         entry["input_hash"] = hashlib.sha256(text.encode()).hexdigest()
     return found
+
+
+def _nothing() -> dict[str, Any]:
+    return {"files": [], "rows": 0, "fulls": [], "rejected": [], "stays_until": None}
 
 
 def changed(settings: Settings) -> list[str]:
@@ -130,7 +145,11 @@ def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str,
         for table, key in work.files:
             files.setdefault(table, []).append(str(local.fetched(key)))
         given = kernel.HospitalInput(
-            load_registry(settings.registry_dir).get(work.hospital), files, list(work.fulls), list(work.rejected)
+            load_registry(settings.registry_dir).get(work.hospital),
+            files,
+            list(work.fulls),
+            list(work.rejected),
+            work.stays_until,
         )
         outcomes = kernel.consolidate_hospital(
             given, load_contract(), lambda table: local.path(output_key(work, table))
@@ -291,6 +310,7 @@ def _run(
                 tuple(given[h]["files"]),
                 tuple(given[h]["fulls"]),
                 tuple(given[h]["rejected"]),
+                given[h]["stays_until"],
             ),
         )
         for h in hospitals

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import stay_ends
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
@@ -164,8 +165,8 @@ def small() -> dict[str, list[dict[str, Any]]]:
         "hospital": [hospital("h01"), hospital("h02"), hospital("h03", member=False)],
         "patient": [
             patient("h01", "a"),
-            patient("h01", "b", death_date=date(2024, 3, 2)),
-            patient("h02", "a2", death_date=date(2024, 3, 1)),
+            patient("h01", "b", death_date=date(2024, 6, 2)),
+            patient("h02", "a2", death_date=date(2024, 6, 1)),
             patient("h03", "c", sex="male"),
         ],
         "patient_map": [
@@ -181,7 +182,7 @@ def small() -> dict[str, list[dict[str, Any]]]:
             stay("h01", "s3", "b", "2024-02-10 08:00", "2024-02-10 18:00"),  # same day: no night
             stay("h01", "s4", "b", "2024-02-12 08:00", "2024-02-14 18:00", "day"),
             stay("h01", "s5", "ghost", "2024-03-01 08:00", "2024-03-03 18:00"),  # a patient never delivered
-            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: counted to the last moment seen, in May
+            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: counted to the next admission, in May
             stay("h01", "s7", "b", "2024-05-02 08:00", "2024-05-05 08:00"),  # no dose recorded in May: not covered
             stay("h02", "s1", "a2", "2024-01-05 10:00", "2024-01-09 10:00"),
             stay("h03", "s1", "c", "2024-01-02 10:00", "2024-01-06 10:00"),
@@ -323,8 +324,11 @@ def together(*worlds: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[st
 
 
 def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v1") -> None:
-    """Fill staging and say so in control.load."""
+    """Fill staging and say so in control.load; stays get the end that consolidation would give them."""
+    ends = stay_ends.ends(tables)
     for name, rows in tables.items():
+        if name == "stay":
+            rows = [r | moment("ended_at", f"{ends[r['hospital_id'], r['stay_id']]}") for r in rows]
         insert(cur, name, rows)
     for row in tables["hospital"]:
         cur.execute(
