@@ -63,7 +63,8 @@ class Reference:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the contract. ``key`` is its business key; ``period_column`` dates its rows for a full delivery."""
+    """One table of the contract. ``key`` is its business key, of which ``key_optional`` may be absent (two absent values are equal);
+    ``period_column`` dates its rows for a full delivery."""
 
     name: str
     key: tuple[str, ...]
@@ -73,6 +74,7 @@ class Table:
     grain_fr: str
     grain_en: str
     period_column: str | None = None
+    key_optional: tuple[str, ...] = ()
     composite_references: tuple[Reference, ...] = ()
 
     @property
@@ -160,6 +162,7 @@ def parse_table(raw: Any, where: str) -> Table:
         grain_fr=raw["grain"]["fr"],
         grain_en=raw["grain"]["en"],
         period_column=raw.get("period_column"),
+        key_optional=tuple(raw.get("key_optional", ())),
         composite_references=tuple(
             Reference(tuple(r["columns"]), r["table"], tuple(r["to"])) for r in raw.get("references", ())
         ),
@@ -179,8 +182,11 @@ def parse_table(raw: Any, where: str) -> Table:
     for name in used:
         if name not in names:
             raise ContractError(f"{where} names the column {name}, which it does not define", remedy="define it")
+    for name in table.key_optional:
+        if name not in table.key:
+            raise ContractError(f"{where}: {name} is an optional part of the key, and not in the key", remedy="add it to key")
     for name in table.key:
-        if not table.column(name).required:
+        if name not in table.key_optional and not table.column(name).required:
             raise ContractError(f"{where}: key column {name} must be required", remedy="set required: true")
     return table
 
