@@ -278,22 +278,24 @@ select
     numbered.collected_at_local,
     numbered.excluded_because,
     numbered.same_draw,
-    array[
+    concat_ws(
+        ' ',
         {%- for method in methods %}
             {%- if method == 'all' %}
                 case when numbered.patient_key is null then 1 else numbered.rank_in_all end
             {%- elif method == 'ears_net' %}
-                case when numbered.is_candidate and numbered.is_invasive then numbered.number_year_of_invasive end
+                coalesce(case when numbered.is_candidate and numbered.is_invasive then numbered.number_year_of_invasive end, 0)
             {%- else %}
                 case
                     when numbered.is_candidate
                         then {{ {'patient': 1, 'm39': 'numbered.number_year', 'glass': 'numbered.number_year_in_nature'}.get(
                             method, 'numbered.number_' ~ method.split('_')[-1]
                         ) }}
+                    else 0
                 end
             {%- endif %}{{ "," if not loop.last }}
         {%- endfor %}
-    ]::integer [] as episode_numbers,
+    ) as episode_numbers,
     {%- for suffix in ('', '_in_nature') %}
         {%- for method in methods %}
             {%- set length = method.split('_')[-1] %}

@@ -14,7 +14,7 @@ select
     episode.collected_at_local,
     episode.collected_at_local::date as collected_on,
     extract(year from episode.collected_at_local)::integer as year,
-    episode.episode_numbers[by_method.place]::bigint as episode_number,
+    split_part(episode.episode_numbers, ' ', by_method.place)::bigint as episode_number,
     coalesce(
         episode.excluded_because, case when by_method.method = 'all' and episode.same_draw then 'same_draw' end
     ) as excluded_because,
