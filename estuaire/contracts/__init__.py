@@ -184,7 +184,9 @@ def parse_table(raw: Any, where: str) -> Table:
             raise ContractError(f"{where} names the column {name}, which it does not define", remedy="define it")
     for name in table.key_optional:
         if name not in table.key:
-            raise ContractError(f"{where}: {name} is an optional part of the key, and not in the key", remedy="add it to key")
+            raise ContractError(
+                f"{where}: {name} is an optional part of the key, and not in the key", remedy="add it to key"
+            )
     for name in table.key:
         if name not in table.key_optional and not table.column(name).required:
             raise ContractError(f"{where}: key column {name} must be required", remedy="set required: true")

@@ -212,7 +212,9 @@ def _guidelines(raw: Any, where: str) -> tuple[Guideline, ...]:
             key=lambda g: g.valid_from,
         )
     except ValueError as error:
-        raise ContractError(f"{where} at $.guidelines: no such day", remedy="write days such as '2024-01-01'") from error
+        raise ContractError(
+            f"{where} at $.guidelines: no such day", remedy="write days such as '2024-01-01'"
+        ) from error
     ends = [g.valid_to or date.max for g in found]
     if any(end < g.valid_from for g, end in zip(found, ends, strict=True)) or any(
         end >= after.valid_from for end, after in zip(ends, found[1:], strict=False)

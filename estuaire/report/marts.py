@@ -195,7 +195,7 @@ def _antibiogram(cur: Any) -> Antibiogram | None:
     cur.execute(
         "select year, species, species_name, agent_code, agent_name, isolates, tested, resistant, below_30 "
         "from marts.cumulative_antibiogram where hospital_id = %s and dedup_scope = 'group' and method = 'm39' "
-        "and specimen_nature = 'all' and year is not null and tested > 0 order by year",
+        "and among = 'tested' and breakpoint_indication = 'general' and specimen_nature = 'all' and year is not null and tested > 0 order by year",
         (GROUP,),
     )
     rows = cur.fetchall()

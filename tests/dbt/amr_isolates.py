@@ -53,7 +53,8 @@ def draw(seed: int = 12, count: int = 2000) -> list[Row]:
     # ties of moment are told apart by number of results, then isolate number, then the results: no two rows stay alike
     kept = {(r["person"], r["species"], r["collected_at"], _results(r), r["number"]): r for r in rows}
     return sorted(
-        list(kept.values())[:count], key=lambda r: (r["person"], r["species"], r["collected_at"], -_results(r), int(r["number"]))
+        list(kept.values())[:count],
+        key=lambda r: (r["person"], r["species"], r["collected_at"], -_results(r), int(r["number"])),
     )
 
 
@@ -97,7 +98,12 @@ def tables(rows: list[Row]) -> dict[str, list[dict[str, Any]]]:
         found["isolate"].append({**key, **code})
         for drug in DRUGS:
             if r[drug]:
-                result = {"category": r[drug], "category_source": r[drug], "guideline": "eucast", "guideline_version": "2024"}
+                result = {
+                    "category": r[drug],
+                    "category_source": r[drug],
+                    "guideline": "eucast",
+                    "guideline_version": "2024",
+                }
                 found["susceptibility"].append({**key, "drug_code": drug, "drug_code_source": drug, **result})
     return found
 

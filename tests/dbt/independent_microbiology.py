@@ -23,6 +23,7 @@ INTRINSIC = {  # of the drugs and organisms that microbiology_world draws
     ("B_KLBSL_PNMN", "AMX"),
     ("B_KLBSL_PNMN_OZAN", "AMX"),
     ("B_PROTS_MRBL", "COL"),
+    ("B_PSDMN_AERG", "CTX"),
     ("B_PROTS_MRBL", "NIT"),
     ("B_ENTRC_FCLS", "CTX"),
     ("B_ENTRC_FCLS", "COL"),
@@ -92,9 +93,7 @@ class Order:
         self.results = results(world)
         drugs = sorted({a for own in self.results.values() for a, _ in own})
         self.written = {
-            isolate: sorted(
-                drugs.index(a) * 100 + _INDICATIONS.index(i) * 10 + rank for (a, i), rank in own.items()
-            )
+            isolate: sorted(drugs.index(a) * 100 + _INDICATIONS.index(i) * 10 + rank for (a, i), rank in own.items())
             for isolate, own in self.results.items()
         }
         self.units = {(u["hospital_id"], u["unit_code"]): u["unit_type"] for u in world["unit"]}
@@ -115,9 +114,7 @@ class Order:
         """R against S in a drug tested in both."""
         mine, theirs = self.results.get(one, {}), self.results.get(other, {})
         ends = {SEVERITY.index("susceptible"), SEVERITY.index("resistant")}
-        return any(
-            {rank, theirs.get(place)} == ends for place, rank in mine.items() if place[1] == "general"
-        )
+        return any({rank, theirs.get(place)} == ends for place, rank in mine.items() if place[1] == "general")
 
 
 def strains(ordered: list[Isolate], numbers: list[int], order: Order) -> list[bool]:

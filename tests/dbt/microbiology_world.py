@@ -15,7 +15,11 @@ HOSPITALS = (*MEMBERS, "h13", "h14")  # h13 is outside the study, h14's dates ar
 ORGANISMS = (
     *("B_ESCHR_COLI",) * 5,
     *("B_KLBSL_PNMN", "B_KLBSL_PNMN_OZAN", "B_KLBSL", "B_PROTS_MRBL", "B_ENTRC_FCLS"),
-    *("B_ENTRBC_CLOC-C", "B_ENTRBC_HRMC", "B_ENTRBC_XNGF"),  # one analysis species: a complex, a member, a synonym of it
+    *(
+        "B_ENTRBC_CLOC-C",
+        "B_ENTRBC_HRMC",
+        "B_ENTRBC_XNGF",
+    ),  # one analysis species: a complex, a member, a synonym of it
     *("X_NO_GROWTH", "X_MIXED_FLORA", None),
 )
 AGENTS = ("AMX", "CTX", "CIP", "COL", "NIT", None)

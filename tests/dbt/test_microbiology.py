@@ -58,16 +58,22 @@ def test_first_isolates_equal_an_independent_computation(owner: Any, world: inde
     )
     found = {tuple(row[:4]): row[4] for row in owner.fetchall()}
     assert found == {k: why for k, (why, first) in wanted.items() if first}
-    owner.execute("select isolate_key, dedup_scope, among from marts.first_isolate where excluded_because = 'same_draw'")
+    owner.execute(
+        "select isolate_key, dedup_scope, among from marts.first_isolate where excluded_because = 'same_draw'"
+    )
     repeats = {(k[0], k[2], k[3]) for k, (why, _) in wanted.items() if why == "same_draw"}
     assert set(owner.fetchall()) == repeats
     assert len(repeats) > 50
     assert {why for why, _ in wanted.values()} == {
         None, "no_specimen", "non_organism", "unmapped_organism", "screening", "unknown_purpose", "not_final", "same_draw"
     }  # fmt: skip
-    n = {m: sum(f for (_, method, _, _), (w, f) in wanted.items() if method == m and w is None) for m in independent.METHODS}
+    n = {
+        m: sum(f for (_, method, _, _), (w, f) in wanted.items() if method == m and w is None)
+        for m in independent.METHODS
+    }
     assert n["patient"] < n["episode_365"] < n["episode_30"] < n["episode_14"] < n["episode_7"] < n["all"]
-    assert n["patient"] < n["m39"] < n["glass"] and n["episode_30"] < n["phenotype_30"]
+    assert n["patient"] < n["m39"] < n["glass"]
+    assert n["episode_30"] < n["phenotype_30"]
 
 
 def test_first_isolates_of_a_nature_equal_an_independent_computation(owner: Any, world: independent.Tables) -> None:
