@@ -11,13 +11,15 @@
     end
 {%- endmacro %}
 
-{#- Year of a guideline: the year written, or of EUCAST the number of its tables (v9 is 2019); null where neither tells. -#}
+{#- Year of a guideline: as written, or of EUCAST the number of its tables (v9 is 2019); null where neither tells. -#}
 {% macro guideline_year(family, text) -%}
     coalesce(
         substring({{ text }} from '(?:^|[^0-9])((?:19|20)[0-9]{2})(?![0-9])')::integer,
         case
             when {{ family }} = 'eucast'
-                then 2010 + nullif(substring({{ text }} from '(?:^|[^0-9.])([0-9]{1,2})(?:[.][0-9]+)?(?![0-9.])')::integer, 0)
+                then 2010 + nullif(
+                    substring({{ text }} from '(?:^|[^0-9.])([0-9]{1,2})(?:[.][0-9]+)?(?![0-9.])')::integer, 0
+                )
         end
     )
 {%- endmacro %}

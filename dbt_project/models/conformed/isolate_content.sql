@@ -37,10 +37,12 @@ select
     isolate_key,
     count(*) filter (where interpretation <> 'undetermined') as interpreted,
     coalesce(
-        array_agg(agent_number) filter (where breakpoint_indication = 'general' and interpretation = 'resistant'), '{}'
+        array_agg(agent_number) filter (where breakpoint_indication = 'general' and interpretation = 'resistant'),
+        '{}'
     ) as resistant,
     coalesce(
-        array_agg(agent_number) filter (where breakpoint_indication = 'general' and interpretation = 'susceptible'), '{}'
+        array_agg(agent_number) filter (where breakpoint_indication = 'general' and interpretation = 'susceptible'),
+        '{}'
     ) as susceptible,
     array_agg(written order by written) as results
 from result

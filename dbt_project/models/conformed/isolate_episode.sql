@@ -21,7 +21,10 @@
 ] -%}
 {%- set scoped = ['dedup_scope', 'within'] + carried -%}
 {%- set counted = ['among'] + scoped -%}
-{%- set stepped = counted + ['rank_in_all', 'rank_in_nature', 'opens_year', 'opens_year_in_nature', 'opens_year_of_invasive'] -%}
+{%- set stepped = counted + [
+    'rank_in_all', 'rank_in_nature', 'opens_year', 'opens_year_in_nature', 'opens_year_of_invasive',
+    'same_day', 'same_day_in_nature',
+] -%}
 {%- for length in lengths -%}
     {%- do stepped.extend(['start_' ~ length, 'start_' ~ length ~ '_in_nature']) -%}
 {%- endfor -%}
@@ -62,8 +65,8 @@ with candidate as (
     left join {{ ref('isolate_content') }} as content on isolate.isolate_key = content.isolate_key
 ),
 
--- The order of all that follows, one number: by time, then by content, never by a pseudonym or a key. Isolates that tie to
--- the end are interchangeable in every mart; the key comes last so that the same rows give the same keys.
+-- The order of all that follows, one number: by time, then by content, never by a pseudonym or a key. Isolates that tie
+-- to the end are interchangeable in every mart; the key comes last so that the same rows give the same keys.
 placed as (
     select
         isolate_key,
@@ -84,18 +87,18 @@ placed as (
         dense_rank() over (order by patient_key, species) as series,
         row_number() over (
             order by
-                patient_key,
-                species,
-                collected_on,
-                collected_at,
+                patient_key asc,
+                species asc,
+                collected_on asc,
+                collected_at asc,
                 interpreted desc,
-                isolate_number,
-                results,
-                hospital_id,
-                organism_code,
-                nature,
-                unit_type,
-                isolate_key
+                isolate_number asc,
+                results asc,
+                hospital_id asc,
+                organism_code asc,
+                nature asc,
+                unit_type asc,
+                isolate_key asc
         ) as place
     from candidate
 ),
@@ -172,12 +175,12 @@ stepped as (
             stats.episode_start(collected_on, {{ length }}) over in_order as start_{{ length }},
             stats.episode_start(collected_on, {{ length }}) over in_nature as start_{{ length }}_in_nature,
         {%- endfor %}
-        collected_on is not distinct from lag(collected_on) over in_order as same_day,
-        collected_on is not distinct from lag(collected_on) over in_nature as same_day_in_nature,
-        collected_year is distinct from lag(collected_year) over in_order as opens_year,
-        collected_year is distinct from lag(collected_year) over in_nature as opens_year_in_nature,
+        coalesce(collected_on = lag(collected_on) over in_order, false) as same_day,
+        coalesce(collected_on = lag(collected_on) over in_nature, false) as same_day_in_nature,
+        coalesce(collected_year <> lag(collected_year) over in_order, true) as opens_year,
+        coalesce(collected_year <> lag(collected_year) over in_nature, true) as opens_year_in_nature,
         coalesce(is_invasive, false)
-        and collected_year is distinct from lag(collected_year) over of_invasive as opens_year_of_invasive
+        and coalesce(collected_year <> lag(collected_year) over of_invasive, true) as opens_year_of_invasive
     from counted
     window
         in_order as (
@@ -244,7 +247,7 @@ several_{{ length }}{{ suffix }} as (
 
 numbered as (
     select
-        opened.{{ (stepped + ['is_candidate']) | join(',\n        opened.') }},
+        {{ (stepped + ['is_candidate']) | join(',\n        ') }},
         {%- for length in lengths %}
             opens_{{ length }},
             opens_{{ length }}_in_nature,
@@ -284,7 +287,10 @@ select
             {%- if method == 'all' %}
                 case when numbered.patient_key is null then 1 else numbered.rank_in_all end
             {%- elif method == 'ears_net' %}
-                coalesce(case when numbered.is_candidate and numbered.is_invasive then numbered.number_year_of_invasive end, 0)
+                case
+                    when numbered.is_candidate and numbered.is_invasive then numbered.number_year_of_invasive
+                    else 0
+                end
             {%- else %}
                 case
                     when numbered.is_candidate
@@ -296,26 +302,8 @@ select
             {%- endif %}{{ "," if not loop.last }}
         {%- endfor %}
     ) as episode_numbers,
-    {%- for suffix in ('', '_in_nature') %}
-        {%- for method in methods %}
-            {%- set length = method.split('_')[-1] %}
-            (
-                {%- if method == 'all' -%}
-                    not numbered.same_draw
-                {%- else -%}
-                    numbered.is_candidate and
-                    {%- if method == 'patient' %} numbered.rank_in_{{ 'nature' if suffix else 'all' }} = 1
-                    {%- elif method == 'm39' %} numbered.opens_year{{ suffix }}
-                    {%- elif method == 'glass' %} numbered.opens_year_in_nature
-                    {%- elif method == 'ears_net' and suffix %} coalesce(numbered.is_invasive and numbered.opens_year_in_nature, false)
-                    {%- elif method == 'ears_net' %} numbered.opens_year_of_invasive
-                    {%- elif method.startswith('episode_') %} numbered.opens_{{ length }}{{ suffix }}
-                    {%- else %} coalesce(several_{{ length }}{{ suffix }}.is_new, true)
-                    {%- endif %}
-                {%- endif -%}
-            )::integer * {{ 2 ** loop.index0 }}{{ " +" if not loop.last }}
-        {%- endfor %} as first_by{{ suffix }}{{ "," if not loop.last }}
-    {%- endfor %}
+    {{ first_by(methods, '') }} as first_by,
+    {{ first_by(methods, '_in_nature') }} as first_by_in_nature
 from numbered
 {%- for length in strains %}
 {%- for suffix in ('', '_in_nature') %}

@@ -13,7 +13,7 @@ with ranked as (
             when category = 'S' then 1
             when coalesce(category, '') <> 'I' then 0
             -- the laboratory wrote SFP itself; no guideline of CLSI knows that category
-            when guideline_family is distinct from 'clsi' and lower(category_source) like '%sfp%' then 2
+            when coalesce(guideline_family, '') <> 'clsi' and lower(category_source) like '%sfp%' then 2
             when guideline_family in ('eucast', 'ca_sfm') and guideline_year >= 2019 then 2
             when guideline_family = 'clsi' or guideline_year < 2019 then 4
             else 3

@@ -16,7 +16,10 @@ species_code as (
             min(organism.organism_code) filter (where organism.rank = 'species'), min(organism.organism_code)
         ) as species_code
     from {{ ref('organism') }} as organism
-    inner join accepted on organism.organism_code = accepted.accepted_code and organism.organism_code = accepted.organism_code
+    inner join accepted
+        on
+            organism.organism_code = accepted.organism_code
+            and organism.organism_code = accepted.accepted_code
     where
         organism.species is not null
         and organism.genus <> '(unknown genus)'

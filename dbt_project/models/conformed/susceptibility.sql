@@ -1,3 +1,4 @@
+{%- set family = 'coalesce(words.guideline, ' ~ guideline_family('words.written') ~ ')' -%}
 -- a laboratory may write "< 0.5 S" where the category stands; each text is read once, however often it was written
 with texts as materialized (
     select distinct coalesce(value, case when category is null then category_source end) as written
@@ -24,8 +25,8 @@ named as materialized (
         words.guideline,
         words.guideline_source,
         words.guideline_version,
-        coalesce(words.guideline, {{ guideline_family('words.written') }}) as family,
-        {{ guideline_year('coalesce(words.guideline, ' ~ guideline_family('words.written') ~ ')', 'words.written') }} as year,
+        {{ family }} as family,
+        {{ guideline_year(family, 'words.written') }} as year,
         {{ guideline_year("'eucast'", 'words.written') }} as year_if_eucast
     from (
         select distinct
@@ -76,7 +77,10 @@ result as (
         parsed.found,
         named.family as own_family,
         coalesce(named.family, usual.family) as family,
-        case when named.family is null and usual.family = 'eucast' then named.year_if_eucast else named.year end as own_year,
+        case
+            when named.family is null and usual.family = 'eucast' then named.year_if_eucast
+            else named.year
+        end as own_year,
         case when usual.family = coalesce(named.family, usual.family) then usual.year end as usual_year
     from {{ ref('stg_susceptibility') }} as source
     left join parsed
@@ -109,7 +113,9 @@ select
     case
         when found is not null
             then coalesce(
-                operator, replace(replace(replace(replace(found[1], '=<', '<='), '=>', '>='), '≤', '<='), '≥', '>='), '='
+                operator,
+                replace(replace(replace(replace(found[1], '=<', '<='), '=>', '>='), '≤', '<='), '≥', '>='),
+                '='
             )
     end as operator,
     replace(found[2], ',', '.')::numeric as value,

@@ -1,10 +1,9 @@
 {#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
 {{ config(pre_hook='set local enable_nestloop = off') }}
-{%- set all_methods = var('dedup_methods').split() %}
 {%- set methods = var('antibiogram_methods').split() %}
-
--- One row per isolate: each method, scope and population for which it is a first isolate is a bit of one number, so that
--- results are joined once, not once a method. A nature is filtered first and deduplicated within: its bits are apart.
+-- One row per isolate: each method, scope and population for which it is a first isolate is a bit of one number, so
+-- that results are joined once, not once a method. A nature is filtered first and deduplicated within: its bits are
+-- apart.
 with isolate_methods as (
     select
         isolate_key,
@@ -12,21 +11,22 @@ with isolate_methods as (
         extract(year from collected_at_local)::integer as year,
         species,
         coalesce(specimen_nature, 'unmapped') as specimen_nature,
-        {%- for name in ('first_by', 'first_by_in_nature') %}
-            bit_or(
-                (
-                    {%- for method in methods %}
-                        (({{ name }} >> {{ all_methods.index(method) }} & 1) << {{ loop.index0 }}){{ " |" if not loop.last }}
-                    {%- endfor %}
-                )::bigint
-                << (
-                    case dedup_scope when 'group' then {{ 2 * (methods | length) }} else 0 end
-                    + case among when 'all_isolates' then {{ methods | length }} else 0 end
-                )
-            ) as {{ name }}{{ "," if not loop.last }}
-        {%- endfor %}
-    from {{ ref('isolate_episode') }}
-    where excluded_because is null
+        bit_or({{ shown_bits('first_by') }} << shift) as first_by,
+        bit_or({{ shown_bits('first_by_in_nature') }} << shift) as first_by_in_nature
+    from (
+        select
+            isolate_key,
+            hospital_id,
+            species,
+            specimen_nature,
+            collected_at_local,
+            first_by,
+            first_by_in_nature,
+            case dedup_scope when 'group' then {{ 2 * (methods | length) }} else 0 end
+            + case among when 'all_isolates' then {{ methods | length }} else 0 end as shift
+        from {{ ref('isolate_episode') }}
+        where excluded_because is null
+    ) as episode
     group by isolate_key, hospital_id, collected_at_local, species, specimen_nature
 ),
 
@@ -43,7 +43,8 @@ method_bit as (
             ('{{ method }}', 'hospital', 'tested', {{ 2 ** loop.index0 }}::bigint),
             ('{{ method }}', 'hospital', 'all_isolates', {{ 2 ** (loop.index0 + m) }}::bigint),
             ('{{ method }}', 'group', 'tested', {{ 2 ** (loop.index0 + 2 * m) }}::bigint),
-            ('{{ method }}', 'group', 'all_isolates', {{ 2 ** (loop.index0 + 3 * m) }}::bigint){{ "," if not loop.last }}
+            ('{{ method }}', 'group', 'all_isolates', {{ 2 ** (loop.index0 + 3 * m) }}::bigint)
+            {{- "," if not loop.last }}
         {%- endfor %}
     ) as bits (method, dedup_scope, among, bit)
 ),

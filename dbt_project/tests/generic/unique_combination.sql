@@ -1,4 +1,4 @@
-{#- Rows that share a primary key of several columns, or lack a part of it; parts that are nullable may be absent, and are then equal. -#}
+{#- Rows that share a primary key of several columns, or lack a part of it; nullable parts may be absent. -#}
 {% test unique_combination(model, columns, nullable=[]) %}
 
 select {{ columns | join(', ') }}

@@ -1,5 +1,5 @@
--- Cells whose S + I + R is not what was tested, that hide or show a percentage wrongly, or whose natures do not sum up where
--- natures are not deduplicated across (all, glass).
+-- Cells whose S + I + R is not what was tested, that hide or show a percentage wrongly, or whose natures do not sum up
+-- where natures are not deduplicated across (all, glass).
 with cell as (
     select
         hospital_id,
