@@ -1,3 +1,5 @@
+{#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
+{{ config(pre_hook='set local enable_nestloop = off') }}
 {%- set methods = var('dedup_methods').split() -%}
 {%- set lengths = [] -%}
 {%- for method in methods -%}
