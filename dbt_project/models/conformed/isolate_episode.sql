@@ -1,5 +1,6 @@
-{#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
-{{ config(pre_hook='set local enable_nestloop = off') }}
+{#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row.
+    Compiling its many expressions would cost more than they do. -#}
+{{ config(pre_hook='set local enable_nestloop = off; set local jit = off') }}
 {%- set methods = var('dedup_methods').split() -%}
 {%- set lengths = [] -%}
 {%- for method in methods -%}
@@ -16,6 +17,9 @@
 {%- for method in methods if method.startswith('phenotype_') -%}
     {%- do strains.append(method[10:] | int) -%}
 {%- endfor -%}
+{%- set numbers = {
+    'patient': 1, 'm39': 'numbered.number_year', 'glass': 'numbered.number_year_in_nature'
+} -%}
 {#- columns that the steps hand on -#}
 {%- set carried = [
     'isolate_key', 'hospital_id', 'patient_key', 'species', 'nature', 'is_invasive', 'collected_at_local', 'collected_on',
@@ -296,9 +300,7 @@ select
             {%- else %}
                 case
                     when numbered.is_candidate
-                        then {{ {'patient': 1, 'm39': 'numbered.number_year', 'glass': 'numbered.number_year_in_nature'}.get(
-                            method, 'numbered.number_' ~ method.split('_')[-1]
-                        ) }}
+                        then {{ numbers.get(method, 'numbered.number_' ~ method.split('_')[-1]) }}
                     else 0
                 end
             {%- endif %}{{ "," if not loop.last }}
