@@ -29,7 +29,7 @@
 {%- set counted = ['among'] + scoped -%}
 {%- set stepped = counted + [
     'rank_in_all', 'rank_in_nature', 'opens_year', 'opens_year_in_nature', 'opens_year_of_invasive',
-    'same_day', 'same_day_in_nature',
+    'same_day', 'same_day_in_nature', 'member',
 ] -%}
 {%- for length in lengths -%}
     {%- do stepped.extend(['start_' ~ length, 'start_' ~ length ~ '_in_nature']) -%}
@@ -175,6 +175,10 @@ counted as (
 stepped as (
     select
         {{ counted | join(',\n        ') }},
+        -- one number for the row, to join by: an isolate, in a scope, among a population
+        place * 4
+        + case dedup_scope when 'group' then 2 else 0 end
+        + case among when 'tested' then 1 else 0 end as member,
         row_number() over in_order as rank_in_all,
         row_number() over in_nature as rank_in_nature,
         {%- for length in lengths %}
@@ -223,9 +227,7 @@ opened as (
 -- only episodes of several isolates can hold a second strain
 several_{{ length }}{{ suffix }} as (
     select
-        isolate_key,
-        within,
-        among,
+        member,
         stats.new_strain(resistant, susceptible) over (
             partition by within, among, series{{ and_nature }}, start_{{ length }}{{ suffix }}
             order by place
@@ -233,7 +235,7 @@ several_{{ length }}{{ suffix }} as (
         ) as is_new
     from (
         select
-            isolate_key,
+            member,
             within,
             among,
             series,
@@ -312,9 +314,6 @@ from numbered
 {%- for length in strains %}
 {%- for suffix in ('', '_in_nature') %}
 left join several_{{ length }}{{ suffix }}
-    on
-        numbered.isolate_key = several_{{ length }}{{ suffix }}.isolate_key
-        and numbered.within = several_{{ length }}{{ suffix }}.within
-        and numbered.among = several_{{ length }}{{ suffix }}.among
+    on numbered.member = several_{{ length }}{{ suffix }}.member
 {%- endfor %}
 {%- endfor %}
