@@ -38,6 +38,16 @@ DERIVED_TABLES: dict[str, tuple[str, tuple[tuple[str, str, str], ...]]] = {
             ("timezone", "text", "IANA time zone of local times"),
         ),
     ),
+    "hospital_guideline": (
+        "one row per hospital and period for which the registry says what its laboratory interprets by",
+        (
+            ("hospital_id", "text", "Hospital"),
+            ("guideline", "text", "Guideline family: eucast, ca_sfm or clsi"),
+            ("guideline_version", "text", "Version, as the registry writes it"),
+            ("valid_from", "date", "First day of collection"),
+            ("valid_to", "date", "Last day of collection; null: until today"),
+        ),
+    ),
 }
 
 _ORIGIN = {

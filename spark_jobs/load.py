@@ -154,6 +154,10 @@ def ensure_staging(cursor: Any) -> bool:
         "create table if not exists staging.hospital (hospital_id text primary key, finess text not null, name text not null, "
         "study_member boolean not null, calendar text not null, timezone text not null)"
     )
+    cursor.execute(
+        "create table if not exists staging.hospital_guideline (hospital_id text not null, guideline text not null, "
+        "guideline_version text not null, valid_from date not null, valid_to date, primary key (hospital_id, valid_from))"
+    )
     return renewed
 
 
@@ -257,6 +261,19 @@ def _reload_hospitals(cursor: Any, settings: Settings) -> None:
     )
 
 
+def _reload_guidelines(cursor: Any, settings: Settings) -> None:
+    cursor.execute("delete from staging.hospital_guideline")
+    execute_values(
+        cursor,
+        "insert into staging.hospital_guideline (hospital_id, guideline, guideline_version, valid_from, valid_to) values %s",
+        [
+            (h.id, g.family, g.version, g.valid_from, g.valid_to)
+            for h in load_registry(settings.registry_dir).hospitals.values()
+            for g in h.guidelines
+        ],
+    )
+
+
 def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
     """Load the hospitals whose consolidated content changed; returns them and the rows loaded.
 
@@ -301,6 +318,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 _swap(cursor, item)
             rows += _reload_patient_map(cursor, lake)
             _reload_hospitals(cursor, settings)
+            _reload_guidelines(cursor, settings)
             execute_values(
                 cursor,
                 "insert into control.load (hospital_id, content_hash, run_id) values %s on conflict (hospital_id) "

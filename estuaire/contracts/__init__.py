@@ -67,7 +67,7 @@ class Table:
     """One table of the contract.
 
     Attributes:
-        key: its business key.
+        key: its business key, of which ``key_optional`` may be absent (two absent values are equal).
         period_column: dates its rows for a full delivery.
         period_parent: of a table without a date, the reference whose row dates its rows (docs/domain/deliveries.md).
     """
@@ -81,6 +81,7 @@ class Table:
     grain_en: str
     period_column: str | None = None
     period_parent: Reference | None = None
+    key_optional: tuple[str, ...] = ()
     composite_references: tuple[Reference, ...] = ()
 
     @property
@@ -175,6 +176,7 @@ def parse_table(raw: Any, where: str) -> Table:
         period_column=raw.get("period_column"),
         period_parent=_reference(raw["period_parent"]) if "period_parent" in raw else None,
         composite_references=tuple(_reference(r) for r in raw.get("references", ())),
+        key_optional=tuple(raw.get("key_optional", ())),
     )
     if table.period_column and table.period_parent:
         raise ContractError(f"{where}: two things date its rows", remedy="keep period_column, or period_parent")
@@ -193,8 +195,13 @@ def parse_table(raw: Any, where: str) -> Table:
     for name in used:
         if name not in names:
             raise ContractError(f"{where} names the column {name}, which it does not define", remedy="define it")
+    for name in table.key_optional:
+        if name not in table.key:
+            raise ContractError(
+                f"{where}: {name} is an optional part of the key, and not in the key", remedy="add it to key"
+            )
     for name in table.key:
-        if not table.column(name).required:
+        if name not in table.key_optional and not table.column(name).required:
             raise ContractError(f"{where}: key column {name} must be required", remedy="set required: true")
     return table
 

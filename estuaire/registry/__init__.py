@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,16 @@ class Dialect:
 
 
 @dataclass(frozen=True)
+class Guideline:
+    """What a laboratory interprets by, on days of collection ``valid_from`` to ``valid_to`` (both included; None: until today)."""
+
+    family: str
+    version: str
+    valid_from: date
+    valid_to: date | None = None
+
+
+@dataclass(frozen=True)
 class Hospital:
     """One hospital: ``study_member`` hospitals enter group totals; a ``shifted`` calendar has no real dates."""
 
@@ -59,6 +70,7 @@ class Hospital:
     code_maps: dict[str, Path] = field(default_factory=dict)
     fictional: bool = False
     open_data: bool = False
+    guidelines: tuple[Guideline, ...] = ()
 
     def columns_of(self, table: str) -> dict[str, str]:
         """The hospital's own header names for a table -> contract names; a name not listed is the contract's."""
@@ -176,7 +188,42 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
         code_maps=maps,
         fictional=raw.get("fictional", False),
         open_data=raw.get("open_data", False),
+        guidelines=_guidelines(raw.get("guidelines", ()), where),
     )
+
+
+def _guidelines(raw: Any, where: str) -> tuple[Guideline, ...]:
+    """The periods in order.
+
+    Raises:
+        ContractError: a day that does not exist, a period that ends before it begins, or two that overlap.
+    """
+    try:
+        found = sorted(
+            (
+                Guideline(
+                    g["family"],
+                    g["version"],
+                    date.fromisoformat(g["valid_from"]),
+                    date.fromisoformat(g["valid_to"]) if "valid_to" in g else None,
+                )
+                for g in raw
+            ),
+            key=lambda g: g.valid_from,
+        )
+    except ValueError as error:
+        raise ContractError(
+            f"{where} at $.guidelines: no such day", remedy="write days such as '2024-01-01'"
+        ) from error
+    ends = [g.valid_to or date.max for g in found]
+    if any(end < g.valid_from for g, end in zip(found, ends, strict=True)) or any(
+        end >= after.valid_from for end, after in zip(ends, found[1:], strict=False)
+    ):
+        raise ContractError(
+            f"{where} at $.guidelines: a period ends before it begins, or two overlap",
+            remedy="give each period its valid_to, before the valid_from of the next",
+        )
+    return tuple(found)
 
 
 def read_code_map(path: Path) -> dict[str, str]:

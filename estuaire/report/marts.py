@@ -234,7 +234,8 @@ def _antibiogram(cur: Any, hospital: str = GROUP) -> Antibiogram | None:
     cur.execute(
         "select year, species, species_name, agent_code, agent_name, isolates, tested, resistant, below_30 "
         "from marts.cumulative_antibiogram where hospital_id = %s and dedup_scope = %s and method = 'm39' "
-        "and specimen_nature = 'all' and year is not null and tested > 0 order by year",
+        "and among = 'tested' and breakpoint_indication = 'general' and specimen_nature = 'all' and year is not null and tested > 0 "
+        "order by year",
         (hospital, "group" if hospital == GROUP else "hospital"),
     )
     rows = cur.fetchall()

@@ -157,5 +157,10 @@ BREAKPOINTS: dict[str, tuple[float, float]] = {
     "IPM": (2, 4), "GEN": (2, 2), "AMK": (8, 8), "TOB": (2, 2), "CIP": (0.25, 0.5), "LVX": (0.5, 1), "SXT": (2, 4), "FOX": (4, 4),
     "ERY": (1, 1), "CLI": (0.25, 0.25), "VAN": (4, 4), "TEC": (2, 2), "LNZ": (4, 4), "RIF": (0.06, 0.06), "PEN": (0.06, 2),
 }  # fmt: skip
+# disc content in ug: EUCAST breakpoint tables v15
+DISC_LOADS = {
+    "AMC": "20-10", "AMK": "30", "AMX": "20", "AMP": "10", "CAZ": "10", "CIP": "5", "CTX": "5", "FEP": "30", "FOX": "30", "GEN": "10",
+    "IPM": "10", "MEM": "10", "NIT": "100", "SXT": "1.25-23.75", "TZP": "30-6", "VAN": "5",
+}  # fmt: skip
 DISC_BREAKPOINTS: dict[str, tuple[int, int]] = {"FOX": (22, 22)}
 DEFAULT_DISC = (20, 17)

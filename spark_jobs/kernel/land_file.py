@@ -150,6 +150,16 @@ def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> 
     return raw
 
 
+def _business_key(part: pa.Table, table: Table) -> Any:
+    """The key's values with bars between, as consolidation writes it: without the optional parts that are absent, null where a required one is."""
+    required = [part[k].cast(pa.string()) for k in table.key if k not in table.key_optional]
+    key = pc.binary_join_element_wise(*required, "|") if len(required) > 1 else required[0]
+    if not table.key_optional:
+        return key
+    every = [part[k].cast(pa.string()) for k in table.key]
+    return pc.if_else(pc.is_null(key), None, pc.binary_join_element_wise(*every, "|", null_handling="skip"))
+
+
 def _joined(
     masks: list[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]], rows: np.ndarray[Any, Any]
 ) -> list[str | None]:
@@ -255,7 +265,6 @@ class _Lander:
             if c.action == "quarantine" and m.any()
         ]
         part = data.take(pa.array(rows))
-        keys = [part[k].cast(pa.string()) for k in self.table.key]
         hi, lo = part["row_uid_hi"].to_numpy(), part["row_uid_lo"].to_numpy()
         self.outcome.rows_quarantined += len(rows)
         self.outcome.hash_quarantined += hash_sum(hi, lo)
@@ -271,7 +280,7 @@ class _Lander:
                     pa.array(["quarantined"] * len(rows)),
                     pa.array(_joined(rules, rows), pa.string()),
                     pa.array(_joined(columns, rows), pa.string()),
-                    pc.binary_join_element_wise(*keys, "|") if len(keys) > 1 else keys[0],
+                    _business_key(part, self.table),
                     part["source_updated_at"].cast(pa.timestamp("us", tz="UTC")),
                 ],
                 schema=REJECT_SCHEMA,

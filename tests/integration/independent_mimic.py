@@ -116,7 +116,7 @@ def _kept(found: pd.DataFrame, method: str) -> list[pd.DataFrame]:
 
 def tested_and_resistant(folder: Path, species: str, drug: str) -> tuple[int, int]:
     """Of the first isolates by CLSI M39: tested for the drug, and resistant. Of two specimens of one
-    moment the first by number is taken (the platform takes them by a hash); no pair of PAIRS depends on it."""
+    moment the first by number is taken (the platform takes the one with most results); no pair of PAIRS depends on it."""
     key = ["micro_specimen_id", "test_seq", "org_name", "isolate_num"]
     events = raw(folder, "microbiologyevents")
     results = events[(events["ab_name"] == drug) & (events["interpretation"] != "")]

@@ -135,7 +135,7 @@ def test_nights(h38: Delivered) -> None:
 def test_first_isolates(h38: Delivered, method: str) -> None:
     published = h38.one(
         "select count(*) from marts.first_isolate where hospital_id = 'h38' and dedup_scope = 'hospital' and method = %s "
-        "and excluded_because is null",
+        "and among = 'all_isolates' and coalesce(excluded_because, 'same_draw') = 'same_draw'",  # each bottle is a row
         method,
     )
     assert published == independent.first_isolates(independent.isolates(RAW), method)
@@ -147,13 +147,14 @@ def test_what_is_no_isolate_to_count_is_kept_apart(h38: Delivered) -> None:
     apart = dict(
         h38.platform.ask(
             "select excluded_because, count(*) from marts.first_isolate "
-            "where method = 'all' and dedup_scope = 'hospital' and excluded_because is not null group by 1"
+            "where method = 'all' and dedup_scope = 'hospital' and among = 'all_isolates' and excluded_because is not null "
+            "and excluded_because <> 'same_draw' group by 1"
         )
     )
     assert apart == {
         "non_organism": int(statement.sum()),
         "unmapped_organism": int(unknown.sum()),
-        "not_diagnostic": int((found["screening"] & ~statement & ~unknown).sum()),
+        "screening": int((found["screening"] & ~statement & ~unknown).sum()),
     }
 
 
@@ -161,6 +162,7 @@ def test_what_is_no_isolate_to_count_is_kept_apart(h38: Delivered) -> None:
 def test_tested_and_resistant(h38: Delivered, pair: tuple[str, str]) -> None:
     [published] = h38.platform.ask(
         "select sum(tested), sum(resistant) from marts.cumulative_antibiogram where hospital_id = 'h38' and method = 'm39' "
+        "and among = 'all_isolates' and breakpoint_indication = 'general' "
         "and dedup_scope = 'hospital' and specimen_nature = 'all' and species = %s and agent_code = %s",
         STANDARD[pair[0]],
         STANDARD[pair[1]],

@@ -27,8 +27,8 @@ AGENTS = {
 }  # fmt: skip
 RELEASE = "release_id bigint, lake_snapshot bigint, built_at timestamptz, code_version text"
 MART_COLUMNS = {
-    "cumulative_antibiogram": "hospital_id text, dedup_scope text, method text, year int, species text, species_name text, "
-    "agent_code text, agent_name text, specimen_nature text, isolates bigint, tested bigint, susceptible bigint, "
+    "cumulative_antibiogram": "hospital_id text, dedup_scope text, method text, among text, year int, species text, species_name text, "
+    "agent_code text, agent_name text, breakpoint_indication text, specimen_nature text, isolates bigint, tested bigint, susceptible bigint, "
     "increased_exposure bigint, intermediate bigint, resistant bigint, undetermined bigint, pct_resistant numeric, "
     "below_30 boolean",
     "antibiotic_consumption": "hospital_id text, month date, scope text, grouping text, item text, covered boolean, "
@@ -214,7 +214,7 @@ def _antibiogram() -> list[tuple[Any, ...]]:
                 below = tested < 30
                 for hospital, scope in (("group", "group"), ("h01", "hospital"), ("h38", "hospital")):
                     rows.append(
-                        (hospital, scope, "m39", year, species, species, code, name, "all", volume, tested, tested - resistant, 0, 0,
+                        (hospital, scope, "m39", "tested", year, species, species, code, name, "general", "all", volume, tested, tested - resistant, 0, 0,
                          resistant, 0, None if below else 100 * resistant / tested, below)
                     )  # fmt: skip
     return rows

@@ -210,7 +210,9 @@ def test_every_stage_has_rules_and_they_are_right() -> None:
 def test_what_the_contract_asks_of_consolidated_records() -> None:
     rules = {r.id: r for r in load_rules("consolidated")["susceptibility"]}
     # the laboratory's own drug code is the key: an unmapped one is null in the standard column
-    assert rules["susceptibility.key.unique"].unique == ("specimen_id", "isolate_number", "drug_code_source")
+    assert rules["susceptibility.key.unique"].unique == (
+        "specimen_id", "isolate_number", "drug_code_source", "method_source", "breakpoint_indication_source"
+    )  # fmt: skip
     assert rules["susceptibility.drug_code.required"].expression == "drug_code_source is not null"
     orphan = rules["susceptibility.isolate_number.orphan"]
     assert (orphan.threshold, orphan.action) == (0.005, "warn")
