@@ -93,6 +93,17 @@ def test_strengths_are_whole() -> None:
             assert len(ratios) == 1, atc
 
 
+def test_an_amount_of_a_product_has_one_reading() -> None:
+    """Up to four of a presentation at a time: 1.125 g by mouth is 1 g of amoxicillin, whatever it is made of."""
+    readings: dict[tuple[str, str, Decimal], set[Decimal]] = {}
+    for row in seed("combination_strength.csv"):
+        for times in range(1, 5) if row["product_g"] and row["fixed_ratio"] == "false" else ():
+            product, substance = (times * Decimal(row[column]) for column in ("product_g", "substance_g"))
+            readings.setdefault((row["atc"], row["route_group"], product), set()).add(substance)
+    assert {key: found for key, found in readings.items() if len(found) > 1} == {}
+    assert readings["J01CR02", "oral", Decimal("1.125")] == {Decimal(1)}
+
+
 def test_inhaled_doses() -> None:
     assert {(r["atc"], r["route"]): f"{r['ddd']} {r['ddd_unit']}" for r in seed("other_route_ddd.csv")} == {
         ("J01DF01", "inhalation"): "0.225 g",
