@@ -169,7 +169,9 @@ def ensure_staging(cursor: Any) -> bool:
         # cascade: the models' views over staging are built anew by the next publication
         cursor.execute(f"drop table if exists staging.{table.name} cascade")
         cursor.execute(f"create table staging.{table.name} ({typed}) partition by list (hospital_id)")
-    cursor.execute("select to_regclass('staging.administration_day') is null and to_regclass('staging.hospital') is not null")
+    cursor.execute(
+        "select to_regclass('staging.administration_day') is null and to_regclass('staging.hospital') is not null"
+    )
     renewed = renewed or bool(cursor.fetchone()[0])  # an earlier version's staging: its days were never counted
     cursor.execute(
         "create table if not exists staging.administration_day (hospital_id text not null, given_on date not null, "

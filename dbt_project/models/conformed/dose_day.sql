@@ -124,7 +124,10 @@ dose as (
             and administration.given_at < unit_span.left_at
     where
         administration.status = 'given'
-        and (administration.atc is null or administration.atc in (select known.atc from {{ ref('antimicrobial') }} as known))
+        and (
+            administration.atc is null
+            or administration.atc in (select known.atc from {{ ref('antimicrobial') }} as known)
+        )
 ),
 
 route_group (route, route_group) as (
@@ -145,8 +148,8 @@ unit as (
     inner join route_group on dose_unit_factor.route_group = route_group.route_group
 ),
 
--- amount is of the substance that the DDD counts, in the DDD's unit (of a combination: grams); null where the dose has no amount, no
--- unit that converts to the DDD's, no DDD by its route, or is of a product whose strength is not known
+-- amount is of the substance that the DDD counts, in the DDD's unit (of a combination: grams); null where the dose has
+-- no amount, no unit that converts to the DDD's, no DDD by its route, or is of a product whose strength is not known
 measured as (
     select
         dose.person_number,

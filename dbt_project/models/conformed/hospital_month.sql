@@ -67,8 +67,9 @@ select
     coalesce(observed_month.patient_days, 0)::bigint as patient_days,
     coalesce(observed_month.days_with_patients, 0)::integer as days_with_patients,
     coalesce(observed_month.days_with_administrations, 0)::integer as days_with_administrations,
-    round(observed_month.days_with_administrations::numeric / nullif(observed_month.days_with_patients, 0), 4)::numeric(5, 4)
-        as share_of_days,
+    round(
+        observed_month.days_with_administrations::numeric / nullif(observed_month.days_with_patients, 0), 4
+    )::numeric(5, 4) as share_of_days,
     -- a month without patients is covered where anything was recorded: zero over zero, and not "no data"
     coalesce(
         observed_month.administrations > 0
