@@ -45,6 +45,16 @@ DERIVED_TABLES: dict[str, tuple[str, tuple[tuple[str, str, str], ...]]] = {
             ("study_member", "boolean", "Enters group totals"),
             ("calendar", "text", "real, or shifted when the dates are not the true ones"),
             ("timezone", "text", "IANA time zone of local times"),
+            (
+                "combination_doses",
+                "text",
+                "What a dose of a combination is an amount of: substance (that its DDD counts) or product",
+            ),
+            (
+                "combination_doses_by_drug",
+                "jsonb",
+                "ATC code -> substance or product, where a drug differs from combination_doses",
+            ),
         ),
     ),
 }

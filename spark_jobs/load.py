@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,16 +18,17 @@ from functools import lru_cache, partial
 from typing import Any
 
 from psycopg2 import sql
-from psycopg2.extras import execute_values
+from psycopg2.extras import Json, execute_values
 
 from estuaire.contracts import load_contract
+from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.duck import load_extension, quoted, reading
 from estuaire.lake import PATIENT_MAP, Lake
 from estuaire.layers import staging_columns
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
-from estuaire.registry import load_registry
+from estuaire.registry import SUBSTANCE, Hospital, load_registry
 from estuaire.settings import PROJECT_ROOT, Settings
 from spark_jobs.session import spread
 from spark_jobs.stage import attempt
@@ -179,25 +181,45 @@ def ensure_staging(cursor: Any) -> bool:
     )
     listed = ", ".join(f"{c.name} {c.postgres} not null" for c in PATIENT_MAP)
     cursor.execute(f"create table if not exists staging.patient_map ({listed}, primary key (hospital_id, patient_id))")
+    return _ensure_hospital(cursor) or renewed
+
+
+def _ensure_hospital(cursor: Any) -> bool:
+    """As ``ensure_staging``, of the table of hospitals."""
     cursor.execute(
-        "create table if not exists staging.hospital (hospital_id text primary key, finess text not null, name text not null, "
-        "study_member boolean not null, calendar text not null, timezone text not null)"
+        "select attname from pg_attribute where attrelid = to_regclass('staging.hospital') and attnum > 0 and not attisdropped "
+        "order by attnum"
     )
-    return renewed
+    present = [r[0] for r in cursor.fetchall()]
+    wanted = [name for name, _, _ in DERIVED_TABLES["hospital"][1]]
+    if present == wanted:
+        return False
+    cursor.execute("drop table if exists staging.hospital cascade")
+    typed = ", ".join(f"{name} {kind} not null" for name, kind, _ in DERIVED_TABLES["hospital"][1])
+    cursor.execute(f"create table staging.hospital ({typed}, primary key (hospital_id))")
+    return bool(present)
 
 
 def pending(settings: Settings) -> dict[str, str]:
     """Hospitals whose staging rows are not those that loading would give now -> the hash of what it would give: the consolidated
-    content, and which drugs the warehouse holds."""
+    content, which drugs the warehouse holds, and what the registry says a dose of a combination is."""
     drugs = hashlib.sha256(",".join(antibacterial_codes()).encode()).hexdigest()[:16]
     rows = fetch(
         settings,
-        "select c.hospital_id, c.content_hash || '-' || %s as content_hash from control.consolidation c "
-        "left join control.load l using (hospital_id) "
-        "where l.content_hash is distinct from c.content_hash || '-' || %s order by 1",
-        (drugs, drugs),
+        "select c.hospital_id, c.content_hash, l.content_hash as loaded from control.consolidation c "
+        "left join control.load l using (hospital_id) order by 1",
     )
-    return {r["hospital_id"]: r["content_hash"] for r in rows}
+    registered = load_registry(settings.registry_dir).hospitals
+    wanted = {r["hospital_id"]: f"{r['content_hash']}-{drugs}{_basis(registered.get(r['hospital_id']))}" for r in rows}
+    return {r["hospital_id"]: wanted[r["hospital_id"]] for r in rows if r["loaded"] != wanted[r["hospital_id"]]}
+
+
+def _basis(hospital: Hospital | None) -> str:
+    """What distinguishes a hospital that does not record doses of combinations as substances; empty for one that does."""
+    if hospital is None or (hospital.combination_doses == SUBSTANCE and not hospital.combination_doses_by_drug):
+        return ""
+    told = json.dumps([hospital.combination_doses, hospital.combination_doses_by_drug], sort_keys=True)
+    return f"-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def consolidated_rows(settings: Settings) -> dict[tuple[str, str], dict[str, int]]:
@@ -288,9 +310,18 @@ def _reload_hospitals(cursor: Any, settings: Settings) -> None:
     cursor.execute("delete from staging.hospital")
     execute_values(
         cursor,
-        "insert into staging.hospital (hospital_id, finess, name, study_member, calendar, timezone) values %s",
+        f"insert into staging.hospital ({', '.join(name for name, _, _ in DERIVED_TABLES['hospital'][1])}) values %s",
         [
-            (h.id, h.finess, h.name, h.study_member, h.calendar, h.timezone)
+            (
+                h.id,
+                h.finess,
+                h.name,
+                h.study_member,
+                h.calendar,
+                h.timezone,
+                h.combination_doses,
+                Json(h.combination_doses_by_drug),
+            )
             for h in load_registry(settings.registry_dir).hospitals.values()
         ],
     )

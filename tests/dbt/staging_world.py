@@ -64,7 +64,9 @@ def moment(name: str, text: str | None) -> dict[str, Any]:
     return {name: local.replace(tzinfo=PARIS).astimezone(UTC), f"{name}_local": local}
 
 
-def hospital(hospital_id: str, *, member: bool = True, calendar: str = "real") -> dict[str, Any]:
+def hospital(
+    hospital_id: str, *, member: bool = True, calendar: str = "real", combination_doses: str = "substance"
+) -> dict[str, Any]:
     return {
         "hospital_id": hospital_id,
         "finess": f"7500000{hospital_id[-2:]}",
@@ -72,7 +74,7 @@ def hospital(hospital_id: str, *, member: bool = True, calendar: str = "real") -
         "study_member": member,
         "calendar": calendar,
         "timezone": "Europe/Paris",
-        "combination_doses": "substance",
+        "combination_doses": combination_doses,
         "combination_doses_by_drug": "{}",
     }
 
