@@ -6,11 +6,6 @@
     strata: its columns, beside hospital_id, that a cell is counted within.
 -#}
 {% macro antibiotic_use(given, strata) -%}
-{%- macro listed(relation='') -%}
-    {%- for column in strata -%}
-        {%- if relation -%} {{ relation }}. {%- endif -%} {{ column }} {%- if not loop.last -%}, {% endif -%}
-    {%- endfor -%}
-{%- endmacro -%}
 drug as (
     select
         atc,
@@ -75,7 +70,7 @@ drug_route as (
 use_by_route as (
     select
         hospital_id,
-        {{ listed() }},
+        {{ strata_columns(strata) }},
         atc,
         oral_doses > 0 as by_mouth,
         parenteral_doses > 0 as by_injection,
@@ -93,7 +88,7 @@ use_by_route as (
     from {{ given }}
     group by
         hospital_id,
-        {{ listed() }},
+        {{ strata_columns(strata) }},
         atc,
         oral_doses > 0,
         parenteral_doses > 0,
@@ -104,7 +99,7 @@ use_by_route as (
 amount as (
     select
         use_by_route.hospital_id,
-        {{ listed('use_by_route') }},
+        {{ strata_columns(strata, 'use_by_route') }},
         use_by_route.atc,
         drug.narrowest_scope,
         drug.class,
@@ -133,14 +128,14 @@ amount as (
         ) as by_route (given, aware, doses, ddd, doses_without_ddd)
     where by_route.given
     group by
-        use_by_route.hospital_id, {{ listed('use_by_route') }}, use_by_route.atc, drug.narrowest_scope, drug.class, by_route.aware
+        use_by_route.hospital_id, {{ strata_columns(strata, 'use_by_route') }}, use_by_route.atc, drug.narrowest_scope, drug.class, by_route.aware
 ),
 
 -- days of therapy: of the AWaRe classes, a drug given by two routes on one day counts in each class that these have
 therapy as (
     select
         use_by_route.hospital_id,
-        {{ listed('use_by_route') }},
+        {{ strata_columns(strata, 'use_by_route') }},
         cells.grouping,
         cells.item,
         drug.narrowest_scope,
@@ -148,11 +143,11 @@ therapy as (
     from use_by_route
     inner join drug on use_by_route.atc = drug.atc
     cross join lateral (values ('total', 'all'), ('class', drug.class), ('atc', drug.atc)) as cells (grouping, item)
-    group by use_by_route.hospital_id, {{ listed('use_by_route') }}, cells.grouping, cells.item, drug.narrowest_scope
+    group by use_by_route.hospital_id, {{ strata_columns(strata, 'use_by_route') }}, cells.grouping, cells.item, drug.narrowest_scope
     union all
     select
         use_by_route.hospital_id,
-        {{ listed('use_by_route') }},
+        {{ strata_columns(strata, 'use_by_route') }},
         'aware' as grouping,
         drug_route.aware as item,
         drug_route.narrowest_scope,
@@ -164,7 +159,7 @@ therapy as (
             and use_by_route.by_mouth = drug_route.by_mouth
             and use_by_route.by_injection = drug_route.by_injection
             and use_by_route.otherwise = drug_route.otherwise
-    group by use_by_route.hospital_id, {{ listed('use_by_route') }}, drug_route.aware, drug_route.narrowest_scope
+    group by use_by_route.hospital_id, {{ strata_columns(strata, 'use_by_route') }}, drug_route.aware, drug_route.narrowest_scope
 ),
 
 -- persons by number: days are compared by a number and a day, not by two texts
@@ -181,7 +176,7 @@ treated as (
     select
         person.hospital_id,
         person.person_number,
-        {{ listed('day_given') }},
+        {{ strata_columns(strata, 'day_given') }},
         day_given.atc,
         day_given.given_on,
         day_given.oral_doses > 0 as by_mouth,
@@ -198,7 +193,7 @@ treated as (
 treated_day as (
     select
         treated.hospital_id,
-        {{ listed('treated') }},
+        {{ strata_columns(strata, 'treated') }},
         treated.given_on,
         drug_route.class,
         drug_route.aware,
@@ -214,16 +209,16 @@ treated_day as (
             and treated.by_injection = drug_route.by_injection
             and treated.otherwise = drug_route.otherwise
     group by grouping sets (
-        (treated.hospital_id, {{ listed('treated') }}, treated.person_number, treated.given_on),
-        (treated.hospital_id, {{ listed('treated') }}, treated.person_number, treated.given_on, drug_route.class),
-        (treated.hospital_id, {{ listed('treated') }}, treated.person_number, treated.given_on, drug_route.aware)
+        (treated.hospital_id, {{ strata_columns(strata, 'treated') }}, treated.person_number, treated.given_on),
+        (treated.hospital_id, {{ strata_columns(strata, 'treated') }}, treated.person_number, treated.given_on, drug_route.class),
+        (treated.hospital_id, {{ strata_columns(strata, 'treated') }}, treated.person_number, treated.given_on, drug_route.aware)
     )
 ),
 
 measure as (
     select
         hospital_id,
-        {{ listed() }},
+        {{ strata_columns(strata) }},
         grouping,
         item,
         narrowest_scope,
@@ -236,7 +231,7 @@ measure as (
     union all
     select
         hospital_id,
-        {{ listed() }},
+        {{ strata_columns(strata) }},
         case when by_class then 'class' when by_aware then 'aware' else 'total' end as grouping,
         case when by_class then class when by_aware then aware else 'all' end as item,
         coalesce(narrower_scope, 'all') as narrowest_scope,
@@ -248,14 +243,14 @@ measure as (
     from treated_day
     group by
         hospital_id,
-        {{ listed() }},
+        {{ strata_columns(strata) }},
         case when by_class then 'class' when by_aware then 'aware' else 'total' end,
         case when by_class then class when by_aware then aware else 'all' end,
         coalesce(narrower_scope, 'all')
     union all
     select
         amount.hospital_id,
-        {{ listed('amount') }},
+        {{ strata_columns(strata, 'amount') }},
         cells.grouping,
         cells.item,
         amount.narrowest_scope,
@@ -272,7 +267,7 @@ measure as (
 
 select
     hospital_id,
-    {{ listed() }},
+    {{ strata_columns(strata) }},
     grouping,
     item,
     narrowest_scope,
@@ -282,5 +277,12 @@ select
     sum(doses)::bigint as doses,
     sum(doses_without_ddd)::bigint as doses_without_ddd
 from measure
-group by hospital_id, {{ listed() }}, grouping, item, narrowest_scope
+group by hospital_id, {{ strata_columns(strata) }}, grouping, item, narrowest_scope
+{%- endmacro %}
+
+{#- The columns of ``strata``, of one relation where it is named. -#}
+{% macro strata_columns(strata, relation='') -%}
+    {%- for column in strata -%}
+        {%- if relation -%} {{ relation }}. {%- endif -%} {{ column }} {%- if not loop.last -%}, {% endif -%}
+    {%- endfor -%}
 {%- endmacro %}

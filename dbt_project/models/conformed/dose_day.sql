@@ -162,7 +162,7 @@ measured as (
         unit.ddd,
         case
             when product.atc is null then dose.dose * unit.factor
-            else coalesce(dose.dose * unit.factor * product.share, combination_dose.substance_g)
+            else coalesce(round(dose.dose * unit.factor * product.share, 9), combination_dose.substance_g)
         end as amount
     from dose
     left join unit
