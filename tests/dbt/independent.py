@@ -156,6 +156,7 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
                     cells[a["hospital_id"], month, scope, grouping, item].append(a)
 
     recorded = {(a["hospital_id"], a["given_at_local"].date()) for a in world["administration"]}
+    recorded |= {(r["hospital_id"], r["given_on"]) for r in world.get("administration_day", [])}
     occupied = {(h, night) for h, _, night in nights}
 
     def covered(h: str, month: date) -> bool:
@@ -182,8 +183,6 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
         if covered(key[0], key[1]):
             jh = sum(1 for n in nights if n[0] == key[0] and first(n[2]) == key[1])
             result[key] = Measure(True, jh, *figures(doses, person), unmapped[key[0], key[1]])
-        else:
-            result[key] = Measure(covered=False)
     return result | group(world, result, nights)
 
 
