@@ -47,6 +47,15 @@ def insert(cur: cursor, table: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
+def count_days(cur: cursor) -> None:
+    """staging.administration_day as the load stage counts it, here from the administrations that the world holds."""
+    cur.execute(
+        "truncate staging.administration_day; insert into staging.administration_day (hospital_id, given_on, records, given) "
+        "select hospital_id, given_at_local::date, count(*), count(*) filter (where status = 'given') from staging.administration "
+        "group by 1, 2"
+    )
+
+
 def moment(name: str, text: str | None) -> dict[str, Any]:
     """The two columns of a datetime, from Paris local time such as ``2024-01-01 22:00``."""
     if text is None:
@@ -330,6 +339,7 @@ def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v
     """Fill staging and say so in control.load."""
     for name, rows in tables.items():
         insert(cur, name, rows)
+    count_days(cur)
     for row in tables["hospital"]:
         cur.execute(
             "insert into control.load (hospital_id, content_hash, run_id) values (%s, %s, 'test') "
