@@ -148,8 +148,8 @@ def doses(folder: Path, *, any_month: bool = False) -> pd.DataFrame:
         for patient, at in zip(known["subject_id"], known["at"], strict=True)
     ]
     known = known[inside].copy()
-    read = [read(*row) for row in known[["drug", "route", "dose", "unit"]].itertuples(index=False)]
-    known["atc"], known["ddd"], known["without"] = zip(*read, strict=True)
+    counted = [read(*row) for row in known[["drug", "route", "dose", "unit"]].itertuples(index=False)]
+    known["atc"], known["ddd"], known["without"] = zip(*counted, strict=True)
     return known[["subject_id", "day", "route", "atc", "ddd", "without"]].reset_index(drop=True)
 
 

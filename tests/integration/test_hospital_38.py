@@ -133,9 +133,9 @@ def test_the_recount_knows_every_antibacterial_and_where_each_figure_comes_from(
     assert given.unknown_names(RAW) == set()
     everything = given.events(RAW)
     everything = everything[everything["drug"].isin(given.DRUGS)]
-    read = [given.read(*row) for row in everything[["drug", "route", "dose", "unit"]].itertuples(index=False)]
+    counted = [given.read(*row) for row in everything[["drug", "route", "dose", "unit"]].itertuples(index=False)]
     by_drug = {
-        atc: round(sum(ddd for code, ddd, _ in read if code == atc), 2) for atc in ("J01CR01", "J01CR05", "J01EE01")
+        atc: round(sum(ddd for code, ddd, _ in counted if code == atc), 2) for atc in ("J01CR01", "J01CR05", "J01EE01")
     }
     # before, as if the product were the substance: 22.00 and 45.32; of cotrimoxazole, charted in tablets, millilitres and mg: none
     assert by_drug == {"J01CR01": 14.67, "J01CR05": 40.29, "J01EE01": 37.12}
