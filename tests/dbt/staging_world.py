@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import stay_ends
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
@@ -23,7 +24,7 @@ def reset(cur: cursor) -> None:
     cur.execute("select nspname from pg_namespace where nspname ~ '^(marts|conformed|staging)'")
     for (schema,) in cur.fetchall():
         cur.execute(f"drop schema {schema} cascade")
-    cur.execute("truncate control.release, control.load")
+    cur.execute("truncate control.release, control.load, control.kept_content")
     cur.execute("create schema marts; create schema staging; grant usage on schema marts to analyst")
     for name in load_contract().names:
         columns = ", ".join(f"{c.name} {c.postgres}" for c in staging_columns(load_contract().table(name)))
@@ -193,8 +194,8 @@ def small() -> dict[str, list[dict[str, Any]]]:
         "hospital": [hospital("h01"), hospital("h02"), hospital("h03", member=False)],
         "patient": [
             patient("h01", "a"),
-            patient("h01", "b", death_date=date(2024, 3, 2)),
-            patient("h02", "a2", death_date=date(2024, 3, 1)),
+            patient("h01", "b", death_date=date(2024, 6, 2)),
+            patient("h02", "a2", death_date=date(2024, 6, 1)),
             patient("h03", "c", sex="male"),
         ],
         "patient_map": [
@@ -210,7 +211,7 @@ def small() -> dict[str, list[dict[str, Any]]]:
             stay("h01", "s3", "b", "2024-02-10 08:00", "2024-02-10 18:00"),  # same day: no night
             stay("h01", "s4", "b", "2024-02-12 08:00", "2024-02-14 18:00", "day"),
             stay("h01", "s5", "ghost", "2024-03-01 08:00", "2024-03-03 18:00"),  # a patient never delivered
-            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: counted to the last moment seen, in May
+            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: counted to the next admission, in May
             stay("h01", "s7", "b", "2024-05-02 08:00", "2024-05-05 08:00"),  # no dose recorded in May: not covered
             stay("h02", "s1", "a2", "2024-01-05 10:00", "2024-01-09 10:00"),
             stay("h03", "s1", "c", "2024-01-02 10:00", "2024-01-06 10:00"),
@@ -354,8 +355,11 @@ def together(*worlds: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[st
 
 
 def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v1") -> None:
-    """Fill staging and say so in control.load."""
+    """Fill staging and say so in control.load; stays get the end that consolidation would give them."""
+    ends = stay_ends.ends(tables)
     for name, rows in tables.items():
+        if name == "stay":
+            rows = [r | moment("ended_at", f"{ends[r['hospital_id'], r['stay_id']]}") for r in rows]
         if name != "administration_day":
             insert(cur, name, rows)
     count_days(cur, tables.get("administration_day", []))
