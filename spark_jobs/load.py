@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache, partial
 from typing import Any
 
 from psycopg2 import sql
-from psycopg2.extras import execute_values
+from psycopg2.extras import Json, execute_values
 
 from estuaire import last_good
 from estuaire.contracts import load_contract
+from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.duck import load_extension, quoted, reading
 from estuaire.lake import PATIENT_MAP, Lake
 from estuaire.layers import staging_columns
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
-from estuaire.registry import load_registry
+from estuaire.registry import SUBSTANCE, Hospital, load_registry
 from estuaire.settings import PROJECT_ROOT, Settings
 from spark_jobs.session import spread
 from spark_jobs.stage import attempt
@@ -62,17 +65,28 @@ def _wanted(table: str) -> str:
     if table not in DRUG_TABLES:
         return "true"
     codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
-    return f"drug_code in ({codes})"
+    # a dose without a standard code may be an antibacterial's: the marts say how many there are beside each rate
+    return f"(drug_code in ({codes}) or drug_code is null)" if table == "administration" else f"drug_code in ({codes})"
 
 
 def _reason(table: str) -> str:
     """SQL: why the warehouse does not hold a consolidated row; empty for one that it holds."""
-    unmapped = "when drug_code is null then 'drug_without_standard_code' " if table in DRUG_TABLES else ""
+    unmapped = "when drug_code is null then 'drug_without_standard_code' " if table == "prescription" else ""
     return f"case when {_wanted(table)} then '' {unmapped}else 'not_an_antibacterial' end"
 
 
-def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Work, list[Account]]]:
-    """Fill the partition tables of a hospital, inside a Spark task; returns the account of each by delivery, without its rows_in."""
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded of a (hospital, table): the account by delivery, without its rows_in; and of administrations of any drug, which the
+    warehouse does not hold whole, (local day, records, of them given) per day with one."""
+
+    work: Work
+    accounts: list[Account]
+    days: list[tuple[date, int, int]]
+
+
+def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
+    """Fill the partition tables of a hospital, inside a Spark task."""
     with connect(settings) as connection, connection.cursor() as cursor:
         for work in works:
             cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
@@ -91,7 +105,17 @@ def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Wor
             duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {_source(work)}")
         duck.execute("commit")
         with connect(settings) as connection, connection.cursor() as cursor:
-            return [(work, _accounts(duck, cursor, work)) for work in works]
+            return [Loaded(work, _accounts(duck, cursor, work), _days(duck, work)) for work in works]
+
+
+def _days(duck: Any, work: Work) -> list[tuple[date, int, int]]:
+    if work.table != "administration":
+        return []
+    rows: list[tuple[date, int, int]] = duck.execute(
+        "select given_at_local::date as given_on, count(*), count(*) filter (where status = 'given') "
+        f"from {_files(work)} where given_at_local is not null group by 1 order by 1"
+    ).fetchall()
+    return rows
 
 
 def _accounts(duck: Any, cursor: Any, work: Work) -> list[Account]:
@@ -148,31 +172,59 @@ def ensure_staging(cursor: Any) -> bool:
         # cascade: the models' views over staging are built anew by the next publication
         cursor.execute(f"drop table if exists staging.{table.name} cascade")
         cursor.execute(f"create table staging.{table.name} ({typed}) partition by list (hospital_id)")
+    cursor.execute(
+        "select to_regclass('staging.administration_day') is null and to_regclass('staging.hospital') is not null"
+    )
+    renewed = renewed or bool(cursor.fetchone()[0])  # an earlier version's staging: its days were never counted
+    cursor.execute(
+        "create table if not exists staging.administration_day (hospital_id text not null, given_on date not null, "
+        "records bigint not null, given bigint not null, primary key (hospital_id, given_on))"
+    )
     listed = ", ".join(f"{c.name} {c.postgres} not null" for c in PATIENT_MAP)
     cursor.execute(f"create table if not exists staging.patient_map ({listed}, primary key (hospital_id, patient_id))")
-    cursor.execute(
-        "create table if not exists staging.hospital (hospital_id text primary key, finess text not null, name text not null, "
-        "study_member boolean not null, calendar text not null, timezone text not null)"
-    )
     cursor.execute(
         "create table if not exists staging.hospital_guideline (hospital_id text not null, guideline text not null, "
         "guideline_version text not null, valid_from date not null, valid_to date, primary key (hospital_id, valid_from))"
     )
-    return renewed
+    return _ensure_hospital(cursor) or renewed
+
+
+def _ensure_hospital(cursor: Any) -> bool:
+    """As ``ensure_staging``, of the table of hospitals."""
+    cursor.execute(
+        "select attname from pg_attribute where attrelid = to_regclass('staging.hospital') and attnum > 0 and not attisdropped "
+        "order by attnum"
+    )
+    present = [r[0] for r in cursor.fetchall()]
+    wanted = [name for name, _, _ in DERIVED_TABLES["hospital"][1]]
+    if present == wanted:
+        return False
+    cursor.execute("drop table if exists staging.hospital cascade")
+    typed = ", ".join(f"{name} {kind} not null" for name, kind, _ in DERIVED_TABLES["hospital"][1])
+    cursor.execute(f"create table staging.hospital ({typed}, primary key (hospital_id))")
+    return bool(present)
 
 
 def pending(settings: Settings) -> dict[str, str]:
     """Hospitals whose staging rows are not those that loading would give now -> the hash of what it would give: the consolidated
-    content, and which drugs the warehouse holds."""
+    content, which drugs the warehouse holds, and what the registry says a dose of a combination is."""
     drugs = hashlib.sha256(",".join(antibacterial_codes()).encode()).hexdigest()[:16]
     rows = fetch(
         settings,
-        "select c.hospital_id, c.content_hash || '-' || %s as content_hash from control.consolidation c "
-        "left join control.load l using (hospital_id) "
-        "where l.content_hash is distinct from c.content_hash || '-' || %s order by 1",
-        (drugs, drugs),
+        "select c.hospital_id, c.content_hash, l.content_hash as loaded from control.consolidation c "
+        "left join control.load l using (hospital_id) order by 1",
     )
-    return {r["hospital_id"]: r["content_hash"] for r in rows}
+    registered = load_registry(settings.registry_dir).hospitals
+    wanted = {r["hospital_id"]: f"{r['content_hash']}-{drugs}{_basis(registered.get(r['hospital_id']))}" for r in rows}
+    return {r["hospital_id"]: wanted[r["hospital_id"]] for r in rows if r["loaded"] != wanted[r["hospital_id"]]}
+
+
+def _basis(hospital: Hospital | None) -> str:
+    """What distinguishes a hospital that does not record doses of combinations as substances; empty for one that does."""
+    if hospital is None or (hospital.combination_doses == SUBSTANCE and not hospital.combination_doses_by_drug):
+        return ""
+    told = json.dumps([hospital.combination_doses, hospital.combination_doses_by_drug], sort_keys=True)
+    return f"-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def consolidated_rows(settings: Settings) -> dict[tuple[str, str], dict[str, int]]:
@@ -190,11 +242,11 @@ def consolidated_rows(settings: Settings) -> dict[tuple[str, str], dict[str, int
 
 def accounts_of(
     hospitals: Iterable[str],
-    loaded: list[tuple[Work, list[Account]]],
+    loaded: list[Loaded],
     consolidated: dict[tuple[str, str], dict[str, int]],
 ) -> list[Account]:
     """The account of each delivery and table: in by the consolidation's own ledger rows, out and not loaded by what the tasks read back."""
-    found = {(a.hospital_id, a.table_name, a.delivery_id): a for _, accounts in loaded for a in accounts}
+    found = {(a.hospital_id, a.table_name, a.delivery_id): a for one in loaded for a in one.accounts}
     for (hospital, table), deliveries in consolidated.items():
         for delivery, rows in deliveries.items() if hospital in hospitals else ():
             found.setdefault((hospital, table, delivery), Account(hospital, delivery, table)).rows_in = rows
@@ -249,13 +301,32 @@ def _reload_patient_map(cursor: Any, lake: Lake) -> int:
     return len(rows)
 
 
+def _reload_days(cursor: Any, hospitals: Iterable[str], loaded: list[Loaded]) -> None:
+    cursor.execute("delete from staging.administration_day where hospital_id = any(%s)", (sorted(hospitals),))
+    execute_values(
+        cursor,
+        "insert into staging.administration_day (hospital_id, given_on, records, given) values %s",
+        [(one.work.hospital, *day) for one in loaded for day in one.days],
+        page_size=10_000,
+    )
+
+
 def _reload_hospitals(cursor: Any, settings: Settings) -> None:
     cursor.execute("delete from staging.hospital")
     execute_values(
         cursor,
-        "insert into staging.hospital (hospital_id, finess, name, study_member, calendar, timezone) values %s",
+        f"insert into staging.hospital ({', '.join(name for name, _, _ in DERIVED_TABLES['hospital'][1])}) values %s",
         [
-            (h.id, h.finess, h.name, h.study_member, h.calendar, h.timezone)
+            (
+                h.id,
+                h.finess,
+                h.name,
+                h.study_member,
+                h.calendar,
+                h.timezone,
+                h.combination_doses,
+                Json(h.combination_doses_by_drug),
+            )
             for h in load_registry(settings.registry_dir).hospitals.values()
         ],
     )
@@ -314,8 +385,9 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             write_accounts(cursor, stage, accounts)  # before the swap: where it does not balance, nothing is swapped in
             rows += sum(a.rows_out for a in accounts)
             last_good.keep_served(cursor, hospitals)
-            for item, _ in sorted(loaded, key=lambda x: (x[0].table, x[0].hospital)):
+            for item in sorted((one.work for one in loaded), key=lambda w: (w.table, w.hospital)):
                 _swap(cursor, item)
+            _reload_days(cursor, hospitals, loaded)
             rows += _reload_patient_map(cursor, lake)
             _reload_hospitals(cursor, settings)
             _reload_guidelines(cursor, settings)
@@ -327,7 +399,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             )
     meter.step("swapped in")
     if loaded:
-        _analyze(settings, [*sorted({w.table for w, _ in loaded}), "patient_map"])
+        _analyze(settings, [*sorted({one.work.table for one in loaded}), "patient_map", "administration_day"])
         meter.step("analysed")
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.end(cursor, "committed", meter.cost(), rows, snapshot, "" if hospitals else "nothing new")

@@ -22,10 +22,13 @@ import yaml
 
 from estuaire.contracts import Contract, load_contract
 from estuaire.errors import ContractError, UnknownHospital
+from estuaire.settings import PROJECT_ROOT
 
 FOLDER = Path(__file__).parent
 _DAY = re.compile(r"(?=.*%d)(?=.*%[mbB])(?=.*%[Yy])")
 _TIME = re.compile(r"%H")
+SUBSTANCE = "substance"
+STRENGTHS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "combination_strength.csv"
 CODE_MAP_HEADER = ["local_code", "standard_code", "reviewer", "reviewed_on"]
 
 
@@ -55,7 +58,11 @@ class Guideline:
 
 @dataclass(frozen=True)
 class Hospital:
-    """One hospital: ``study_member`` hospitals enter group totals; a ``shifted`` calendar has no real dates."""
+    """One hospital: ``study_member`` hospitals enter group totals; a ``shifted`` calendar has no real dates.
+
+    ``combination_doses``: ``substance`` (doses of a combination are grams of what its DDD counts) or ``product`` (grams of the whole
+    product); ``combination_doses_by_drug``: ATC code -> the same, where a drug differs.
+    """
 
     id: str
     finess: str
@@ -71,6 +78,8 @@ class Hospital:
     fictional: bool = False
     open_data: bool = False
     guidelines: tuple[Guideline, ...] = ()
+    combination_doses: str = SUBSTANCE
+    combination_doses_by_drug: dict[str, str] = field(default_factory=dict)
 
     def columns_of(self, table: str) -> dict[str, str]:
         """The hospital's own header names for a table -> contract names; a name not listed is the contract's."""
@@ -173,6 +182,7 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
                 f"{where} at $.code_maps: the contract has no code system {system}",
                 remedy="name a system of estuaire/contracts/code_systems.yml",
             )
+    doses = _combination_doses(raw.get("combination_doses", SUBSTANCE), where)
     maps = {s: folder / "code_maps" / raw["id"] / f for s, f in raw.get("code_maps", {}).items()}
     return Hospital(
         id=raw["id"],
@@ -188,6 +198,8 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
         code_maps=maps,
         fictional=raw.get("fictional", False),
         open_data=raw.get("open_data", False),
+        combination_doses=doses.pop("default"),
+        combination_doses_by_drug=doses,
         guidelines=_guidelines(raw.get("guidelines", ()), where),
     )
 
@@ -224,6 +236,28 @@ def _guidelines(raw: Any, where: str) -> tuple[Guideline, ...]:
             remedy="give each period its valid_to, before the valid_from of the next",
         )
     return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def combinations() -> frozenset[str]:
+    """ATC codes of the combinations whose product and substance differ (seed combination_strength.csv)."""
+    with STRENGTHS.open(encoding="utf-8", newline="") as file:
+        return frozenset(row["atc"] for row in csv.DictReader(file))
+
+
+def _combination_doses(raw: Any, where: str) -> dict[str, str]:
+    """``default`` and each ATC code -> substance or product.
+
+    Raises:
+        ContractError: a code that is no combination of the seed of strengths.
+    """
+    doses = {"default": raw} if isinstance(raw, str) else dict(raw)
+    for atc in doses.keys() - combinations() - {"default"}:
+        raise ContractError(
+            f"{where} at $.combination_doses.{atc}: {atc} is no combination whose product and substance differ",
+            remedy=f"name ATC codes of {STRENGTHS.name}: {', '.join(sorted(combinations()))}",
+        )
+    return doses
 
 
 def read_code_map(path: Path) -> dict[str, str]:

@@ -27,7 +27,7 @@ from estuaire.errors import EstuaireError
 
 HERE = Path(__file__).parent
 FILES = tuple(sorted(path.stem for path in (HERE / "fates").glob("*.sql")))
-LISTS = ("event_texts", "oral_forms", "screening_tests")
+LISTS = ("event_texts", "forms_by_mouth", "oral_forms", "screening_tests", "unit_doses")
 # in this order: a fate may look at an earlier one
 _FATES = (*(f for f in FILES if f != "emar_detail"), "emar_detail")
 # contract table -> the raw file of which each mapped line is one row of it

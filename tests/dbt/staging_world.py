@@ -48,6 +48,31 @@ def insert(cur: cursor, table: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
+def count_days(cur: cursor, other: list[dict[str, Any]]) -> None:
+    """staging.administration_day as the load stage counts it: the administrations that the world holds, and those of ``other`` drugs."""
+    cur.execute(
+        "create temp table if not exists other_drug (hospital_id text, given_on date, records bigint); truncate other_drug; "
+        "truncate staging.administration_day"
+    )
+    execute_values(
+        cur,
+        "insert into other_drug values %s",
+        [(r["hospital_id"], r["given_on"], r["records"]) for r in other] or [(None,) * 3],
+    )
+    cur.execute(
+        "insert into staging.administration_day (hospital_id, given_on, records, given) select hospital_id, given_on, sum(records), "
+        "sum(given) from (select hospital_id, given_at_local::date as given_on, count(*) as records, count(*) filter (where status = "
+        "'given') as given from staging.administration group by 1, 2 union all select hospital_id, given_on, records, records from "
+        "other_drug where hospital_id is not null) as counted group by 1, 2"
+    )
+
+
+def other_drugs(hospital_id: str, first: str, count: int) -> list[dict[str, Any]]:
+    """A record of a drug that the warehouse does not hold, on each of ``count`` days."""
+    start = date.fromisoformat(first)
+    return [{"hospital_id": hospital_id, "given_on": start + timedelta(days=n), "records": 1} for n in range(count)]
+
+
 def moment(name: str, text: str | None) -> dict[str, Any]:
     """The two columns of a datetime, from Paris local time such as ``2024-01-01 22:00``."""
     if text is None:
@@ -56,7 +81,9 @@ def moment(name: str, text: str | None) -> dict[str, Any]:
     return {name: local.replace(tzinfo=PARIS).astimezone(UTC), f"{name}_local": local}
 
 
-def hospital(hospital_id: str, *, member: bool = True, calendar: str = "real") -> dict[str, Any]:
+def hospital(
+    hospital_id: str, *, member: bool = True, calendar: str = "real", combination_doses: str = "substance"
+) -> dict[str, Any]:
     return {
         "hospital_id": hospital_id,
         "finess": f"7500000{hospital_id[-2:]}",
@@ -64,6 +91,8 @@ def hospital(hospital_id: str, *, member: bool = True, calendar: str = "real") -
         "study_member": member,
         "calendar": calendar,
         "timezone": "Europe/Paris",
+        "combination_doses": combination_doses,
+        "combination_doses_by_drug": "{}",
     }
 
 
@@ -201,6 +230,7 @@ def small() -> dict[str, list[dict[str, Any]]]:
             dose("h01", "dst", "b", "s6", "P01AB01", "2024-03-31 12:00"),  # day of the spring clock change
             dose("h03", "c1", "c", "s1", "J01MA02", "2024-01-03 08:00"),
         ],
+        "administration_day": [*other_drugs("h01", "2024-01-08", 60), *other_drugs("h03", "2024-01-02", 4)],
     }
 
 
@@ -304,6 +334,7 @@ def courses() -> dict[str, list[dict[str, Any]]]:
         "administration": [
             dose("h38", "a", "p", "s", "J01DD04", "2024-01-03 08:00", amount=1.0, unit="g", route="intravenous")
         ],
+        "administration_day": [*other_drugs("h07", "2024-01-01", 57), *other_drugs("h38", "2024-01-02", 7)],
     }
     for n, (drug, amount, unit, route, times, length) in enumerate(COURSES):
         who, month = f"p{n}", 1 if n < 4 else 2
@@ -329,7 +360,9 @@ def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v
     for name, rows in tables.items():
         if name == "stay":
             rows = [r | moment("ended_at", f"{ends[r['hospital_id'], r['stay_id']]}") for r in rows]
-        insert(cur, name, rows)
+        if name != "administration_day":
+            insert(cur, name, rows)
+    count_days(cur, tables.get("administration_day", []))
     for row in tables["hospital"]:
         cur.execute(
             "insert into control.load (hospital_id, content_hash, run_id) values (%s, %s, 'test') "

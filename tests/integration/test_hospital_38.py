@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import independent_mimic as independent
+import independent_mimic_doses as given
 import pytest
 from small_platform import Platform
 
@@ -31,6 +32,10 @@ STANDARD = {
     "OXACILLIN": "OXA",
     "MEROPENEM": "MEM",
 }
+
+
+# DDD per 1,000 patient-days of the covered months, by scope
+RATES = {"esac": 577.8, "spares": 605.1, "all": 729.4}
 
 
 @dataclass(frozen=True)
@@ -117,18 +122,80 @@ def test_admissions_specimens_and_isolates(h38: Delivered) -> None:
 
 
 def test_nights(h38: Delivered) -> None:
-    expected = independent.nights(RAW)
-    assert h38.one("select count(*) from conformed.patient_day") == len(expected)
-    # the mart's denominator holds the months of which the hospital delivered an antibacterial's administration: MIMIC charts drugs
-    # electronically (emar) in some of its years only. The nights of the other months are the whole difference.
-    months = {day.to_period("M") for day in independent.antibacterial_days(RAW)}
-    covered = sum(day.to_period("M") in months for _, day in expected)
-    published = h38.one(
-        "select sum(patient_days) from marts.antibiotic_consumption "
-        "where hospital_id = 'h38' and scope = 'all' and grouping = 'total'"
+    assert h38.one("select count(*) from conformed.patient_day") == len(independent.nights(RAW))
+
+
+# ------------------------------------------------------------------------------------------------ consumption, dose by dose
+
+
+def test_the_recount_knows_every_antibacterial_and_where_each_figure_comes_from() -> None:
+    """Choice by choice, over all months: the whole of every dose that was given, then those of a moment inside an admission."""
+    assert given.unknown_names(RAW) == set()
+    everything = given.events(RAW)
+    everything = everything[everything["drug"].isin(given.DRUGS)]
+    counted = [given.read(*row) for row in everything[["drug", "route", "dose", "unit"]].itertuples(index=False)]
+    by_drug = {
+        atc: round(sum(ddd for code, ddd, _ in counted if code == atc), 2) for atc in ("J01CR01", "J01CR05", "J01EE01")
+    }
+    # before, as if the product were the substance: 22.00 and 45.32; of cotrimoxazole, charted in tablets, millilitres and mg: none
+    assert by_drug == {"J01CR01": 14.67, "J01CR05": 40.29, "J01EE01": 37.12}
+    inside = given.doses(RAW, any_month=True)
+    # one bag of 4.5 g was given after the discharge to which its record points: a dose counts by its time
+    assert round(inside[inside["atc"] == "J01CR05"]["ddd"].sum(), 2) == 40.0
+    assert dict(inside["without"].value_counts()) == {"": 1780, "no_route": 23, "no_amount": 2}
+
+
+def test_months_covered(h38: Delivered) -> None:
+    """Administrations of any drug on at least half of the days with patients: neither an antibacterial nor one record decides."""
+    published = h38.platform.ask(
+        "select month, patient_days from marts.antibiotic_consumption where hospital_id = 'h38' and scope = 'all' "
+        "and grouping = 'total' and covered and patient_days > 0"
     )
-    assert published == covered
-    assert 0 < covered < len(expected)
+    assert {f"{month:%Y-%m}" for month, _ in published} == {str(month) for month in given.covered_months(RAW)}
+    assert len(published) == 146  # 201 months hold a record, 123 an antibacterial
+    assert sum(days for _, days in published) == given.patient_days(RAW) == 1081
+
+
+def test_doses_and_defined_daily_doses_by_drug(h38: Delivered) -> None:
+    published = {
+        atc: (doses, without, float(ddd))
+        for atc, doses, without, ddd in h38.platform.ask(
+            "select item, sum(doses), sum(doses_without_ddd), sum(ddd) from marts.antibiotic_consumption "
+            "where hospital_id = 'h38' and scope = 'all' and grouping = 'atc' and covered group by item"
+        )
+    }
+    expected = {
+        atc: (len(own), int((own["without"] != "").sum()), own["ddd"].sum())
+        for atc, own in given.doses(RAW).groupby("atc")
+    }
+    assert {atc: n[:2] for atc, n in published.items()} == {atc: n[:2] for atc, n in expected.items()}
+    # the mart rounds to 4 decimals per month and class
+    assert {atc: n[2] for atc, n in published.items()} == pytest.approx(
+        {atc: n[2] for atc, n in expected.items()}, abs=0.02
+    )
+
+
+def test_doses_by_route(h38: Delivered) -> None:
+    [[by_mouth, injected, neither]] = h38.platform.ask(
+        "select sum(oral_doses), sum(parenteral_doses), sum(doses - oral_doses - parenteral_doses) from conformed.antibiotic_day"
+    )
+    found = given.doses(RAW, any_month=True)["route"].value_counts()
+    assert (by_mouth, injected, neither) == (found["oral"], found["injected"], found[""]) == (644, 1136, 25)
+
+
+def test_rate_and_length_of_therapy(h38: Delivered) -> None:
+    recount = given.doses(RAW)
+    for scope, codes in (("esac", "J01"), ("spares", "J01|P01AB|J04AB02|A07AA12"), ("all", "")):
+        own = recount[recount["atc"].str.match(codes)]
+        [[ddd, dot, lot]] = h38.platform.ask(
+            "select sum(ddd), sum(days_of_therapy), sum(length_of_therapy) from marts.antibiotic_consumption "
+            "where hospital_id = 'h38' and scope = %s and grouping = 'total' and covered",
+            scope,
+        )
+        assert float(ddd) == pytest.approx(own["ddd"].sum(), abs=0.05), scope
+        assert dot == len(own.drop_duplicates(["atc", "subject_id", "day"])), scope
+        assert lot == len(own.drop_duplicates(["subject_id", "day"])), scope
+        assert 1000 * float(ddd) / given.patient_days(RAW) == pytest.approx(RATES[scope], abs=0.1), scope
 
 
 @pytest.mark.parametrize("method", ["all", "patient", "m39", "episode_7", "episode_14", "episode_30", "episode_365"])
@@ -170,14 +237,15 @@ def test_tested_and_resistant(h38: Delivered, pair: tuple[str, str]) -> None:
     assert published == independent.tested_and_resistant(RAW, *pair)
 
 
-@pytest.mark.parametrize("atc", independent.DRUGS)
+@pytest.mark.parametrize("atc", ["J01XA01", "J01CR05", "J01DD04", "J01DE01", "J01MA02"])
 def test_days_of_therapy(h38: Delivered, atc: str) -> None:
     published = h38.one(
         "select sum(days_of_therapy) from marts.antibiotic_consumption "
         "where hospital_id = 'h38' and scope = 'all' and grouping = 'atc' and item = %s",
         atc,
     )
-    assert published == independent.days_of_therapy(RAW, atc)
+    own = given.doses(RAW)
+    assert published == len(own[own["atc"] == atc].drop_duplicates(["subject_id", "day"]))
 
 
 def test_its_interpretations_stay_those_of_clsi(h38: Delivered) -> None:

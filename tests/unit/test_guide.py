@@ -92,7 +92,7 @@ def test_the_dialects_show_in_the_sample() -> None:
     registry = load_registry()
     h01, h03 = (sample_delivery(registry.get(h)).files for h in ("h01", "h03"))
     assert '"Ceftriaxone 1 g; poudre"' in h01["prescription.csv"].decode()
-    assert ";4,5;" in h01["prescription.csv"].decode()
+    assert ";0,5;" in h01["prescription.csv"].decode()
     assert h03["patient.csv"].startswith(b"\xef\xbb\xbfPATIENT\tDNAISS\tSEXE")
     assert b"03FEB1951" in h03["patient.csv"]
     assert b"NULL" in h03["patient.csv"]
