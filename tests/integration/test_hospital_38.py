@@ -140,7 +140,7 @@ def test_the_recount_knows_every_antibacterial_and_where_each_figure_comes_from(
     # before, as if the product were the substance: 22.00 and 45.32; of cotrimoxazole, charted in tablets, millilitres and mg: none
     assert by_drug == {"J01CR01": 14.67, "J01CR05": 40.29, "J01EE01": 37.12}
     inside = given.doses(RAW, any_month=True)
-    # one bag of 4.5 g was given after the discharge to which its record points: a dose counts by its time
+    # two bags of 2.25 g were given after the discharge of the stay that their records name: a dose counts by its time
     assert round(inside[inside["atc"] == "J01CR05"]["ddd"].sum(), 2) == 40.0
     assert dict(inside["without"].value_counts()) == {"": 1780, "no_route": 23, "no_amount": 2}
 
