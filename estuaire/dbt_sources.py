@@ -75,7 +75,8 @@ def render() -> str:
         "sources": [
             {
                 "name": "staging",
-                "schema": "staging",
+                # where gate 3 or 4 holds a hospital back: views over it (estuaire/last_good.py)
+                "schema": "{{ env_var('ESTUAIRE_STAGING_SCHEMA', 'staging') }}",
                 "description": "Consolidated rows, filled by the load stage; one partition per hospital",
                 "tables": [*_contract_tables(), *_derived_tables()],
             }

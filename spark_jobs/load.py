@@ -20,6 +20,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
+from estuaire import last_good
 from estuaire.contracts import load_contract
 from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.duck import load_extension, quoted, reading
@@ -340,6 +341,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     with connect(settings) as connection, connection.cursor() as cursor:
         if ensure_staging(cursor):
             cursor.execute("delete from control.load")
+            last_good.drop(cursor)  # its rows have the former columns
     hospitals = pending(settings)
     lake = Lake(settings)
     work: dict[str, list[tuple[int, Work]]] = {}
@@ -365,6 +367,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             accounts = accounts_of(hospitals, loaded, sizes)
             write_accounts(cursor, stage, accounts)  # before the swap: where it does not balance, nothing is swapped in
             rows += sum(a.rows_out for a in accounts)
+            last_good.keep_served(cursor, hospitals)
             for item in sorted((one.work for one in loaded), key=lambda w: (w.table, w.hospital)):
                 _swap(cursor, item)
             _reload_days(cursor, hospitals, loaded)

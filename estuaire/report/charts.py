@@ -21,7 +21,7 @@ OTHER_CLASS = "#5b6672"
 _HEAT = ("#fff3e4", "#fdd9b0", "#fbb47e", "#ee7d4f", "#cf4530", "#97201f", "#5f1016")
 COVERED = {
     "ok": "#6fbf9f", "high": "#f0b64a", "low": "#e07b39", "zero": "#a61e2a",
-    "few": "#d3e6ee", "no_reference": "#c9d0d6", "empty": "#f4f6f8",
+    "few": "#d3e6ee", "no_reference": "#c9d0d6", "empty": "#7d8892",
 }  # fmt: skip
 
 

@@ -236,7 +236,8 @@ def rule_labels() -> dict[str, Text]:
                 labels[f"{table.name}.{column.name}.{check}"] = text(f"check_{check}", **told)
         for check in KERNEL_CHECKS:
             labels[f"{table.name}.{check}"] = text(f"check_{check.replace('.', '_')}")
-        labels |= {r.id: Text(r.label_fr, r.label_en) for r in implied_rules(table)}
+        for stage in ("landed", "consolidated"):
+            labels |= {r.id: Text(r.label_fr, r.label_en) for r in implied_rules(table, stage)}
     for file in sorted(Path(RULES_FOLDER).rglob("*.yml")):
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         for rule in document.get("rules", []) if isinstance(document, dict) else []:

@@ -5,7 +5,11 @@ Weights are plausible shares, not estimates. Breakpoints: EUCAST v15 for Enterob
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from functools import lru_cache
+
+from estuaire.codes import SEEDS
 
 # unit type, label, share of passages
 UNITS: tuple[tuple[str, str, float], ...] = (
@@ -132,6 +136,20 @@ PANELS: dict[str, tuple[tuple[str, float], ...]] = {
     "enterococcus": (("AMX", 0.15), ("VAN", 0.008), ("TEC", 0.006), ("LNZ", 0.004)),
     "streptococcus": (("PEN", 0.05), ("ERY", 0.24), ("LVX", 0.01), ("VAN", 0.0)),
 }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def intrinsic() -> frozenset[tuple[str, str]]:
+    """(organism, drug) of the panels to which the reference seed says the species is intrinsically resistant."""
+    simulated = {o.code for o in ORGANISMS}
+    with (SEEDS / "expected_resistance.csv").open(encoding="utf-8", newline="") as file:
+        return frozenset(
+            (row["organism_code"], agent)
+            for row in csv.DictReader(file)
+            if row["organism_code"] in simulated
+            for agent in row["agent_codes"].split()
+        )
+
 
 # MIC breakpoints in mg/L: S if <=, R if >
 BREAKPOINTS: dict[str, tuple[float, float]] = {

@@ -326,7 +326,9 @@ def susceptibilities(
             tested = own[rng.random(len(own)) < 0.95]
             rows.append(tested)
             drugs.append(np.full(len(tested), agents.index(agent)))
-            resistant.append(rng.random(len(tested)) < share)
+            drawn = rng.random(len(tested)) < share
+            # no laboratory calls a species susceptible that is resistant by nature; the draw is kept, so that others stay as they are
+            resistant.append(drawn | ((organism.code, agent) in catalogue.intrinsic()))
     row, drug, resists = (np.concatenate(x) if x else np.zeros(0, np.int64) for x in (rows, drugs, resistant))
     order = np.lexsort((drug, row))
     row, drug, resists = row[order].astype(np.int64), drug[order].astype(np.int64), resists[order].astype(bool)

@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
@@ -376,6 +378,20 @@ def _land(
     return lander
 
 
+def _latest(manifest: Manifest, hospital: Hospital) -> dict[str, str]:
+    """SQL of the last moment, and the last local day, that an event of the delivery may bear: a clock may run a day ahead of the
+    extraction. A shifted calendar says nothing of when its events were."""
+    if hospital.calendar == "shifted":
+        return {"latest_at": "null::timestamptz", "latest_day": "null::date"}
+    zone = ZoneInfo(hospital.timezone)
+    extracted = manifest.extracted_at
+    latest = (extracted if extracted.tzinfo else extracted.replace(tzinfo=zone)).astimezone(UTC) + timedelta(days=1)
+    return {
+        "latest_at": f"timestamptz '{latest.isoformat()}'",
+        "latest_day": f"date '{latest.astimezone(zone).date().isoformat()}'",
+    }
+
+
 def land_file(
     open_raw: Callable[[], BinaryIO],
     *,
@@ -409,6 +425,7 @@ def land_file(
             "hospital_id": f"'{manifest.hospital}'",
             "delivery_id": f"'{manifest.delivery_id}'",
             "sequence": f"{manifest.sequence}::bigint",
+            **_latest(manifest, hospital),
             "source_file": "'" + file.path.replace("'", "''") + "'",
         }
         present = frozenset(n for n in header.names if n)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import independent_coverage
+import stay_ends
 
 Rows = list[dict[str, Any]]
 Cell = tuple[str, date, str, str, str]  # hospital, month, scope, grouping, item
@@ -104,7 +105,7 @@ def rounded(value: Fraction) -> Decimal:
     return exact.quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 
-def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
+def mart(world: dict[str, Rows]) -> dict[Cell, Measure]:
     """Measures of every cell, for hospitals and for the group."""
     persons = {(r["hospital_id"], r["patient_id"]): r["patient_key"] for r in world["patient_map"]}
 
@@ -112,17 +113,10 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
         key = (row["hospital_id"], row["patient_id"])
         return persons.get(key, key)
 
-    seen: dict[str, list[Any]] = defaultdict(list)
-    for s in world["stay"]:
-        seen[s["hospital_id"]] += [s["admitted_at_local"], s["discharged_at_local"]]
-    for a in world["administration"]:
-        seen[a["hospital_id"]].append(a["given_at_local"])
-    last = {h: max(m for m in moments if m is not None) for h, moments in seen.items()}
+    ends = stay_ends.ends(world)
 
     def end(s: dict[str, Any]) -> Any:
-        if s["discharged_at_local"] is not None:
-            return s["discharged_at_local"]
-        return min(last[s["hospital_id"]], s["admitted_at_local"] + timedelta(days=open_nights))
+        return ends[s["hospital_id"], s["stay_id"]]
 
     nights = set()
     for s in world["stay"]:
@@ -156,6 +150,7 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
                     cells[a["hospital_id"], month, scope, grouping, item].append(a)
 
     recorded = {(a["hospital_id"], a["given_at_local"].date()) for a in world["administration"]}
+    recorded |= {(r["hospital_id"], r["given_on"]) for r in world.get("administration_day", [])}
     occupied = {(h, night) for h, _, night in nights}
 
     def covered(h: str, month: date) -> bool:
@@ -182,8 +177,6 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
         if covered(key[0], key[1]):
             jh = sum(1 for n in nights if n[0] == key[0] and first(n[2]) == key[1])
             result[key] = Measure(True, jh, *figures(doses, person), unmapped[key[0], key[1]])
-        else:
-            result[key] = Measure(covered=False)
     return result | group(world, result, nights)
 
 

@@ -10,6 +10,8 @@ from small_platform import Platform, dose, rewrite_as
 
 from estuaire.errors import AccountingImbalance
 from estuaire.ledger import Account, begin_stage, connect, write_accounts
+from estuaire.orchestration import steps
+from estuaire.report import data
 
 PARACETAMOL = "J01DD04;1;g", "N02BE01;1;g"
 UNKNOWN = "J01DD04;1;g", "LOCAL-9;1;g"
@@ -97,3 +99,12 @@ def test_the_ledger_refuses_a_load_that_does_not_balance(platform: Platform, cha
         connection.cursor() as cursor,
     ):
         write_accounts(cursor, stage, [Account("h01", "d1", "administration", **{**right, **change})])
+
+
+def test_the_report_follows_the_rows_through_all_four_stages(consolidated: Platform) -> None:
+    """Of a real publication: what gate 3 counted in the models is what staging held."""
+    consolidated.load()
+    steps.publish(consolidated.settings, "publish-accounting", None)
+    *_, publish = data.read(consolidated.settings, "publish-accounting").balances
+    [(stays,)] = consolidated.ask("select count(*)::int from staging.stay")
+    assert (publish.stage, publish.rows_in, publish.rows_out, publish.balanced) == ("publish", stays, stays, True)

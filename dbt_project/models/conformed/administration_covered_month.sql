@@ -1,0 +1,5 @@
+select
+    hospital_id,
+    month
+from {{ ref('record_month') }}
+where table_name = 'administration'
