@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from calendar import monthrange
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from staging_world import dose, hospital, link, moment, patient, specimen, stay
+from staging_world import dose, hospital, link, moment, other_drugs, patient, specimen, stay
 
 World = dict[str, list[dict[str, Any]]]
 GROUP, OUTSIDE = ("h11", "h12", "h13"), "h19"  # h13 delivers no administrations before 2023
@@ -50,7 +51,7 @@ def draw(seed: int, people: int = 160) -> World:
             who = "person" if shared else f"{h}-person"
             world["patient_map"].append(link(h, f"p{n}", f"{who}-{1 if n == 2 else n}"))
             _one_person(chance, world, h, f"p{n}", start)
-    return world
+    return recorded_daily(world)
 
 
 def _one_person(chance: random.Random, world: World, h: str, who: str, start: datetime) -> None:
@@ -135,7 +136,7 @@ def true_null() -> World:
     people += [(0, False, True)] * NULL_NEVER[0] + [(0, False, False)] * NULL_NEVER[1]
     for n, (days, exposed, case) in enumerate(people):
         _null_person(world, n, days, exposed, "R" if case else "S")
-    return world
+    return recorded_daily(world)
 
 
 def _null_person(world: World, n: int, days: int, exposed: bool, category: str) -> None:
@@ -167,3 +168,14 @@ def _null_person(world: World, n: int, days: int, exposed: bool, category: str) 
                 "category_source": category,
             }
         )
+
+
+def recorded_daily(world: World) -> World:
+    """``world`` with drugs of every kind recorded on each day of the months in which it holds an administration: those are covered."""
+    months = {(a["hospital_id"], a["given_at_local"].date().replace(day=1)) for a in world["administration"]}
+    world["administration_day"] = [
+        row
+        for hospital_id, month in sorted(months)
+        for row in other_drugs(hospital_id, f"{month}", monthrange(month.year, month.month)[1])
+    ]
+    return world

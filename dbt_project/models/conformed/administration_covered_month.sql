@@ -1,5 +1,5 @@
 select
     hospital_id,
     month
-from {{ ref('record_month') }}
-where table_name = 'administration'
+from {{ ref('hospital_month') }}
+where covered
