@@ -26,6 +26,14 @@ SAME = {
     "NON-FERMENTER, NOT PSEUDOMONAS AERUGINOSA": "GRAM NEGATIVE ROD(S)",
     "ANAEROBIC GRAM POSITIVE ROD(S)": "ANAEROBIC GRAM POSITIVE COCCUS(I)",
 }
+# ATC code -> how the drug is written in emar (lower case), and whether its oral form is another drug
+DRUGS = {
+    "J01XA01": (("vancomycin",), True),
+    "J01CR05": (("piperacillin-tazobactam",), False),
+    "J01DD04": (("ceftriaxone",), False),
+    "J01DE01": (("cefepime",), False),
+    "J01MA02": (("ciprofloxacin", "ciprofloxacin hcl", "ciprofloxacin iv"), False),
+}
 ANTIBACTERIAL = (
     "vancomycin|^cef|cephalexin|piperacillin|meropenem|metronidazole|ciprofloxacin|levofloxacin|azithromycin|clarithromycin|"
     "erythromycin|ampicillin|amoxicillin|clindamycin|linezolid|daptomycin|doxycycline|sulfameth|trimethoprim|aztreonam|"
@@ -115,3 +123,18 @@ def tested_and_resistant(folder: Path, species: str, drug: str) -> tuple[int, in
     first = pd.concat([k for k in _kept(isolates(folder), "m39") if k["species"].iloc[0] == species])
     found = first.merge(results[[*key, "interpretation"]], on=key)
     return len(found), int((found["interpretation"] == "R").sum())
+
+
+def given(folder: Path) -> pd.DataFrame:
+    """Events that gave a dose, with the drug as charted or else as ordered, and whether by mouth."""
+    events = raw(folder, "emar")
+    events = events[events["event_txt"].str.strip().isin(GIVEN)].copy()
+    orders = raw(folder, "prescriptions").query("drug_type == 'MAIN'").drop_duplicates("pharmacy_id")
+    orders = orders.set_index("pharmacy_id")
+    charted = raw(folder, "emar_detail").query("route != ''").drop_duplicates("emar_id").set_index("emar_id")["route"]
+    ordered = events["pharmacy_id"].map(orders["drug"]).fillna("")
+    events["drug"] = events["medication"].where(events["medication"] != "", ordered).str.strip().str.lower()
+    route = events["emar_id"].map(charted).fillna(events["pharmacy_id"].map(orders["route"])).fillna("")
+    events["by_mouth"] = route.isin(("PO", "PO/NG", "NG", "ORAL"))
+    events["at"] = events["charttime"].map(pd.Timestamp)
+    return events[["subject_id", "hadm_id", "drug", "by_mouth", "at"]]
