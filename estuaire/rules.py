@@ -26,7 +26,7 @@ from estuaire.rule_subset import check_expression, check_texts, translated
 from estuaire.settings import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "expectations"
-ORPHAN_SHARE, ORPHAN_BLOCK = 0.005, 0.2  # domain.md section 5; above the second the tables do not belong together
+ORPHAN_SHARE, ORPHAN_BLOCK = 0.005, 0.2  # docs/domain/quality.md; above the second the tables do not belong together
 SHARE_MIN_ROWS = 500  # a share of fewer rows says too little to block a hospital
 _LISTED_CODES = 50  # a longer system (organisms) is a seed, which the models' own tests compare with
 _ID_LENGTH = 60  # it names a column of a PostgreSQL view, "." written "__"

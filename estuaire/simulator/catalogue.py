@@ -1,6 +1,6 @@
 """What the simulated hospitals code: units, diagnoses, procedures, laboratory tests, specimens, organisms, drugs tested.
 
-Weights are plausible shares, not estimates. Breakpoints: EUCAST v15 for Enterobacterales where domain.md gives them, else rounded.
+Weights are plausible shares, not estimates. Breakpoints: EUCAST v15 for Enterobacterales where docs/domain/categories.md gives them, else rounded.
 """
 
 from __future__ import annotations

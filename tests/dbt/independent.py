@@ -1,4 +1,4 @@
-"""The consumption mart computed again from domain.md's words in plain Python, without SQL, the seed or the models."""
+"""The consumption mart computed again from docs/domain/consumption.md's words in plain Python, without SQL, the seed or the models."""
 
 from __future__ import annotations
 

@@ -310,7 +310,7 @@ def _draw_records(draw: random.Random, h: str, tables: dict[str, list[dict[str, 
             )
 
 
-COURSES = (  # domain.md's worked courses: drug, dose, unit, route, times a day, days
+COURSES = (  # docs/domain/consumption.md's worked courses: drug, dose, unit, route, times a day, days
     ("J01DD04", 1.0, "g", "intravenous", 1, 7),
     ("J01XD01", 500.0, "mg", "intravenous", 3, 5),
     ("J01CR02", 1.0, "g", "oral", 3, 7),

@@ -195,7 +195,7 @@ def intrinsic() -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("organism", "agent", "held"),
-    [  # domain.md, "Categories"
+    [  # docs/domain/categories.md
         ("B_KLBSL_PNMN", "AMX", True),
         ("B_KLBSL_PNMN_OZAN", "AMX", True),
         ("B_PROTS_MRBL", "COL", True),

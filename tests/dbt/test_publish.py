@@ -74,7 +74,7 @@ def test_coverage_equals_an_independent_computation(owner: Any, world: World) ->
 
 
 def test_worked_courses_from_doses_to_rates(owner: Any) -> None:
-    # domain.md, section 3: h07 gives each course to a patient of its own, from doses in the hospital's units
+    # docs/domain/consumption.md: h07 gives each course to a patient of its own, from doses in the hospital's units
     owner.execute(
         "select item, ddd::float, days_of_therapy, patient_days from marts.antibiotic_consumption "
         "where hospital_id = 'h07' and grouping = 'atc' and scope = 'esac' and doses_without_ddd = 0 order by month, item"

@@ -87,7 +87,7 @@ def isolates(folder: Path) -> pd.DataFrame:
 
 
 def first_isolates(found: pd.DataFrame, method: str) -> int:
-    """How many first isolates a method keeps (domain.md, "Isolate deduplication")."""
+    """How many first isolates a method keeps (docs/domain/isolates.md)."""
     return sum(len(kept) for kept in _kept(found, method))
 
 

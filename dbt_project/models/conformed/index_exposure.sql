@@ -116,6 +116,8 @@ tested as (
     from {{ ref('isolate_result') }} as result
     where
         result.interpretation <> 'undetermined'
+        -- the breakpoint that %R counts by: others (urinary) are another question
+        and result.breakpoint_indication = 'general'
         and not result.is_intrinsic
         and result.agent_code in (select effect.agent_code from {{ ref('exposure_effect') }} as effect)
 ),

@@ -3,12 +3,8 @@ with member as (
         effect.organism_code as index_organism_code,
         same_species.organism_code
     from {{ ref('exposure_effect') }} as effect
-    inner join {{ ref('organism') }} as named on effect.organism_code = named.organism_code
-    inner join {{ ref('organism') }} as same_species
-        on
-            named.genus = same_species.genus
-            and named.species = same_species.species
-            and same_species.kind = 'organism'
+    inner join {{ ref('organism_species') }} as named on effect.organism_code = named.organism_code
+    inner join {{ ref('organism_species') }} as same_species on named.species = same_species.species
 ),
 
 candidate as (

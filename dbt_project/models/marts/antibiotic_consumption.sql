@@ -205,7 +205,7 @@ select
     cell.grouping,
     cell.item,
     denominator.covered,
-    denominator.share_of_days,
+    denominator.share_of_days::numeric(5, 4) as share_of_days,
     denominator.hospitals_covered::integer as hospitals_covered,
     denominator.hospitals_expected::integer as hospitals_expected,
     denominator.patient_days::bigint as patient_days,

@@ -1,4 +1,4 @@
--- Cells of the mart that are not the sum of their parts: the group of its study hospitals (its patient-days, which count a
+-- Cells of the mart that are not the sum of their parts: the group of its study hospitals (patient-days, which count a
 -- shared night once, are gate 4's: consumption_group), a total of its classes, its
 -- ATC codes and (doses and DDDs) its AWaRe classes; and scopes that hold less than the narrower one.
 with mart as (
