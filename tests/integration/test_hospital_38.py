@@ -3,13 +3,16 @@ marts against an independent count over the raw files (independent_mimic.py)."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import independent_mimic as independent
 import independent_mimic_doses as given
 import pytest
+from published import ROW_KEYS, copied
 from small_platform import Platform
 
 from estuaire.handing_in import Asked, Receipt, hand_in, prepare
@@ -282,3 +285,31 @@ def test_rules_that_need_real_dates_do_not_apply_and_say_so(h38: Delivered) -> N
 )
 def test_it_enters_no_group_total_median_or_exposure(h38: Delivered, nothing: str) -> None:
     assert h38.one(nothing) == 0
+
+
+# ------------------------------------------------------------------------------------------------ another key
+
+
+def test_another_pseudonym_key_publishes_the_same_marts(
+    h38: Delivered, new_platform: Callable[[], Platform], tmp_path: Path
+) -> None:
+    """From the same files, through landing: what is published never depends on a pseudonym. Keys of rows are pseudonyms themselves."""
+    other = new_platform()
+    secrets = tmp_path / "secrets"
+    shutil.copytree(other.settings.secrets_path, secrets)
+    (secrets / "pseudonym_key").write_text(
+        "another key of the tests, as long as a drawn one is: 0123456789\n", encoding="utf-8"
+    )
+    other.settings = other.settings.model_copy(update={"secrets_dir": secrets})
+    other.copy_delivery(h38.platform.settings.store_path, "h38", h38.receipt.manifest.delivery_id)
+    other.land(), other.consolidate(), other.load()
+    assert other.publish().state == "published"
+    keys = [{k for (k,) in p.ask("select patient_key from conformed.patient")} for p in (h38.platform, other)]
+    assert keys[0]
+    assert not keys[0] & keys[1]  # it was another key
+    first, second = (
+        {t: c for t, c in copied(p.settings, ROW_KEYS).items() if t.startswith("marts.")} for p in (h38.platform, other)
+    )
+    assert set(first) == set(second)
+    assert len(first) > 5
+    assert [t for t in first if first[t] != second[t]] == []

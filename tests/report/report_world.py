@@ -33,7 +33,7 @@ MART_COLUMNS = {
     "below_30 boolean",
     "antibiotic_consumption": "hospital_id text, month date, scope text, grouping text, item text, covered boolean, "
     "hospitals_covered int, hospitals_expected int, patient_days bigint, ddd numeric, ddd_per_1000_patient_days numeric, "
-    "days_of_therapy bigint, length_of_therapy bigint",
+    "days_of_therapy bigint, length_of_therapy bigint, doses bigint, doses_without_ddd bigint, doses_unmapped bigint",
     "exposure_resistance": "effect text, exposure_atc text, organism_code text, agent_code text, exposure_source text, "
     "window_days int, excluded_last_days int, estimate text, strata_by text, strata int, odds_ratio numeric, ci_low numeric, "
     "ci_high numeric, index_isolates bigint, not_observable bigint",
@@ -196,7 +196,9 @@ def released(cur: cursor, hospitals: list[str], *, count: int = 60, number: int 
     }  # fmt: skip
     for mart, columns in MART_COLUMNS.items():
         cur.execute(f"create table marts.{mart} ({', '.join(filter(None, (columns, RELEASE)))})")
-        execute_values(cur, f"insert into marts.{mart} values %s", [(*row, *lineage) for row in content[mart]])
+        width = len(columns.split(", ")) if columns else 0
+        padded = [(*row, *(None,) * (width - len(row)), *lineage) for row in content[mart]]
+        execute_values(cur, f"insert into marts.{mart} values %s", padded)
     cur.execute("grant select on all tables in schema marts to analyst")
 
 
@@ -231,6 +233,28 @@ def _consumption(hospitals: list[str], over: list[date]) -> list[tuple[Any, ...]
             rate = level[h] + season + draw.gauss(0, 22) if covered else None
             days = round(rate) if covered else None
             rows.append((h, month, "spares", "total", "all", covered, 1, 1, 1000, rate, rate, days, days and days // 2))
+            if (
+                h in hospitals[:2]
+            ):  # 1 of 100 doses of the first has no DDD, 2 of the second; each has a dose without a code
+                counted = (100, 1 + hospitals.index(h), 1)
+                rows.append(
+                    (
+                        h,
+                        month,
+                        "all",
+                        "total",
+                        "all",
+                        covered,
+                        1,
+                        1,
+                        1000,
+                        rate,
+                        rate,
+                        days,
+                        days and days // 2,
+                        *counted,
+                    )
+                )
         mean = sum(level.values()) / len(level) + season
         expected = len(hospitals)
         rows.append(

@@ -309,6 +309,19 @@ def test_a_chart_of_which_no_month_can_be_judged_says_so(settings: Settings, own
     assert "Every month that could be judged is within the volumes expected." in said["en"]
 
 
+def test_doses_that_no_rate_counts_are_told_with_the_hospitals_that_have_many(
+    settings: Settings, owner: cursor
+) -> None:
+    report_world.ledger(owner, HOSPITALS[:3])
+    report_world.released(owner, HOSPITALS[:3])
+    told = {u.hospital: (u.doses, u.without_ddd, u.unmapped, u.many) for u in marts.read(settings).uncounted or []}
+    assert told == {HOSPITALS[0]: (6000, 60, 60, False), HOSPITALS[1]: (6000, 120, 60, True)}
+    line = built(settings).split('<p id="uncounted">')[1].split("</p>")[0]
+    assert "12,000" in line
+    assert f"{HOSPITALS[1]} (" in line
+    assert f"{HOSPITALS[0]} (" not in line
+
+
 def test_a_hospital_outside_the_group_has_its_own_figures(settings: Settings, owner: cursor) -> None:
     report_world.ledger(owner, [*HOSPITALS[:3], "h38"])
     report_world.released(owner, [*HOSPITALS[:3], "h38"])
