@@ -110,6 +110,7 @@ class Exposure:
     crude: Estimate | None
     adjusted: Estimate | None
     planted: float | None = None
+    unrestricted: Estimate | None = None  # adjusted, of everybody: prior hospitalisation confounds it
 
     @property
     def main(self) -> bool:
@@ -355,6 +356,7 @@ def _exposures(cur: Any, planted: list[Planted]) -> list[Exposure] | None:
                 _estimate(estimates.get("crude")),
                 _estimate(adjusted),
                 truth.odds_ratio if truth and (window, excluded) == (90, 0) else None,
+                _estimate(estimates.get("unrestricted_mantel_haenszel")),
             )
         )  # fmt: skip
     return sorted(found, key=lambda e: (e.effect, not e.main, e.excluded_last_days, e.window_days)) or None
