@@ -27,6 +27,15 @@ DERIVED_TABLES: dict[str, tuple[str, tuple[tuple[str, str, str], ...]]] = {
             ("link_method", "text", "How the local patient was linked to the person"),
         ),
     ),
+    "administration_day": (
+        "one row per hospital and local day with an administration record of any drug",
+        (
+            ("hospital_id", "text", "Hospital"),
+            ("given_on", "date", "Local day"),
+            ("records", "bigint", "Current administration records of the day, of any drug and status"),
+            ("given", "bigint", "Of the records, those of status given"),
+        ),
+    ),
     "hospital": (
         "one row per hospital of the registry",
         (
@@ -36,6 +45,26 @@ DERIVED_TABLES: dict[str, tuple[str, tuple[tuple[str, str, str], ...]]] = {
             ("study_member", "boolean", "Enters group totals"),
             ("calendar", "text", "real, or shifted when the dates are not the true ones"),
             ("timezone", "text", "IANA time zone of local times"),
+            (
+                "combination_doses",
+                "text",
+                "What a dose of a combination is an amount of: substance (that its DDD counts) or product",
+            ),
+            (
+                "combination_doses_by_drug",
+                "jsonb",
+                "ATC code -> substance or product, where a drug differs from combination_doses",
+            ),
+        ),
+    ),
+    "hospital_guideline": (
+        "one row per hospital and period for which the registry says what its laboratory interprets by",
+        (
+            ("hospital_id", "text", "Hospital"),
+            ("guideline", "text", "Guideline family: eucast, ca_sfm or clsi"),
+            ("guideline_version", "text", "Version, as the registry writes it"),
+            ("valid_from", "date", "First day of collection"),
+            ("valid_to", "date", "Last day of collection; null: until today"),
         ),
     ),
 }
@@ -56,7 +85,8 @@ def render() -> str:
         "sources": [
             {
                 "name": "staging",
-                "schema": "staging",
+                # where gate 3 or 4 holds a hospital back: views over it (estuaire/last_good.py)
+                "schema": "{{ env_var('ESTUAIRE_STAGING_SCHEMA', 'staging') }}",
                 "description": "Consolidated rows, filled by the load stage; one partition per hospital",
                 "tables": [*_contract_tables(), *_derived_tables()],
             }

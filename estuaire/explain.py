@@ -19,12 +19,14 @@ from estuaire.errors import (
     ChecksumMismatch,
     DeliveryChanged,
     FileMissing,
+    GateBlocked,
     ManifestInvalid,
     ManifestMissing,
     NothingToRetry,
     PathOutsideDelivery,
     UnknownName,
 )
+from estuaire.last_good import Held, read
 from estuaire.objectstore import ObjectStore
 from estuaire.orchestration.naming import DAGS, INGEST, ledger_run_id
 from estuaire.settings import Settings
@@ -159,11 +161,11 @@ _OF_PLACES = "(hospital_id, delivery_id) in (select unnest(%(h)s::text[]), unnes
 _STAGES = """
 select s.run_id, s.stage, s.token, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes, s.snapshot_id, s.message,
        case when s.state = 'running' and r.ended_at is not null then 'died' else s.state end as state,
-       coalesce(a.rows_in, s.rows) as rows_in, a.rows_out, a.quarantined, a.superseded, a.unparseable
+       coalesce(a.rows_in, s.rows) as rows_in, a.rows_out, a.quarantined, a.superseded, a.unparseable, a.not_loaded
 from control.stage_run s join control.run r using (run_id) left join (
     select run_id, stage, token, sum(rows_in)::bigint as rows_in, sum(rows_out)::bigint as rows_out,
            sum(rows_quarantined)::bigint as quarantined, sum(rows_superseded)::bigint as superseded,
-           sum(rows_unparseable)::bigint as unparseable
+           sum(rows_unparseable)::bigint as unparseable, sum(rows_not_loaded)::bigint as not_loaded
     from control.accounting where {where} group by run_id, stage, token) a using (run_id, stage, token)
 where s.run_id = any(%(runs)s) order by s.started_at, s.token
 """
@@ -175,13 +177,14 @@ from quality.result where run_id = any(%(runs)s) and (hospital_id = '*') = (stag
 and {where} group by stage, table_name, rule_id
 order by array_position(array['landed', 'consolidated', 'conformed', 'marts'], stage), table_name, rule_id
 """
-# the first release that was built after the delivery had been consolidated
+# the first release that was built after the delivery had been consolidated, and that does not hold its hospital back
 _RELEASES_OF_PLACES = """
-select distinct release_id, state, snapshot_id, published_at from (
+select distinct release_id, state, snapshot_id, published_at, held_back from (
     select a.hospital_id, a.delivery_id, min(s.ended_at) as ended_at, min(s.snapshot_id) as snapshot
     from control.accounting a join control.stage_run s using (run_id, stage, token)
     where a.stage = 'consolidate' and s.state = 'committed' and {where} group by 1, 2) c
 cross join lateral (select * from control.release r where r.built_at >= c.ended_at and r.snapshot_id >= c.snapshot
+                    and not jsonb_exists(r.held_back, c.hospital_id)
                     order by release_id limit 1) r order by release_id
 """
 
@@ -227,9 +230,12 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
         state = next((s for s in ("running", "failed", "nothing_new") if s in ended), "success")
         message = "; ".join(r["message"] for r in rows if r["message"] and r["state"] != "failed")
         releases = ask(
-            "select release_id, state, snapshot_id, published_at from control.release where run_id = any(%(runs)s) order by 1"
+            "select release_id, state, snapshot_id, published_at, held_back from control.release where run_id = any(%(runs)s) order by 1"
         )
         tables = []
+    held = _held_back(settings, releases, {h for h, _ in subject.deliveries})
+    stopped += [_stop_of_held(hospital, one) for hospital, one in held.items()]
+    waiting = sorted({*(str(b["hospital_id"]) for b in standing), *held})
     gates = ask(
         f"select stage, hospital_id, delivery_id, verdict, reasons, run_id from quality.verdict "
         f"where run_id = any(%(runs)s) and ({where} or (delivery_id = '*' and hospital_id = any(%(h)s))) "
@@ -241,7 +247,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     snapshots = sorted({s["snapshot_id"] for s in stages if s["snapshot_id"] is not None and s["state"] == "committed"})
     return Explanation(
         subject.name, state, message, arrived, tables, stages, gates, rules, stopped, snapshots, releases,
-        _next(arrived, rows, stages, standing) + _to_look_at(settings, arrived),
+        _next(arrived, rows, stages, waiting) + _to_look_at(settings, arrived),
     )  # fmt: skip
 
 
@@ -304,7 +310,23 @@ def _only_refusals(run: Row, arrived: list[Row], stages: list[Row]) -> bool:
     return sound and run["dag_id"] == INGEST and any(r["error_code"] for r in arrived)
 
 
-def _next(arrived: list[Row], rows: list[Row], stages: list[Row], standing: list[Row]) -> list[Step]:
+def _held_back(settings: Settings, releases: list[Row], hospitals: set[str]) -> dict[str, Held]:
+    """Hospitals that a run's releases hold back; where it published none, or of a delivery's hospitals, those that the served one does."""
+    if hospitals or not releases:
+        releases = ledger.fetch(settings, "select held_back from control.release where state = 'published'")
+    held = {h: one for r in releases for h, one in read(r["held_back"]).items()}
+    return {h: one for h, one in held.items() if not hospitals or h in hospitals}
+
+
+def _stop_of_held(hospital: str, one: Held) -> Stop:
+    error = GateBlocked(
+        one.note(hospital),
+        remedy="correct the cause that the rules name (a corrected delivery, a code map, a rule); the next publication tries it again",
+    )
+    return Stop(f"{hospital}: gate {', '.join(one.reasons)}", error.code, "", error.what, error.remedy)
+
+
+def _next(arrived: list[Row], rows: list[Row], stages: list[Row], waiting: list[str]) -> list[Step]:
     steps: list[Step] = []
     if any(r["state"] == "running" for r in _latest(rows)):
         steps.append(Step("follow", "estuaire run"))
@@ -313,7 +335,7 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], standing: list
         kind = "renew" if row["state"] == "landed" else "correct" if row["error_code"] in NEEDS_HOSPITAL else "retry"
         command = f"estuaire retry {place}" if kind == "retry" else "estuaire run"
         steps.append(Step(kind, command, place, row["remedy"] or ""))
-    steps += [Step("gate", "estuaire run", b["hospital_id"]) for b in standing]
+    steps += [Step("gate", "estuaire run", hospital) for hospital in waiting]
     failed = [r for r in _latest(rows) if r["state"] == "failed"]
     if failed:
         run = failed[-1]["run_id"]
@@ -336,7 +358,7 @@ def _to_look_at(settings: Settings, arrived: list[Row]) -> list[Step]:
     )
     unmapped = ledger.fetch(
         settings,
-        "select coalesce(sum(records), 0)::bigint as n from control.unmapped_code where hospital_id = any(%(h)s)",
+        "select coalesce(sum(records), 0)::bigint as n from control.code_to_map where hospital_id = any(%(h)s)",
         given,
     )
     steps = []

@@ -20,6 +20,7 @@ import polars as pl
 import yaml
 
 from estuaire.codes import CodeSystem, code_systems
+from estuaire.combinations import recorded_dose
 from estuaire.contracts import FOLDER, OPERATION_COLUMN, UPDATED_COLUMN, Column, Contract, Table, load_contract
 from estuaire.errors import ContractError, explained_errors
 from estuaire.manifest import NAME, Manifest, ManifestFile
@@ -123,10 +124,21 @@ def _typed(value: Any, column: Column, hospital: Hospital, dialect: Dialect) -> 
     return float(value) if column.type == "decimal" else value
 
 
+def _as_recorded(hospital: Hospital, row: dict[str, Any]) -> dict[str, Any]:
+    """A record with its dose, if any, as the hospital says that it records doses of combinations."""
+    if not {"drug_code", "dose", "dose_unit", "route"} <= set(row):
+        return row
+    return {
+        **row,
+        "dose": recorded_dose(hospital, row["drug_code"], row["route"], row["dose"], row["dose_unit"]),
+    }
+
+
 def sample_text(
     hospital: Hospital, table: Table, dialect: Dialect, rows: list[dict[str, Any]], operations: list[str] | None = None
 ) -> pl.DataFrame:
     """Records of a table as the hospital would write them, own headers included; ``operations`` makes them a delta's."""
+    rows = [_as_recorded(hospital, row) for row in rows]
     columns = [
         pl.Series(
             c.name,

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from estuaire.codes import map_error
+from estuaire.codes import code_systems, hospital_map, map_error
 from estuaire.contracts import OPERATION_COLUMN, Contract, Table, load_contract
 from estuaire.deliveries import PREFIX
 from estuaire.errors import (
@@ -40,6 +40,7 @@ from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, 
 
 SUFFIXES = (".csv.gz", ".csv")
 _OUTSIDE_SHARE = 0.01  # of a file's dates: fewer are slips of the pen, which landing's rules judge
+_SHOWN_CODES, _SHOWN_LETTERS = 3, 40  # of the codes without a standard one, in a note
 _GZIP_MARK = b"\x1f\x8b"
 _WARNINGS = {
     "extra_columns": {
@@ -62,6 +63,10 @@ _WARNINGS = {
         "fr": "dates hors de la période de cette livraison complète : {detail} ; vérifiez --period",
         "en": "dates outside the period of this full delivery: {detail}; check --period",
     },
+    "unmapped_codes": {
+        "fr": "codes sans équivalent standard, leurs lignes n'entrent dans aucun chiffre tant qu'ils ne sont pas traduits : {detail}",
+        "en": "codes without a standard one, whose rows enter no figure until they are mapped: {detail}",
+    },
     "code_map": {
         "fr": "une table de codes est fausse ; l'hôpital ne sera pas consolidé tant qu'elle l'est : {detail}",
         "en": "a code map is wrong; the hospital is not consolidated while it is: {detail}",
@@ -75,7 +80,8 @@ _WARNINGS = {
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that the hospital should know and that stops nothing. ``detail`` holds names and counts, never a value."""
+    """Something that the hospital should know and that stops nothing. ``detail`` holds names, counts and local codes, never a patient's
+    value."""
 
     kind: str
     file: str
@@ -227,10 +233,11 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
 
 
 def measure(
-    folder: Path, path: str, table: Table, hospital: Hospital, *, delta: bool
+    folder: Path, path: str, table: Table, hospital: Hospital, *, delta: bool, codes: dict[str, Counter[str]]
 ) -> tuple[ManifestFile, list[Warned], Counter[date]]:
     """A file's entry of the manifest: sha256, bytes, and records as the kernel's framing counts them (damaged ones too); what to warn
-    of; of a full delivery also the records of each day of the table's period column, where it can be read.
+    of; of a full delivery also the records of each day of the table's period column, where it can be read. Into ``codes`` go the local
+    codes of each code system, with the records that bear them.
 
     Raises:
         ColumnMissing: its header lacks required columns.
@@ -242,6 +249,7 @@ def measure(
     rows = 0
     days: Counter[date] = Counter()
     damaged = dict.fromkeys(REASONS, 0)
+    coded = {c.name: c.code_system for c in table.columns if c.code_system and c.sensitivity == "plain"}
     with (folder / path).open("rb") as raw:
         packed = raw.read(2) == _GZIP_MARK
         raw.seek(0)
@@ -269,6 +277,10 @@ def measure(
                 column = table.period_column
                 if not delta and frame.clean and column is not None and column in header.names:
                     days.update(_days(frame, header, column, dialect))
+                for name, system in coded.items():
+                    # a code of another classification, which the file names, is no code to be mapped
+                    if frame.clean and name in header.names and f"{system}_system" not in header.names:
+                        codes.setdefault(system, Counter()).update(_texts(frame, header, name, dialect))
         except TRUNCATION_ERRORS:
             raise delivered.truncated() from None
         sha256, size = delivered.measured()
@@ -281,11 +293,45 @@ def measure(
     return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings, days
 
 
+def _column(frame: Frame, header: Header, column: str, dialect: Dialect) -> pl.Series:
+    alone = Header(tuple(name if name == column else None for name in header.names), ())
+    return pl.Series(pl.from_arrow(parse(frame, alone, dialect).column(column))).str.strip_chars()
+
+
+def _texts(frame: Frame, header: Header, column: str, dialect: Dialect) -> dict[str, int]:
+    """Records of each text of a column; what stands for nothing is left out."""
+    counted = _column(frame, header, column, dialect).value_counts().iter_rows()
+    return {text: n for text, n in counted if text is not None and text not in dialect.null_values}
+
+
+def _unmapped(hospital: Hospital, codes: dict[str, Counter[str]]) -> list[Warned]:
+    """One note per code system with local codes that lead to no standard one: how many records, of how many, and the most frequent."""
+    notes = []
+    for system, counted in sorted(codes.items()):
+        known, described = hospital_map(hospital, system), code_systems()[system]
+        missing = Counter(
+            {
+                c: n
+                for c, n in counted.items()
+                if described.normal(c) not in known and not described.is_standard(described.normal(c))
+            }
+        )
+        if missing:
+            frequent = sorted(missing.items(), key=lambda c: (-c[1], c[0]))[:_SHOWN_CODES]
+            first = ", ".join(f"{code[:_SHOWN_LETTERS]} ({n})" for code, n in frequent)
+            more = f" +{len(missing) - _SHOWN_CODES}" if len(missing) > _SHOWN_CODES else ""
+            share = 100 * missing.total() / counted.total()
+            notes.append(
+                Warned(
+                    "unmapped_codes", system, f"{missing.total()} / {counted.total()} ({share:.2f} %): {first}{more}"
+                )
+            )
+    return notes
+
+
 def _days(frame: Frame, header: Header, column: str, dialect: Dialect) -> Counter[date]:
     """Records of each day of a column; a value that none of the dialect's formats reads is no day."""
-    alone = Header(tuple(name if name == column else None for name in header.names), ())
-    texts = parse(frame, alone, dialect).column(column)
-    series = pl.Series(pl.from_arrow(texts)).str.strip_chars()
+    series = _column(frame, header, column, dialect)
     read = [
         series.str.to_datetime(form, strict=False, time_zone="UTC" if "%z" in form else None).dt.date()
         for form in dict.fromkeys((*dialect.datetime_formats, *dialect.date_formats))
@@ -372,8 +418,9 @@ def prepare(
     kind = asked.kind or ("delta" if last else "full")
     files, warnings = [], []
     days: dict[str, Counter[date]] = {}
+    codes: dict[str, Counter[str]] = {}
     for name, path in find_files(folder, entry, contract):
-        file, said, days[path] = measure(folder, path, contract.table(name), entry, delta=kind == "delta")
+        file, said, days[path] = measure(folder, path, contract.table(name), entry, delta=kind == "delta", codes=codes)
         files.append(file)
         warnings += said
     same = there.get(asked.delivery_id or "") or _beside(folder, hospital, registry, files)
@@ -425,6 +472,8 @@ def prepare(
     wrong = map_error(entry)
     if wrong is not None:
         warnings.append(Warned("code_map", "", wrong.what))
+    else:
+        warnings += _unmapped(entry, codes)
     return Prepared(entry, manifest, folder, tuple(warnings), already)
 
 

@@ -33,11 +33,13 @@ _TYPES = {
     "date": ("DATE", "date"),
 }
 
-# Identity and origin of a record; carried through every layer of the lake.
+# Identity and origin of a record; carried through every layer of the lake, but for ``LANDED_ONLY``.
 ORIGIN = (
     LayerColumn("hospital_id", "VARCHAR", "text", ""),
     LayerColumn("delivery_id", "VARCHAR", "text", ""),
     LayerColumn("sequence", "BIGINT", "bigint", ""),
+    LayerColumn("latest_at", "TIMESTAMPTZ", "timestamptz", ""),
+    LayerColumn("latest_day", "DATE", "date", ""),
     LayerColumn("source_file", "VARCHAR", "text", ""),
     LayerColumn("record_number", "BIGINT", "bigint", ""),
     LayerColumn("line_number", "BIGINT", "bigint", ""),
@@ -48,16 +50,24 @@ ORIGIN = (
     LayerColumn("flags", "VARCHAR", "text", ""),
 )
 
+# What only landing judges: the operation, and the last moment and local day that an event of the delivery may bear, its extraction plus a
+# day (null where the calendar is shifted).
+LANDED_ONLY = ("op", "latest_at", "latest_day")
+
 # What consolidation derives over several records of a hospital: table -> column -> what it says.
 DERIVED: dict[str, dict[str, str]] = {
     "patient": {"merged_into": "Local patient pseudonym that this one was merged into; null for one still in use"},
     "stay": {
-        "whole_stay_id": "First record of the stay that this record is a part of; its own where the stay is one record"
+        "whole_stay_id": "First record of the stay that this record is a part of; its own where the stay is one record",
+        "ended_at": "End of the stay (docs/domain/stays.md): never null, never before admission",
+        "ended_at_local": "End of the stay, local time",
     },
     "specimen": {
         "draw_id": "First specimen of the same draw (several bottles of one blood culture); its own where alone"
     },
 }
+
+_DERIVED_TYPES = {"ended_at": ("TIMESTAMPTZ", "timestamptz"), "ended_at_local": ("TIMESTAMP", "timestamp")}
 
 # What the warehouse keeps of the origin: enough to walk back to the lake.
 STAGING_ORIGIN = ("hospital_id", "delivery_id", "record_number", "flags")
@@ -85,8 +95,10 @@ def landed_columns(table: Table) -> list[LayerColumn]:
 def consolidated_columns(table: Table) -> list[LayerColumn]:
     """Columns of ``consolidated.<table>``, in order."""
     stale = LayerColumn("stale_correction", "BOOLEAN", "boolean", "")
-    origin = [c for c in ORIGIN if c.name != "op"]
-    derived = [LayerColumn(name, "VARCHAR", "text", "") for name in DERIVED.get(table.name, {})]
+    origin = [c for c in ORIGIN if c.name not in LANDED_ONLY]
+    derived = [
+        LayerColumn(name, *_DERIVED_TYPES.get(name, ("VARCHAR", "text")), "") for name in DERIVED.get(table.name, {})
+    ]
     return [*_contract_columns(table, consolidated=True), *derived, stale, *origin]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2
@@ -159,7 +159,9 @@ def unfinished(settings: Settings, stage: str) -> list[dict[str, Any]]:
 
 @dataclass
 class Account:
-    """The accounting of one (delivery, table) at one stage. Hash sums are exact sums of both halves of ``row_uid``."""
+    """The accounting of one (delivery, table) at one stage. Hash sums are exact sums of both halves of ``row_uid``; at load, whose
+    staging tables hold none, of the record numbers. ``not_loaded``: reason -> records, of the load only; they add up to ``rows_not_loaded``.
+    """
 
     hospital_id: str
     delivery_id: str
@@ -169,11 +171,14 @@ class Account:
     rows_quarantined: int = 0
     rows_superseded: int = 0
     rows_unparseable: int = 0
+    rows_not_loaded: int = 0
     hash_in: int = 0
     hash_out: int = 0
     hash_quarantined: int = 0
     hash_superseded: int = 0
     hash_unparseable: int = 0
+    hash_not_loaded: int = 0
+    not_loaded: dict[str, int] = field(default_factory=dict)
 
 
 _ACCOUNT_FIELDS = tuple(Account.__dataclass_fields__)
@@ -188,7 +193,7 @@ def write_accounts(cursor: Cursor, stage: Stage, accounts: Iterable[Account]) ->
     columns = ", ".join(_ACCOUNT_FIELDS)
     marks = ", ".join(["%s"] * (3 + len(_ACCOUNT_FIELDS)))
     for account in accounts:
-        values = [getattr(account, f) for f in _ACCOUNT_FIELDS]
+        values = [json.dumps(v) if isinstance(v := getattr(account, f), dict) else v for f in _ACCOUNT_FIELDS]
         try:
             cursor.execute(
                 f"insert into control.accounting (run_id, stage, token, {columns}) values ({marks}) "
@@ -199,8 +204,9 @@ def write_accounts(cursor: Cursor, stage: Stage, accounts: Iterable[Account]) ->
         except psycopg2.errors.CheckViolation as error:
             raise AccountingImbalance(
                 f"stage {stage.name}: {account.rows_in} records came in, {account.rows_out} out, "
-                f"{account.rows_quarantined} quarantined, {account.rows_superseded} superseded and "
-                f"{account.rows_unparseable} unparseable, or their hash sums differ: nothing is committed",
+                f"{account.rows_quarantined} quarantined, {account.rows_superseded} superseded, "
+                f"{account.rows_unparseable} unparseable and {account.rows_not_loaded} not loaded, or their hash sums differ: "
+                "nothing is committed",
                 remedy="run the stage again; if it fails again, report it as a defect with the run's id",
                 hospital=account.hospital_id,
                 delivery=account.delivery_id,

@@ -1,33 +1,40 @@
-"""Publish: build the marts in candidate schemas, test and audit them, and swap them in as one release (see ``estuaire.releases``)."""
+"""Publish: build the marts in candidate schemas, test and audit them, and swap them in as one release (see ``estuaire.releases``).
+
+Where gates 3 and 4 block a candidate and some hospitals alone broke their rules, it is built once more with those hospitals' last good
+content (``estuaire.last_good``), audited again, and served with a note. The same content is then not judged again before it, the models
+or the rules change.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 from psycopg2 import sql
 
-from estuaire import dbt_build, releases
-from estuaire.errors import EstuaireError, PublishFailed
+from estuaire import dbt_build, last_good, releases
+from estuaire.errors import EstuaireError, GateBlocked, PublishFailed
 from estuaire.gates import warehouse as gates
+from estuaire.gates.attribution import at_fault
 from estuaire.gates.gx import warm_up
 from estuaire.gates.keys import counted_by_gates
 from estuaire.metering import Meter
-from estuaire.rules import FOLDER
+from estuaire.rules import FOLDER, stage_rules
 from estuaire.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from psycopg2.extensions import connection, cursor
 
 _log = structlog.get_logger(__name__)
+_BUILDS = 3  # of one candidate: what one hospital broke can hide what another breaks
 _CODE_VERSION = re.compile(r"[\w.+-]{1,100}")
 
 
@@ -41,7 +48,8 @@ class PublishOutcome:
         models, tests: how many ran.
         rows: rows of each published mart.
         seconds: in all; ``dbt_seconds`` of them in dbt.
-        message: one line for the ledger.
+        message: one line for the ledger, with the hospitals held back.
+        held_back: hospitals whose newest content is not in the release.
     """
 
     state: Literal["published", "unchanged"]
@@ -53,6 +61,7 @@ class PublishOutcome:
     models: int = 0
     tests: int = 0
     rows: dict[str, int] | None = None
+    held_back: tuple[str, ...] = ()
 
 
 def build_and_publish(
@@ -74,11 +83,12 @@ def build_and_publish(
     Args:
         rules: the rule registry.
         meter: told how long the gates took.
-        before_gates: for tests: called with the owner's session when the candidate is built and not audited yet.
+        before_gates: for tests: called with the owner's session whenever the candidate is built and not audited yet.
 
     Raises:
         PublishFailed: a model or a test failed (named), or staging changed meanwhile.
-        GateBlocked: the candidate broke a rule that blocks; names rules, counts and hospitals. Verdicts and results are kept.
+        GateBlocked: the candidate broke a rule that blocks, and not by some hospitals alone whose last good content is kept; names
+            rules, counts and hospitals. Verdicts and results are kept.
         MartsBusy: another publish runs, or readers did not let go of the marts in time (retryable).
         DatabaseUnavailable: PostgreSQL does not answer (retryable).
     """
@@ -91,18 +101,22 @@ def build_and_publish(
             inputs = input_hash(cur, code_hash)
             served = releases.published(cur)
             same = _built_before(cur, inputs)
+            judged_with = _judged_with(code_hash, rules, project)
+            held = last_good.standing(cur, served, judged_with)
         session.rollback()
+        if served is not None and same == served.release_id and held.keys() != served.held_back.keys():
+            same = None  # a hospital was held back by rules or models that are others now
         if served is not None and same is not None:
             note = "" if same == served.release_id else f" (release {same} was rolled back from the same input)"
             return PublishOutcome(
                 "unchanged",
                 served.release_id,
                 inputs,
-                f"nothing changed: release {served.release_id} stays served{note}",
+                "; ".join([f"nothing changed: release {served.release_id} stays served{note}", *served.notes]),
                 time.monotonic() - start,
+                held_back=tuple(served.held_back),
             )
         _end_leftover_sessions(session)
-        releases.drop_candidate(session)
         candidate = releases.Candidate(
             release_id=releases.reserve_id(session),
             run_id=run_id,
@@ -113,27 +127,44 @@ def build_and_publish(
         )
         try:
             warm_up()
-            nodes, dbt_seconds = _build(settings, candidate, project, rules)
-            if before_gates is not None:
-                before_gates(session)
-            with (meter or Meter()).gate():
-                _audit(settings, session, run_id, rules, project)
-            release = releases.swap_in(settings, candidate, lambda cur: input_hash(cur, code_hash) == inputs)
+            dbt_seconds = 0.0
+            for build in range(1, _BUILDS + 1):
+                releases.drop_candidate(session)
+                nodes, seconds = _build(settings, candidate, project, rules, last_good.lay_out(session, held), held)
+                dbt_seconds += seconds
+                if before_gates is not None:
+                    before_gates(session)
+                with (meter or Meter()).gate():
+                    findings = _audit(settings, session, run_id, rules, project, held)
+                error = gates.blocked(findings)
+                if error is None:
+                    break
+                more, why_not = _to_hold(session, served, judged_with, findings, held)
+                if not more or build == _BUILDS:
+                    raise GateBlocked(f"{error.what}{why_not}", remedy=error.remedy)
+                _log.info("hospitals_held_back", run_id=run_id, hospitals=sorted(more))
+                held |= more
+            with session.cursor() as cur:
+                candidate = replace(candidate, held_back=held, contents=_contents(cur, held))
+            session.rollback()
+            release = releases.swap_in(settings, candidate, lambda cur: _still(cur, code_hash, inputs))
         finally:  # after a swap only the staging views are left to drop
             releases.drop_candidate(session)
         _prune(settings)
+        last_good.tidy(session)
         rows = _row_counts(session)
     _log.info("published", release_id=release.release_id, run_id=run_id, dbt_seconds=round(dbt_seconds, 1))
     return PublishOutcome(
         "published",
         release.release_id,
         inputs,
-        f"release {release.release_id} is served",
+        "; ".join([f"release {release.release_id} is served", *release.notes]),
         time.monotonic() - start,
         dbt_seconds,
         models=sum(n.kind == "model" for n in nodes),
         tests=sum(n.kind == "test" for n in nodes),
         rows=rows,
+        held_back=tuple(release.held_back),
     )
 
 
@@ -143,13 +174,18 @@ def input_hash(cur: cursor, code_hash: str) -> str:
     cur.execute("select to_regclass('staging.patient_map') is not null")
     if not releases.one(cur)[0]:
         raise PublishFailed("staging has never been filled", remedy="run the load stage first")
-    cur.execute("select hospital_id, content_hash from control.load order by hospital_id")
-    for hospital_id, content_hash in cur.fetchall():
+    for hospital_id, content_hash in last_good.loaded(cur).items():
         digest.update(f"\0{hospital_id}={content_hash}".encode())
     for table in ("hospital", "patient_map"):  # rebuilt by each load, and no hospital's content
         cur.execute(f"select count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) from staging.{table} as t")
         digest.update(f"\0{table}={releases.one(cur)}".encode())
     return digest.hexdigest()
+
+
+def _still(cur: cursor, code_hash: str, inputs: str) -> bool:
+    """Whether staging is what the candidate was built from; until the swap has ended no load replaces it (and keeps what was served)."""
+    cur.execute("lock table control.load in share mode")
+    return input_hash(cur, code_hash) == inputs
 
 
 def _built_before(cur: cursor, inputs: str) -> int | None:
@@ -164,7 +200,12 @@ def _built_before(cur: cursor, inputs: str) -> int | None:
 
 
 def _build(
-    settings: Settings, candidate: releases.Candidate, project: Path, rules: Path
+    settings: Settings,
+    candidate: releases.Candidate,
+    project: Path,
+    rules: Path,
+    staging: str,
+    held: Mapping[str, last_good.Held],
 ) -> tuple[list[dbt_build.Node], float]:
     start = time.monotonic()
     nodes = dbt_build.run(
@@ -181,22 +222,74 @@ def _build(
             "ESTUAIRE_LAKE_SNAPSHOT": str(candidate.snapshot_id),
             "ESTUAIRE_BUILT_AT": candidate.built_at.isoformat(),
             "ESTUAIRE_CODE_VERSION": candidate.code_version,
+            "ESTUAIRE_STAGING_SCHEMA": staging,
+            "ESTUAIRE_HELD_BACK": ", ".join(sorted(held)),
         },
         project=project,
     )
     return nodes, time.monotonic() - start
 
 
-def _audit(settings: Settings, session: connection, run_id: str, rules: Path, project: Path) -> None:
-    """Let the gates look at the candidate; raises GateBlocked."""
+def _judged_with(code_hash: str, rules: Path, project: Path) -> str:
+    """What a hospital was held back by: the models and the rules."""
+    judged = [stage_rules(stage, rules, project / "models") for stage in gates.STAGES]
+    return hashlib.sha256(f"{code_hash} {judged!r}".encode()).hexdigest()
+
+
+def _to_hold(
+    session: connection,
+    served: releases.Release | None,
+    judged_with: str,
+    findings: Sequence[gates.Finding],
+    held: Mapping[str, last_good.Held],
+) -> tuple[dict[str, last_good.Held], str]:
+    """Hospitals to hold back so that the rest can be served; where that is not to be had none, and why, if some hospitals broke the rules.
+
+    More than half of the hospitals at fault is no hospital's fault: a rule or a model is wrong.
+    """
+    broken = {h: reasons for h, reasons in at_fault(findings).items() if h not in held}
+    if not broken:
+        return {}, ""
+    with session.cursor() as cur:
+        known = len(last_good.loaded(cur))
+        found = last_good.hold(cur, served, judged_with, broken)
+    session.rollback()
+    named = ", ".join(sorted(broken))
+    if 2 * len({*broken, *held}) > known:
+        return {}, f". Not held back: {named}, with those held back already more than half of {known} hospitals"
+    if found is None:
+        return {}, f". Not held back: {named}, of which what is served is this very content, or is no longer kept"
+    return found, ""
+
+
+def _contents(cur: cursor, held: Mapping[str, last_good.Held]) -> dict[str, str | None]:
+    """Hospital -> content that a candidate was built from; without those that it has nothing of."""
+    kept = {h: one.serves for h, one in held.items()}
+    return {h: kept.get(h, content) for h, content in last_good.loaded(cur).items() if kept.get(h, content) is not None}
+
+
+def _audit(
+    settings: Settings,
+    session: connection,
+    run_id: str,
+    rules: Path,
+    project: Path,
+    held: Mapping[str, last_good.Held],
+) -> list[gates.Finding]:
+    """Let the gates look at the candidate."""
     with session.cursor() as cur:
         cur.execute("select hospital_id from staging.hospital where calendar = 'shifted' order by 1")
         shifted = [row[0] for row in cur.fetchall()]
     session.rollback()
-    findings = gates.audit(settings, session, run_id, shifted, folder=rules, models=project / "models")
-    error = gates.blocked(findings)
-    if error is not None:
-        raise error
+    return gates.audit(
+        settings,
+        session,
+        run_id,
+        shifted,
+        folder=rules,
+        models=project / "models",
+        held_back={h: one.reasons for h, one in held.items()},
+    )
 
 
 def _end_leftover_sessions(session: connection) -> None:

@@ -21,12 +21,16 @@ _REMEDY = "send one statement that reads (select, with, values or table)"
 
 @dataclass(frozen=True)
 class QueryResult:
-    """Columns and rows of a query. ``truncated``: there were more rows than the limit. ``patient_level``: such marts that it reads."""
+    """Columns and rows of a query. ``truncated``: there were more rows than the limit. ``patient_level``: such marts that it reads.
+
+    No two columns have one name: a second ``n`` is ``n_2``, and stands in ``renamed``.
+    """
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     truncated: bool
     patient_level: tuple[str, ...] = ()
+    renamed: tuple[str, ...] = ()
 
 
 def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_seconds: float = 60.0) -> QueryResult:
@@ -56,12 +60,28 @@ def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_secon
             reader.itersize = limit + 1
             reader.execute(statement)
             rows = reader.fetchmany(limit + 1)
-            columns = tuple(d.name for d in reader.description or ())
-        return QueryResult(columns, rows[:limit], len(rows) > limit, tuple(reads))
+            columns, renamed = unique_names([d.name for d in reader.description or ()])
+        return QueryResult(columns, rows[:limit], len(rows) > limit, tuple(reads), renamed)
     except psycopg2.Error as error:
         raise _refusal(error, timeout_seconds) from error
     finally:
         session.close()
+
+
+def unique_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names, of which no two are the same, and those that are new: n, n becomes n, n_2 (a join of two tables has such columns)."""
+    taken, found, renamed = set(names), [], []
+    seen: set[str] = set()
+    for name in names:
+        own, number = name, 1
+        while own in seen or (number > 1 and own in taken):
+            number += 1
+            own = f"{name}_{number}"
+        seen.add(own)
+        found.append(own)
+        if own != name:
+            renamed.append(own)
+    return tuple(found), tuple(renamed)
 
 
 def _refuse_real_patients(settings: Settings, reads: list[str]) -> None:
@@ -100,15 +120,9 @@ def single_statement(text: str) -> str:
 
 
 def as_json(result: QueryResult) -> str:
-    """A list of objects; dates as ISO text, decimals as numbers.
-
-    Raises:
-        QueryRefused: two columns have one name.
-    """
+    """A list of objects; dates as ISO text, decimals as numbers."""
     import json
 
-    if len(set(result.columns)) != len(result.columns):
-        raise QueryRefused("two columns have the same name", remedy="name each column (`as`), or use --csv")
     objects = [dict(zip(result.columns, (_value(v) for v in row), strict=True)) for row in result.rows]
     return json.dumps(objects, ensure_ascii=False, indent=2)
 

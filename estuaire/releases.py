@@ -14,17 +14,18 @@ never sees a deadlock and never cancels a reader; after a bounded wait the swap 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2
 from psycopg2 import errors, sql
 
-from estuaire import patient_level
+from estuaire import last_good, patient_level
 from estuaire.errors import DatabaseUnavailable, PublishFailed
 from estuaire.registry import Registry, load_registry
 from estuaire.settings import Settings
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection, cursor
 
 SCHEMAS = ("marts", "conformed")
-CANDIDATES = ("marts_next", "conformed_next", "staging_next", "audit_next")
+CANDIDATES = ("marts_next", "conformed_next", "staging_next", "audit_next", last_good.MIXED)
 COMMENTS = {
     "marts": "The published release: what analysts query",
     "conformed": "Patients, stays and facts that the marts were built from; same release as marts",
@@ -46,7 +47,7 @@ LOCK_SECONDS = (0.5, 1.0, 2.0)  # how long each try may hold readers up; the las
 SWAP_PATIENCE_SECONDS = 120.0
 _PUBLISH_LOCK = 0x6573_7475_7075_626C  # "estupubl"
 _Plan = TypeVar("_Plan")
-_COLUMNS = "release_id, run_id, snapshot_id, code_version, built_at, published_at, state, input_hash, archive_schema"
+_COLUMNS = "release_id, run_id, snapshot_id, code_version, built_at, published_at, state, input_hash, archive_schema, contents, held_back"
 
 
 class MartsBusy(PublishFailed):
@@ -58,7 +59,13 @@ class MartsBusy(PublishFailed):
 
 @dataclass(frozen=True)
 class Release:
-    """One row of control.release. ``state``: published, replaced or rolled_back."""
+    """One row of control.release.
+
+    Attributes:
+        state: published, replaced or rolled_back.
+        contents: hospital -> hash of the content that it was built from, None where that is unknown; None for a release of before 0004.
+        held_back: hospitals whose newest content gates 3 and 4 did not let in, and why.
+    """
 
     release_id: int
     run_id: str
@@ -69,6 +76,13 @@ class Release:
     state: str
     input_hash: str
     archive_schema: str | None
+    contents: dict[str, str | None] | None = None
+    held_back: dict[str, last_good.Held] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """What whoever reads its figures should know: hospitals that are held back."""
+        return [held.note(hospital) for hospital, held in self.held_back.items()]
 
     @property
     def kept(self) -> bool:
@@ -86,6 +100,8 @@ class Candidate:
     code_version: str
     built_at: datetime
     input_hash: str
+    contents: dict[str, str | None] | None = None
+    held_back: dict[str, last_good.Held] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -183,7 +199,7 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
         _serve(cur, "next", registry)
         cur.execute(
             f"insert into control.release ({_COLUMNS}) overriding system value "
-            "values (%s, %s, %s, %s, %s, default, 'published', %s, null)",
+            "values (%s, %s, %s, %s, %s, default, 'published', %s, null, %s, %s)",
             (
                 candidate.release_id,
                 candidate.run_id,
@@ -191,6 +207,8 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
                 candidate.code_version,
                 candidate.built_at,
                 candidate.input_hash,
+                None if candidate.contents is None else json.dumps(candidate.contents),
+                json.dumps(last_good.dumped(candidate.held_back)),
             ),
         )
 
@@ -348,7 +366,11 @@ def _serve(cur: cursor, suffix: str, registry: Registry) -> None:
 
 def _releases(cur: cursor) -> list[Release]:
     cur.execute(f"select {_COLUMNS} from control.release order by release_id desc")
-    return [Release(*row) for row in cur.fetchall()]
+    found = []
+    for row in cur.fetchall():
+        values: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
+        found.append(Release(**{**values, "held_back": last_good.read(values["held_back"])}))
+    return found
 
 
 def one(cur: cursor) -> tuple[Any, ...]:

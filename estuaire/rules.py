@@ -17,16 +17,16 @@ from typing import Any
 import jsonschema
 import yaml
 
-from estuaire import rule_relations
+from estuaire import mapped_share, rule_relations
 from estuaire.codes import code_systems
-from estuaire.contracts import Table, load_contract
+from estuaire.contracts import Column, Table, load_contract
 from estuaire.errors import ContractError
 from estuaire.rule_relations import MODELS, Relation
 from estuaire.rule_subset import check_expression, check_texts, translated
 from estuaire.settings import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "expectations"
-ORPHAN_SHARE, ORPHAN_BLOCK = 0.005, 0.2  # domain.md section 5; above the second the tables do not belong together
+ORPHAN_SHARE, ORPHAN_BLOCK = 0.005, 0.2  # docs/domain/quality.md; above the second the tables do not belong together
 SHARE_MIN_ROWS = 500  # a share of fewer rows says too little to block a hospital
 _LISTED_CODES = 50  # a longer system (organisms) is a seed, which the models' own tests compare with
 _ID_LENGTH = 60  # it names a column of a PostgreSQL view, "." written "__"
@@ -40,6 +40,8 @@ class Rule:
         threshold: share of the rows to which the rule applies that may break it, before a warn rule warns or a fail rule blocks.
         block_above: share above which a warn rule blocks, too.
         min_rows: with fewer rows checked the rule warns where it would block.
+        confidence: blocks where the exact lower bound of the share, one-sided at this confidence, is not below the one that blocks: few
+            rows block where chance is excluded, and warn where it is not.
         unique: key columns that no two rows may share: the rows beyond the first of a key break the rule, in conformed and marts also
             those that lack a part of it. ``expression`` is empty.
         when: condition of the rows to which the expression applies.
@@ -65,6 +67,12 @@ class Rule:
     needs_real_calendar: bool = False
     block_above: float | None = None
     min_rows: int = 0
+    confidence: float | None = None
+
+    @property
+    def blocking_share(self) -> float | None:
+        """Share above which the rule blocks; None for one that only warns."""
+        return self.threshold if self.action == "fail" else self.block_above
 
     def sql(self, dialect: str, shifted: Collection[str] = ()) -> str:
         """The expression in ``duckdb``, ``spark`` or ``postgres``; null where the rule does not apply.
@@ -88,7 +96,8 @@ class Rule:
 
 
 def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
-    """What the contract asks: required columns; once consolidated also keys, references, code systems and no stale correction."""
+    """What the contract asks: required columns and, landing, no event in the future; once consolidated keys, references, code systems,
+    mapped shares, nothing that a full delivery omitted without our knowing when it was, and no stale correction."""
     owner: dict[str, Any] = {"version": 1, "table": table.name, "owner": "contract", "implied": True}
     consolidated = stage == "consolidated"
     # an unmapped code is null: what must be present is the hospital's own
@@ -104,7 +113,28 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
         if c.required
     ]  # fmt: skip
     if not consolidated:
+        rules += [
+            Rule(
+                id=f"{table.name}.{c.name}.future",
+                category="plausibility_temporal", severity="error", action="quarantine", threshold=0.0,
+                label_fr=f"{c.label_fr} : pas plus d'un jour après l'extraction",
+                label_en=f"{c.label_en}: no more than a day after the extraction",
+                expression=f"{c.name} <= {'latest_day' if c.type == 'date' else 'latest_at'}", columns=(c.name,), **owner,
+            )
+            for c in table.columns
+            if c.type in ("date", "datetime") and not c.may_be_planned
+        ]  # fmt: skip
         return rules
+    if table.period_parent:
+        rules.append(
+            Rule(
+                id=f"{table.name}.omitted.undated",
+                category="conformance_relational", severity="warning", action="warn", threshold=0.0,
+                label_fr=f"Omis d'une livraison complète et gardé, car {table.period_parent.table} ne le date pas",
+                label_en=f"Omitted by a full delivery and kept, as no {table.period_parent.table} dates it",
+                expression=f"coalesce(strpos(flags, '{table.name}.omitted.undated'), 0) = 0", columns=("flags",), **owner,
+            )
+        )  # fmt: skip
     key = tuple(own[k] for k in table.key)
     rules.append(
         Rule(
@@ -140,6 +170,20 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
                     expression=f"{c.name} in ({listed})", columns=(c.name,), **owner,
                 )
             )  # fmt: skip
+    for c in (c for c in table.columns if c.type == "code"):
+        read = mapped_share.is_read(table, c)
+        share = mapped_share.limit(c)
+        flags = ("flags",) if mapped_share.in_text_flag(table.name, c.name) else ()
+        rules.append(
+            Rule(
+                id=mapped_id(table, c),
+                category="conformance_value", severity="error" if read else "info", action="fail" if read else "warn", threshold=share,
+                label_fr=f"{c.label_fr} : codes traduits ({1 - share:.0%})".replace("%", " %"),
+                label_en=f"{c.label_en}: codes mapped ({1 - share:.0%})",
+                expression=mapped_share.expression(table.name, c.name), columns=(*flags, c.name, f"{c.name}_source"),
+                when=f"{c.name}_source is not null", confidence=mapped_share.CONFIDENCE, **owner,
+            )
+        )  # fmt: skip
     rules.append(
         Rule(
             id=f"{table.name}.stale_correction",
@@ -149,6 +193,11 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
         )
     )  # fmt: skip
     return rules
+
+
+def mapped_id(table: Table, column: Column) -> str:
+    """Id of the rule on a coded column's mapped share."""
+    return f"{table.name}.{column.name}.mapped"
 
 
 def _rule(raw: dict[str, Any], relation: Relation, stage: str, place: str) -> Rule:
@@ -168,7 +217,7 @@ def _rule(raw: dict[str, Any], relation: Relation, stage: str, place: str) -> Ru
         )
     if len(raw["id"].replace(".", "__")) > _ID_LENGTH:
         raise ContractError(f"{place}: the id is too long", remedy=f"at most {_ID_LENGTH} characters, '.' counts twice")
-    beyond = {"unique", "when", "needs_real_calendar", "block_above", "min_rows"} & set(raw)
+    beyond = {"unique", "when", "needs_real_calendar", "block_above", "min_rows", "confidence"} & set(raw)
     if stage == "landed" and beyond:
         raise ContractError(
             f"{place}: {', '.join(sorted(beyond))} is not for landing, which looks at one record at a time",
@@ -194,6 +243,7 @@ def _rule(raw: dict[str, Any], relation: Relation, stage: str, place: str) -> Ru
         needs_real_calendar=raw.get("needs_real_calendar", False),
         block_above=raw.get("block_above"),
         min_rows=raw.get("min_rows", 0),
+        confidence=raw.get("confidence"),
     )
 
 
@@ -243,7 +293,9 @@ def stage_rules(stage: str, folder: Path = FOLDER, models: Path = MODELS) -> Sta
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         relation, own = _parse(document, stage, f"{stage}/{file.name}", models)
         relations[relation.name] = relation
-        rules.setdefault(relation.name, []).extend(own)
+        # a file says more of one column's mapped share than the contract implies
+        said = {r.id for r in own if r.id.endswith(".mapped")}
+        rules[relation.name] = [r for r in rules.get(relation.name, []) if not (r.implied and r.id in said)] + own
     ids = [r.id for rs in rules.values() for r in rs]
     if len(set(ids)) != len(ids):
         raise ContractError(f"a rule id of stage {stage} stands twice", remedy="give each rule its own id")

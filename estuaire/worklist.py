@@ -9,27 +9,20 @@ import csv
 import difflib
 import io
 import os
-import re
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from estuaire.codes import SEEDS, CodeSystem, code_systems
+from estuaire.codes import CodeSystem, code_systems
 from estuaire.errors import EstuaireError, SetupError
 from estuaire.ledger import fetch
-from estuaire.registry import CODE_MAP_HEADER, FOLDER, Hospital, Registry, load_registry, read_code_map
+from estuaire.registry import CODE_MAP_HEADER, FOLDER, Hospital, load_registry, read_code_map
 from estuaire.settings import Settings
-
-_FUZZY = 0.82  # below this ratio of difflib, two names are not alike
-_SHORTEST_NAME = 4
-_TOLD_BY_ITSELF = 7  # a number of so many digits (UCD, CIP) is no hospital's running number
+from estuaire.suggestions import Suggestion, forget, suggest
+from estuaire.unmapped_codes import marts_of
 
 
 class CodeRefused(EstuaireError):
@@ -38,157 +31,27 @@ class CodeRefused(EstuaireError):
     code = "E_CODE_MAP"
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """A standard code, how it was found, and a score from 0 to 1 that orders suggestions (not a probability)."""
-
-    standard_code: str
-    score: float
-    how: str
-
-
 @dataclass
 class Unmapped:
-    """One local code of one system, over the hospitals that use it: hospital -> records. Best suggestion first."""
+    """One local code of one system, over the hospitals that use it: hospital -> records. Best suggestion first.
+
+    Attributes:
+        columns: <table>.<column> -> records that bear it there.
+        marts: published tables whose figures lack these records.
+        blocked: hospitals whose newest records the gate of consolidated records keeps out.
+    """
 
     code_system: str
     local_code: str
     records: int = 0
     hospitals: dict[str, int] = field(default_factory=dict)
     suggestions: list[Suggestion] = field(default_factory=list)
+    columns: dict[str, int] = field(default_factory=dict)
+    marts: list[str] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-# ------------------------------------------------------------------------------------------------ suggestions
-
-
-def normal_name(text: str) -> str:
-    """A name without case, accents and punctuation: words parted by one space.
-
-    >>> normal_name(" Amoxicilline/acide  clavulanique")
-    'amoxicilline acide clavulanique'
-    """
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return " ".join(re.findall(r"[a-z0-9]+", plain))
-
-
-def _seed(file: str) -> Iterator[dict[str, str]]:
-    with (SEEDS / file).open(encoding="utf-8", newline="") as rows:
-        yield from csv.DictReader(rows)
-
-
-@lru_cache(maxsize=16)
-def seed_names(system: str) -> dict[str, frozenset[str]]:
-    """Normal name -> standard codes that bear it, from the reference seeds; empty for a system without names.
-
-    A species also goes by its abbreviated form ("E. coli"), which several genera may share.
-    """
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    if system == "organism":
-        for row in _seed("organism.csv"):
-            found[normal_name(row["name"])].add(row["organism_code"])
-            if row["rank"] == "species" and row["genus"] and row["species"]:
-                found[normal_name(f"{row['genus'][0]} {row['species']}")].add(row["organism_code"])
-    elif system == "antimicrobial_agent":
-        known = set(code_systems()[system].values)
-        for row in _seed("antimicrobial_agent.csv"):
-            found[normal_name(row["name"])].add(row["agent_code"])
-            if row["atc"]:
-                found[normal_name(row["atc"])].add(row["agent_code"])
-        for row in _seed("antimicrobial.csv"):
-            if row["ab"] in known:
-                found[normal_name(row["name_fr"])].add(row["ab"])
-    elif system == "drug":
-        for row in _seed("antimicrobial.csv"):
-            for column in ("name_en", "name_fr", "ab"):
-                found[normal_name(row[column])].add(row["atc"])
-    else:
-        found.update({normal_name(v): {v} for v in code_systems()[system].values})
-    found.pop("", None)
-    return {name: frozenset(codes) for name, codes in found.items()}
-
-
-def standard_codes(system: str, search: str = "") -> list[tuple[str, list[str]]]:
-    """(standard code, its names) of a system in order of codes, or those of which the code or a name holds ``search``.
-
-    Of a system that is a pattern, only the codes that have a name in the reference seeds.
-    """
-    named: defaultdict[str, list[str]] = defaultdict(list)
-    for name, codes in seed_names(system).items():
-        for code in codes:
-            named[code].append(name)
-    wanted = normal_name(search)
-    return [
-        (code, sorted(named[code], key=lambda name: (-len(name), name)))
-        for code in sorted({*code_systems()[system].values, *named})
-        if not wanted or wanted in normal_name(code) or any(wanted in name for name in named[code])
-    ]
-
-
-@lru_cache(maxsize=8)
-def _other_maps(registry: Registry, system: str) -> dict[str, dict[str, str]]:
-    """Normal form of a local code -> hospital -> standard code, from every hospital's code map of the system."""
-    codes = code_systems()[system]
-    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for hospital in registry.hospitals.values():
-        path = hospital.code_maps.get(system)
-        for local, standard in (read_code_map(path) if path else {}).items():
-            if codes.is_standard(standard):
-                found[codes.normal(local)][hospital.id] = standard
-    return dict(found)
-
-
-def _from_maps(registry: Registry, codes: CodeSystem, local: str, without: frozenset[str]) -> Iterator[Suggestion]:
-    votes = {
-        h: s for h, s in _other_maps(registry, codes.name).get(codes.normal(local), {}).items() if h not in without
-    }
-    # a short number is each laboratory's own: that another one uses it too says little, until several agree
-    number = codes.normal(local).isdigit() and len(local.strip()) < _TOLD_BY_ITSELF
-    for standard, count in Counter(votes.values()).most_common():
-        own = min(0.5 + 0.1 * count, 0.9) if number else 0.95
-        named = ", ".join(sorted(h for h, s in votes.items() if s == standard)[:5])
-        yield Suggestion(standard, round(own * count / len(votes), 2), f"same local code in the map of {named}")
-
-
-def _from_names(codes: CodeSystem, local: str) -> Iterator[Suggestion]:
-    squeezed = re.sub(r"[^0-9A-Za-z]", "", local).upper()
-    if codes.pattern and codes.is_standard(squeezed):
-        yield Suggestion(squeezed, 0.9, "standard code but for its punctuation")
-    names, text = seed_names(codes.name), normal_name(local)
-    exact = names.get(text, frozenset())
-    for standard in sorted(exact):
-        yield Suggestion(standard, round(0.95 / len(exact), 2), f"name '{text}' of the reference")
-    if exact or len(text) < _SHORTEST_NAME or text.replace(" ", "").isdigit():
-        return
-    within = [n for n in names if len(n) >= _SHORTEST_NAME and f" {n} " in f" {text} "]
-    if within:
-        longest = max(within, key=len)
-        for standard in sorted(names[longest]):
-            yield Suggestion(standard, round(0.8 / len(names[longest]), 2), f"contains the name '{longest}'")
-        return
-    for name in difflib.get_close_matches(text, names, n=2, cutoff=_FUZZY):
-        ratio = difflib.SequenceMatcher(None, text, name).ratio()
-        for standard in sorted(names[name]):
-            yield Suggestion(standard, round(0.8 * ratio / len(names[name]), 2), f"name '{name}' is alike")
-
-
-def suggest(
-    registry: Registry, system: str, local: str, *, without: frozenset[str] = frozenset(), most: int = 3
-) -> list[Suggestion]:
-    """Standard codes that ``local`` may mean, best first, one each.
-
-    Args:
-        without: hospitals whose maps are not asked (those that lack the code).
-    """
-    codes = code_systems()[system]
-    best: dict[str, Suggestion] = {}
-    for found in (*_from_maps(registry, codes, local, without), *_from_names(codes, local)):
-        if found.standard_code not in best or best[found.standard_code].score < found.score:
-            best[found.standard_code] = found
-    return sorted(best.values(), key=lambda s: (-s.score, s.standard_code))[:most]
 
 
 def worklist(
@@ -196,7 +59,8 @@ def worklist(
 ) -> list[Unmapped]:
     """Unmapped local codes, by the records that bear them over all hospitals (or over one), with suggestions.
 
-    Two spellings of a code (case, idle zeros) are one entry, under the spelling most used.
+    Two spellings of a code (case, idle zeros) are one entry, under the spelling most used. Of a hospital that the gate blocks they are
+    those of its newest records, which are not in use yet.
 
     Raises:
         UnknownHospital, CodeRefused: the hospital or the system is not known.
@@ -211,7 +75,7 @@ def worklist(
     entries: dict[tuple[str, str], Unmapped] = {}
     for row in fetch(
         settings,
-        "select hospital_id, code_system, local_code, records from control.unmapped_code "
+        "select hospital_id, code_system, local_code, records, columns, blocked from control.code_to_map "
         "where (%(hospital)s is null or hospital_id = %(hospital)s) and (%(system)s is null or code_system = %(system)s) "
         "order by records desc, hospital_id, code_system, local_code",
         {"hospital": hospital, "system": system},
@@ -222,8 +86,13 @@ def worklist(
         entry = entries.setdefault(place, Unmapped(row["code_system"], row["local_code"]))
         entry.records += row["records"]
         entry.hospitals[row["hospital_id"]] = entry.hospitals.get(row["hospital_id"], 0) + row["records"]
+        for column, records in row["columns"].items():
+            entry.columns[column] = entry.columns.get(column, 0) + records
+        if row["blocked"] and row["hospital_id"] not in entry.blocked:
+            entry.blocked.append(row["hospital_id"])
     first = sorted(entries.values(), key=lambda e: (-e.records, e.code_system, e.local_code))[:limit]
     for entry in first:
+        entry.marts = marts_of(entry.columns)
         entry.suggestions = suggest(registry, entry.code_system, entry.local_code, without=frozenset(entry.hospitals))
     return first
 
@@ -302,7 +171,7 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
             f"{file} cannot be written ({error.strerror})", remedy="mend its rights, then try again"
         ) from error
     load_registry.cache_clear()
-    _other_maps.cache_clear()
+    forget()
     return Accepted(hospital_id, system, local, standard, reviewer, date.today().isoformat(), file, path is None)
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from psycopg2.extras import execute_values
-
+from estuaire import unmapped_codes
 from estuaire.codes import map_error
 from estuaire.contracts import load_contract
 from estuaire.duck import quoted, reading
@@ -47,6 +47,7 @@ class Work:
     files: tuple[tuple[str, str], ...]  # (table, store key)
     fulls: tuple[kernel.Full, ...]
     rejected: tuple[kernel.Rejected, ...]
+    stays_until: datetime | None
 
 
 def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -57,7 +58,7 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
         settings,
         "select hospital_id, table_name, key, rows from control.landed_file order by hospital_id, table_name, key",
     ):
-        entry = found.setdefault(row["hospital_id"], {"files": [], "rows": 0, "fulls": [], "rejected": []})
+        entry = found.setdefault(row["hospital_id"], _nothing())
         entry["files"].append((row["table_name"], row["key"]))
         entry["rows"] += row["rows"]
     for row in fetch(
@@ -67,9 +68,17 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
     ):
         tables = tuple(sorted({f["table"] for f in row["manifest"]["files"]}))
         full = kernel.Full(row["sequence"], row["period_from"], row["period_to"], tables)
-        found.setdefault(row["hospital_id"], {"files": [], "rows": 0, "fulls": [], "rejected": []})["fulls"].append(
-            full
-        )
+        found.setdefault(row["hospital_id"], _nothing())["fulls"].append(full)
+    for row in fetch(
+        settings,
+        "select hospital_id, array_agg(period_to order by sequence) as ends, array_agg(extracted_at order by sequence) as extracted "
+        "from control.delivery where state = 'landed' and exists (select 1 from jsonb_array_elements(manifest::jsonb -> 'files') f "
+        "where f ->> 'table' = 'stay' and (f ->> 'rows')::bigint > 0) group by hospital_id",
+    ):
+        if row["hospital_id"] in found:
+            found[row["hospital_id"]]["stays_until"] = kernel.stays_until(
+                registry.get(row["hospital_id"]), zip(row["ends"], row["extracted"], strict=True)
+            )
     for row in fetch(
         settings,
         "select r.hospital_id, r.table_name, r.business_key, r.sequence, r.source_updated_at "
@@ -86,9 +95,14 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
             )
     for hospital, entry in found.items():
         maps = {s: p.read_text(encoding="utf-8") for s, p in sorted(registry.get(hospital).code_maps.items())}
-        text = repr((kernel.VERSION, entry["files"], entry["fulls"], entry["rejected"], maps))
+        until = entry["stays_until"] and entry["stays_until"].astimezone(UTC).isoformat()
+        text = repr((kernel.VERSION, entry["files"], entry["fulls"], entry["rejected"], until, maps))
         entry["input_hash"] = hashlib.sha256(text.encode()).hexdigest()
     return found
+
+
+def _nothing() -> dict[str, Any]:
+    return {"files": [], "rows": 0, "fulls": [], "rejected": [], "stays_until": None}
 
 
 def changed(settings: Settings) -> list[str]:
@@ -131,7 +145,11 @@ def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str,
         for table, key in work.files:
             files.setdefault(table, []).append(str(local.fetched(key)))
         given = kernel.HospitalInput(
-            load_registry(settings.registry_dir).get(work.hospital), files, list(work.fulls), list(work.rejected)
+            load_registry(settings.registry_dir).get(work.hospital),
+            files,
+            list(work.fulls),
+            list(work.rejected),
+            work.stays_until,
         )
         outcomes = kernel.consolidate_hospital(
             given, load_contract(), lambda table: local.path(output_key(work, table))
@@ -227,15 +245,7 @@ def publish(cursor: Any, intent: dict[str, Any], run_id: str, snapshot: int) -> 
         )
         cursor.execute("delete from control.consolidation_block where hospital_id = %s", (item["hospital_id"],))
         cursor.execute("delete from control.unmapped_code where hospital_id = %s", (item["hospital_id"],))
-        execute_values(
-            cursor,
-            "insert into control.unmapped_code (hospital_id, code_system, local_code, records) values %s",
-            [
-                (item["hospital_id"], system, code, count)
-                for system, codes in item["unmapped"].items()
-                for code, count in codes.items()
-            ],
-        )
+        unmapped_codes.write(cursor, item["hospital_id"], item["unmapped"], blocked=False)
 
 
 def _patient_map(settings: Settings, lake: Lake, stage: Stage, results: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -300,6 +310,7 @@ def _run(
                 tuple(given[h]["files"]),
                 tuple(given[h]["fulls"]),
                 tuple(given[h]["rejected"]),
+                given[h]["stays_until"],
             ),
         )
         for h in hospitals
@@ -313,7 +324,7 @@ def _run(
         audited = gate.audit(settings, spark, stage.run_id, found)
     meter.step("audited")
     blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
-    _note_verdicts(settings, stage, audited, blocked, given)
+    _note_verdicts(settings, stage, audited, blocked, given, found)
     for hospital, error in blocked.items():
         print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
         for outcome in found.get(hospital, []):
@@ -352,6 +363,7 @@ def _note_verdicts(
     audited: gate.Audit,
     blocked: dict[str, EstuaireError],
     given: dict[str, dict[str, Any]],
+    found: dict[str, list[dict[str, Any]]],
 ) -> None:
     """Verdicts, results and standing blocks, in one transaction; whatever becomes of the commit, they tell what was found."""
     with connect(settings) as connection, connection.cursor() as cursor:
@@ -366,6 +378,9 @@ def _note_verdicts(
                 "error = excluded.error, blocked_at = now()",
                 (hospital, _with_rules(given[hospital]["input_hash"]), stage.run_id, error.sentence()),
             )
+            # whoever maps the codes needs them most where the gate blocks: listed whatever the verdict
+            unmapped = unmapped_codes.merged(o["unmapped"] for o in found.get(hospital, []))
+            unmapped_codes.write(cursor, hospital, unmapped, blocked=True)
 
 
 def _intent(
@@ -380,22 +395,12 @@ def _intent(
                     json.dumps([(o["table"], o["content_hash"]) for o in results[h]]).encode()
                 ).hexdigest(),
                 "files": [{"table": o["table"], "key": o["output"]} for o in results[h]],
-                "unmapped": _merged([o["unmapped"] for o in results[h]]),
+                "unmapped": unmapped_codes.merged(o["unmapped"] for o in results[h]),
             }
             for h in sorted(results)
         ],
         "patient_map": mapped,
     }
-
-
-def _merged(parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
-    merged: dict[str, dict[str, int]] = {}
-    for part in parts:
-        for system, codes in part.items():
-            for code, count in codes.items():
-                own = merged.setdefault(system, {})
-                own[code] = own.get(code, 0) + count
-    return merged
 
 
 def main(settings: Settings, run_id: str, spark: Any) -> str:

@@ -1,35 +1,41 @@
 """Load: the consolidated rows that the models need into PostgreSQL's staging, hospital by hospital, by binary COPY.
 
 Only hospitals whose consolidated content changed are loaded. Each gets new partition tables, filled in Spark tasks, then all are
-swapped in, with the patient map and the registry, in one transaction: a reader of staging sees all of the old or all of the new.
+swapped in, with the patient map and the registry, in one transaction: a reader of staging sees all of the old or all of the new. The
+account of that transaction (docs/domain/quality.md, "Nothing is lost") must balance: consolidated = in staging + not loaded, by reason.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import json
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache, partial
 from typing import Any
 
 from psycopg2 import sql
-from psycopg2.extras import execute_values
+from psycopg2.extras import Json, execute_values
 
+from estuaire import last_good
 from estuaire.contracts import load_contract
+from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.duck import load_extension, quoted, reading
-from estuaire.errors import AccountingImbalance
 from estuaire.lake import PATIENT_MAP, Lake
 from estuaire.layers import staging_columns
-from estuaire.ledger import Stage, connect, fetch
+from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
-from estuaire.registry import load_registry
+from estuaire.registry import SUBSTANCE, Hospital, load_registry
 from estuaire.settings import PROJECT_ROOT, Settings
 from spark_jobs.session import spread
 from spark_jobs.stage import attempt
 
 STAGE = "load"
+DRUG_TABLES = ("administration", "prescription")
 ANTIMICROBIALS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "antimicrobial.csv"
 
 
@@ -56,19 +62,31 @@ def antibacterial_codes() -> tuple[str, ...]:
 
 def _wanted(table: str) -> str:
     """SQL condition on the consolidated rows that the warehouse holds."""
-    if table not in ("administration", "prescription"):
+    if table not in DRUG_TABLES:
         return "true"
     codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
-    return f"drug_code in ({codes})"
+    # a dose without a standard code may be an antibacterial's: the marts say how many there are beside each rate
+    return f"(drug_code in ({codes}) or drug_code is null)" if table == "administration" else f"drug_code in ({codes})"
 
 
-def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Work, int]]:
-    """Fill the partition tables of a hospital, inside a Spark task; returns the rows of each.
+def _reason(table: str) -> str:
+    """SQL: why the warehouse does not hold a consolidated row; empty for one that it holds."""
+    unmapped = "when drug_code is null then 'drug_without_standard_code' " if table == "prescription" else ""
+    return f"case when {_wanted(table)} then '' {unmapped}else 'not_an_antibacterial' end"
 
-    Raises:
-        AccountingImbalance: PostgreSQL holds another number of rows than the files.
-    """
-    loaded: list[tuple[Work, int]] = []
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded of a (hospital, table): the account by delivery, without its rows_in; and of administrations of any drug, which the
+    warehouse does not hold whole, (local day, records, of them given) per day with one."""
+
+    work: Work
+    accounts: list[Account]
+    days: list[tuple[date, int, int]]
+
+
+def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
+    """Fill the partition tables of a hospital, inside a Spark task."""
     with connect(settings) as connection, connection.cursor() as cursor:
         for work in works:
             cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
@@ -87,23 +105,50 @@ def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[tuple[Wor
             duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {_source(work)}")
         duck.execute("commit")
         with connect(settings) as connection, connection.cursor() as cursor:
-            for work in works:
-                row = duck.execute(f"select count(*) from {_source(work)}").fetchone()
-                cursor.execute(sql.SQL("select count(*) from staging.{}").format(sql.Identifier(work.partition)))
-                held = cursor.fetchone()
-                if row is None or held is None or row[0] != held[0]:
-                    raise AccountingImbalance(
-                        "PostgreSQL holds another number of rows than the lake's files: nothing was swapped in",
-                        remedy="run the stage again",
-                        hospital=work.hospital,
-                        table=work.table,
-                    )
-                loaded.append((work, int(held[0])))
-    return loaded
+            return [Loaded(work, _accounts(duck, cursor, work), _days(duck, work)) for work in works]
+
+
+def _days(duck: Any, work: Work) -> list[tuple[date, int, int]]:
+    if work.table != "administration":
+        return []
+    rows: list[tuple[date, int, int]] = duck.execute(
+        "select given_at_local::date as given_on, count(*), count(*) filter (where status = 'given') "
+        f"from {_files(work)} where given_at_local is not null group by 1 order by 1"
+    ).fetchall()
+    return rows
+
+
+def _accounts(duck: Any, cursor: Any, work: Work) -> list[Account]:
+    """By delivery: what the lake's files hold and why some of it stays there, and what PostgreSQL holds, read back."""
+    found: dict[str, Account] = {}
+    rows = duck.execute(
+        f"select delivery_id, {_reason(work.table)} as reason, count(*), sum(record_number::hugeint)::varchar "
+        f"from {_files(work)} group by all"
+    ).fetchall()
+    for delivery, reason, count, total in rows:
+        account = found.setdefault(delivery, Account(work.hospital, delivery, work.table))
+        account.hash_in += int(total)
+        if reason:
+            account.not_loaded[reason] = count
+            account.rows_not_loaded += count
+            account.hash_not_loaded += int(total)
+    cursor.execute(
+        sql.SQL("select delivery_id, count(*), sum(record_number) from staging.{} group by 1").format(
+            sql.Identifier(work.partition)
+        )
+    )
+    for delivery, count, total in cursor.fetchall():
+        account = found.setdefault(delivery, Account(work.hospital, delivery, work.table))
+        account.rows_out, account.hash_out = count, int(total)
+    return list(found.values())
+
+
+def _files(work: Work) -> str:
+    return f"read_parquet([{', '.join(quoted(f) for f in work.files)}])"
 
 
 def _source(work: Work) -> str:
-    return f"read_parquet([{', '.join(quoted(f) for f in work.files)}]) where {_wanted(work.table)}"
+    return f"{_files(work)} where {_wanted(work.table)}"
 
 
 def ensure_staging(cursor: Any) -> bool:
@@ -127,37 +172,85 @@ def ensure_staging(cursor: Any) -> bool:
         # cascade: the models' views over staging are built anew by the next publication
         cursor.execute(f"drop table if exists staging.{table.name} cascade")
         cursor.execute(f"create table staging.{table.name} ({typed}) partition by list (hospital_id)")
+    cursor.execute(
+        "select to_regclass('staging.administration_day') is null and to_regclass('staging.hospital') is not null"
+    )
+    renewed = renewed or bool(cursor.fetchone()[0])  # an earlier version's staging: its days were never counted
+    cursor.execute(
+        "create table if not exists staging.administration_day (hospital_id text not null, given_on date not null, "
+        "records bigint not null, given bigint not null, primary key (hospital_id, given_on))"
+    )
     listed = ", ".join(f"{c.name} {c.postgres} not null" for c in PATIENT_MAP)
     cursor.execute(f"create table if not exists staging.patient_map ({listed}, primary key (hospital_id, patient_id))")
     cursor.execute(
-        "create table if not exists staging.hospital (hospital_id text primary key, finess text not null, name text not null, "
-        "study_member boolean not null, calendar text not null, timezone text not null)"
+        "create table if not exists staging.hospital_guideline (hospital_id text not null, guideline text not null, "
+        "guideline_version text not null, valid_from date not null, valid_to date, primary key (hospital_id, valid_from))"
     )
-    return renewed
+    return _ensure_hospital(cursor) or renewed
+
+
+def _ensure_hospital(cursor: Any) -> bool:
+    """As ``ensure_staging``, of the table of hospitals."""
+    cursor.execute(
+        "select attname from pg_attribute where attrelid = to_regclass('staging.hospital') and attnum > 0 and not attisdropped "
+        "order by attnum"
+    )
+    present = [r[0] for r in cursor.fetchall()]
+    wanted = [name for name, _, _ in DERIVED_TABLES["hospital"][1]]
+    if present == wanted:
+        return False
+    cursor.execute("drop table if exists staging.hospital cascade")
+    typed = ", ".join(f"{name} {kind} not null" for name, kind, _ in DERIVED_TABLES["hospital"][1])
+    cursor.execute(f"create table staging.hospital ({typed}, primary key (hospital_id))")
+    return bool(present)
 
 
 def pending(settings: Settings) -> dict[str, str]:
     """Hospitals whose staging rows are not those that loading would give now -> the hash of what it would give: the consolidated
-    content, and which drugs the warehouse holds."""
+    content, which drugs the warehouse holds, and what the registry says a dose of a combination is."""
     drugs = hashlib.sha256(",".join(antibacterial_codes()).encode()).hexdigest()[:16]
     rows = fetch(
         settings,
-        "select c.hospital_id, c.content_hash || '-' || %s as content_hash from control.consolidation c "
-        "left join control.load l using (hospital_id) "
-        "where l.content_hash is distinct from c.content_hash || '-' || %s order by 1",
-        (drugs, drugs),
+        "select c.hospital_id, c.content_hash, l.content_hash as loaded from control.consolidation c "
+        "left join control.load l using (hospital_id) order by 1",
     )
-    return {r["hospital_id"]: r["content_hash"] for r in rows}
+    registered = load_registry(settings.registry_dir).hospitals
+    wanted = {r["hospital_id"]: f"{r['content_hash']}-{drugs}{_basis(registered.get(r['hospital_id']))}" for r in rows}
+    return {r["hospital_id"]: wanted[r["hospital_id"]] for r in rows if r["loaded"] != wanted[r["hospital_id"]]}
 
 
-def consolidated_rows(settings: Settings) -> dict[tuple[str, str], int]:
-    """Current records by hospital and table, as the newest consolidation of each hospital accounted for them."""
+def _basis(hospital: Hospital | None) -> str:
+    """What distinguishes a hospital that does not record doses of combinations as substances; empty for one that does."""
+    if hospital is None or (hospital.combination_doses == SUBSTANCE and not hospital.combination_doses_by_drug):
+        return ""
+    told = json.dumps([hospital.combination_doses, hospital.combination_doses_by_drug], sort_keys=True)
+    return f"-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def consolidated_rows(settings: Settings) -> dict[tuple[str, str], dict[str, int]]:
+    """Current records by (hospital, table), then delivery, as the newest consolidation of each hospital accounted for them."""
     rows = fetch(
         settings,
-        "select a.hospital_id, a.table_name, sum(a.rows_out) as n from control.accounting a join control.consolidation c "
-        "on c.hospital_id = a.hospital_id and c.run_id = a.run_id where a.stage = 'consolidate' group by 1, 2",
+        "select a.hospital_id, a.table_name, a.delivery_id, a.rows_out from control.accounting a join control.consolidation c "
+        "on c.hospital_id = a.hospital_id and c.run_id = a.run_id where a.stage = 'consolidate'",
     )
-    return {(r["hospital_id"], r["table_name"]): int(r["n"]) for r in rows}
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for r in rows:
+        found.setdefault((r["hospital_id"], r["table_name"]), {})[r["delivery_id"]] = int(r["rows_out"])
+    return found
+
+
+def accounts_of(
+    hospitals: Iterable[str],
+    loaded: list[Loaded],
+    consolidated: dict[tuple[str, str], dict[str, int]],
+) -> list[Account]:
+    """The account of each delivery and table: in by the consolidation's own ledger rows, out and not loaded by what the tasks read back."""
+    found = {(a.hospital_id, a.table_name, a.delivery_id): a for one in loaded for a in one.accounts}
+    for (hospital, table), deliveries in consolidated.items():
+        for delivery, rows in deliveries.items() if hospital in hospitals else ():
+            found.setdefault((hospital, table, delivery), Account(hospital, delivery, table)).rows_in = rows
+    return [found[place] for place in sorted(found)]
 
 
 def _analyze(settings: Settings, tables: list[str]) -> None:
@@ -208,20 +301,56 @@ def _reload_patient_map(cursor: Any, lake: Lake) -> int:
     return len(rows)
 
 
+def _reload_days(cursor: Any, hospitals: Iterable[str], loaded: list[Loaded]) -> None:
+    cursor.execute("delete from staging.administration_day where hospital_id = any(%s)", (sorted(hospitals),))
+    execute_values(
+        cursor,
+        "insert into staging.administration_day (hospital_id, given_on, records, given) values %s",
+        [(one.work.hospital, *day) for one in loaded for day in one.days],
+        page_size=10_000,
+    )
+
+
 def _reload_hospitals(cursor: Any, settings: Settings) -> None:
     cursor.execute("delete from staging.hospital")
     execute_values(
         cursor,
-        "insert into staging.hospital (hospital_id, finess, name, study_member, calendar, timezone) values %s",
+        f"insert into staging.hospital ({', '.join(name for name, _, _ in DERIVED_TABLES['hospital'][1])}) values %s",
         [
-            (h.id, h.finess, h.name, h.study_member, h.calendar, h.timezone)
+            (
+                h.id,
+                h.finess,
+                h.name,
+                h.study_member,
+                h.calendar,
+                h.timezone,
+                h.combination_doses,
+                Json(h.combination_doses_by_drug),
+            )
             for h in load_registry(settings.registry_dir).hospitals.values()
         ],
     )
 
 
+def _reload_guidelines(cursor: Any, settings: Settings) -> None:
+    cursor.execute("delete from staging.hospital_guideline")
+    execute_values(
+        cursor,
+        "insert into staging.hospital_guideline (hospital_id, guideline, guideline_version, valid_from, valid_to) values %s",
+        [
+            (h.id, g.family, g.version, g.valid_from, g.valid_to)
+            for h in load_registry(settings.registry_dir).hospitals.values()
+            for g in h.guidelines
+        ],
+    )
+
+
 def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
-    """Load the hospitals whose consolidated content changed; returns them and the rows loaded."""
+    """Load the hospitals whose consolidated content changed; returns them and the rows loaded.
+
+    Raises:
+        AccountingImbalance: staging would not hold what consolidation accounted for, less what is not loaded for a reason.
+    """
     return attempt(settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, meter))
 
 
@@ -229,11 +358,12 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     with connect(settings) as connection, connection.cursor() as cursor:
         if ensure_staging(cursor):
             cursor.execute("delete from control.load")
+            last_good.drop(cursor)  # its rows have the former columns
     hospitals = pending(settings)
     lake = Lake(settings)
     work: dict[str, list[tuple[int, Work]]] = {}
+    sizes = consolidated_rows(settings) if hospitals else {}
     if hospitals:
-        sizes = consolidated_rows(settings)
         for table in load_contract().tables:
             by_hospital: dict[str, list[str]] = {}
             for path in lake.list_files("consolidated", table.name):
@@ -242,7 +372,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 files = tuple(by_hospital.get(hospital, ()))
                 if files:
                     item = Work(hospital, table.name, stage.token, files)
-                    work.setdefault(hospital, []).append((sizes.get((hospital, table.name), 0), item))
+                    work.setdefault(hospital, []).append((sum(sizes.get((hospital, table.name), {}).values()), item))
     packets = [(sum(size for size, _ in items), tuple(w for _, w in items)) for items in work.values()]
     loaded = [pair for part in spread(spark, packets, partial(load_hospital, settings)) for pair in part]
     meter.step("copied")
@@ -251,11 +381,16 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
         stage.check_fence(cursor)
         rows = 0
         if hospitals:
-            for item, count in sorted(loaded, key=lambda x: (x[0].table, x[0].hospital)):
+            accounts = accounts_of(hospitals, loaded, sizes)
+            write_accounts(cursor, stage, accounts)  # before the swap: where it does not balance, nothing is swapped in
+            rows += sum(a.rows_out for a in accounts)
+            last_good.keep_served(cursor, hospitals)
+            for item in sorted((one.work for one in loaded), key=lambda w: (w.table, w.hospital)):
                 _swap(cursor, item)
-                rows += count
+            _reload_days(cursor, hospitals, loaded)
             rows += _reload_patient_map(cursor, lake)
             _reload_hospitals(cursor, settings)
+            _reload_guidelines(cursor, settings)
             execute_values(
                 cursor,
                 "insert into control.load (hospital_id, content_hash, run_id) values %s on conflict (hospital_id) "
@@ -264,7 +399,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             )
     meter.step("swapped in")
     if loaded:
-        _analyze(settings, [*sorted({w.table for w, _ in loaded}), "patient_map"])
+        _analyze(settings, [*sorted({one.work.table for one in loaded}), "patient_map", "administration_day"])
         meter.step("analysed")
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.end(cursor, "committed", meter.cost(), rows, snapshot, "" if hospitals else "nothing new")

@@ -9,10 +9,15 @@ import psycopg2
 from estuaire.settings import Settings
 
 RELEASE_COLUMNS = ("release_id", "lake_snapshot", "built_at", "code_version")
+ROW_KEYS = (
+    "isolate_key",
+    "patient_key",
+    "specimen_key",
+)  # of patient-level marts: pseudonyms, which another key changes
 
 
-def copied(settings: Settings) -> dict[str, bytes]:
-    """Every published table (marts and conformed) as an ordered COPY, without the columns that name the release."""
+def copied(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, bytes]:
+    """Every published table (marts and conformed) as an ordered COPY, without the columns that name the release (and ``without``)."""
     found: dict[str, bytes] = {}
     with psycopg2.connect(settings.dsn()) as session, session.cursor() as cursor:
         cursor.execute(
@@ -20,7 +25,7 @@ def copied(settings: Settings) -> dict[str, bytes]:
             "from information_schema.columns join information_schema.tables using (table_schema, table_name) "
             "where table_schema in ('marts', 'conformed') and table_type = 'BASE TABLE' and column_name <> all(%s) "
             "and table_name <> 'release' group by 1, 2 order by 1, 2",
-            (list(RELEASE_COLUMNS),),
+            ([*RELEASE_COLUMNS, *without],),
         )
         for schema, table, columns in cursor.fetchall():
             content = io.BytesIO()

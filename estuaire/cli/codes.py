@@ -22,7 +22,8 @@ def codes(
     """Standard codes that a hospital's own codes are mapped to."""
     from estuaire.cli.tables import show
     from estuaire.codes import code_systems
-    from estuaire.worklist import find_system, standard_codes
+    from estuaire.suggestions import standard_codes
+    from estuaire.worklist import find_system
 
     if system is None:
         rows = [

@@ -23,15 +23,18 @@ from control.run r where not exists (select 1 from control.stage_run s where s.r
 order by 7 desc limit %s
 """
 
+# of each stage, delivery and table the newest account
 _ACCOUNTING = """
-select distinct on (stage, hospital_id, delivery_id, table_name)
+select distinct on (a.stage, a.hospital_id, a.delivery_id, a.table_name)
        a.stage, a.run_id, a.hospital_id, a.delivery_id, a.table_name, a.rows_in, a.rows_out, a.rows_quarantined,
-       a.rows_superseded, a.rows_unparseable,
-       a.rows_in = a.rows_out + a.rows_quarantined + a.rows_superseded + a.rows_unparseable
-       and a.hash_in = a.hash_out + a.hash_quarantined + a.hash_superseded + a.hash_unparseable as balanced
+       a.rows_superseded, a.rows_unparseable, a.rows_not_loaded, a.not_loaded,
+       a.rows_in = a.rows_out + a.rows_quarantined + a.rows_superseded + a.rows_unparseable + a.rows_not_loaded
+       and a.hash_in = a.hash_out + a.hash_quarantined + a.hash_superseded + a.hash_unparseable + a.hash_not_loaded as balanced
 from control.accounting a join control.stage_run s using (run_id, stage, token)
 where (%(runs)s::text[] is null or a.run_id = any(%(runs)s)) and (%(stage)s is null or a.stage = %(stage)s)
-order by stage, hospital_id, delivery_id, table_name, s.started_at desc
+and (%(hospital)s is null or a.hospital_id = %(hospital)s) and (%(delivery)s is null or a.delivery_id = %(delivery)s)
+and (%(table)s is null or a.table_name = %(table)s)
+order by a.stage, a.hospital_id, a.delivery_id, a.table_name, s.started_at desc
 """
 
 _REJECTED = """
@@ -67,6 +70,8 @@ _RUN_COLUMNS = {
     "message": "message",
     "run_id": "run",
 }
+_COUNTS = ("rows_in", "rows_out", "rows_quarantined", "rows_superseded", "rows_unparseable", "rows_not_loaded")
+_STAGES = ("land", "consolidate", "load")
 _ACCOUNT_COLUMNS = {
     "stage": "stage",
     "hospital_id": "hospital",
@@ -77,6 +82,7 @@ _ACCOUNT_COLUMNS = {
     "rows_quarantined": "quarantined",
     "rows_superseded": "superseded",
     "rows_unparseable": "unparseable",
+    "rows_not_loaded": "not loaded",
     "balanced": "balanced",
 }
 
@@ -143,24 +149,88 @@ def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest 
 
 def accounting(
     run_id: Annotated[str | None, typer.Option("--run", help="Only this run, and those that it set off.")] = None,
-    stage: Annotated[str | None, typer.Option(help="Only this stage: land or consolidate.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage: land, consolidate or load.")] = None,
+    hospital: Annotated[str | None, typer.Option(help="Only this hospital, delivery by delivery.")] = None,
+    delivery: Annotated[
+        str | None, typer.Option(help="Only this delivery (its id, or hospital/id), table by table.")
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Only this table, delivery by delivery.")] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="One line per delivery and table instead of their totals.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Lines to show at most; totals count all.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """Per delivery and table: every record that came in is out, quarantined, superseded or unparseable."""
+    """Every record that came in is out, quarantined, superseded, unparseable or not loaded: totals per stage and table, or each delivery."""
     from estuaire.cli.tables import show
     from estuaire.explain import resolve, runs_of
     from estuaire.ledger import fetch
     from estuaire.settings import settings
 
+    if stage is not None and stage not in _STAGES:
+        raise typer.BadParameter(f"the stages with an account are {', '.join(_STAGES)}", param_hint="--stage")
     runs = None if run_id is None else list(runs_of(settings(), resolve(settings(), run_id)))
-    rows = fetch(settings(), _ACCOUNTING, {"runs": runs, "stage": stage})
+    if delivery and "/" in delivery:
+        hospital, delivery = delivery.split("/", 1)
+    asked: dict[str, object] = {
+        "runs": runs,
+        "stage": stage,
+        "hospital": hospital,
+        "delivery": delivery,
+        "table": table,
+    }
+    rows = fetch(settings(), _ACCOUNTING, asked)
     if as_json:
         _print_json(rows)
         return
     if not rows:
-        typer.echo("Nothing accounted for yet: `estuaire run` lands what was delivered.")
+        everything = not any(asked.values())
+        typer.echo(
+            "Nothing accounted for yet: `estuaire run` lands what was delivered."
+            if everything
+            else "No account matches: `estuaire accounting` without options shows the stages and tables, `estuaire explain` the deliveries."
+        )
         return
-    show(rows, _ACCOUNT_COLUMNS, title="Accounting: rows in = out + quarantined + superseded + unparseable")
+    rows.sort(key=lambda r: (_STAGES.index(r["stage"]), r["hospital_id"], r["delivery_id"], r["table_name"]))
+    single = each or bool(hospital or delivery or table)
+    shown = rows if single else _totals(rows, ("stage", "table_name"))
+    lines = [*shown[:limit], *_totals(rows, ("stage",))]
+    show(
+        lines, _ACCOUNT_COLUMNS, title="Accounting: rows in = out + quarantined + superseded + unparseable + not loaded"
+    )
+    if len(shown) > limit:
+        typer.echo(
+            f"{limit} of {len(shown)} lines are shown, the totals count all: --limit shows more, --hospital, --delivery and --table fewer."
+        )
+    reasons: dict[str, int] = {}
+    for row in rows:
+        for reason, n in row["not_loaded"].items():
+            reasons[reason] = reasons.get(reason, 0) + n
+    if reasons:
+        told = ", ".join(
+            f"{reason.replace('_', ' ')} {n:,}" for reason, n in sorted(reasons.items(), key=lambda r: -r[1])
+        )
+        typer.echo(f"Not loaded, kept in the lake: {told}.")
+
+
+def _totals(rows: list[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One line per ``by``, in the order of the rows: sums, how many hospitals and deliveries, and whether all balance."""
+    grouped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(tuple(row[k] for k in by), []).append(row)
+    total = {"table_name": "TOTAL"} if "table_name" not in by else {}
+    lines = [
+        {
+            **total,
+            **dict(zip(by, place, strict=True)),
+            "hospital_id": f"{len({r['hospital_id'] for r in own})} hospitals",
+            "delivery_id": f"{len({(r['hospital_id'], r['delivery_id']) for r in own})} deliveries",
+            **{c: sum(r[c] for r in own) for c in _COUNTS},
+            "balanced": all(r["balanced"] for r in own),
+        }
+        for place, own in grouped.items()
+    ]
+    return sorted(lines, key=lambda r: (_STAGES.index(r["stage"]), r["table_name"]))
 
 
 def rejected(

@@ -19,10 +19,11 @@ FIRST_QUERY = (
 )
 HEADS = {
     "cumulative_antibiogram": "select species_name, agent_code, isolates, tested, resistant, pct_resistant from cumulative_antibiogram "
-    "where hospital_id = 'group' and dedup_scope = 'group' and method = 'm39' and specimen_nature = 'all' and not below_30 "
+    "where hospital_id = 'group' and dedup_scope = 'group' and method = 'm39' and among = 'tested' and breakpoint_indication = 'general' "
+    "and specimen_nature = 'all' and not below_30 "
     "and year = (select max(year) from cumulative_antibiogram where hospital_id = 'group') order by tested desc, species_name, agent_code limit 8",
     "exposure_resistance": "select effect, window_days, excluded_last_days, estimate, odds_ratio, ci_low, ci_high, index_isolates "
-    "from exposure_resistance order by effect, window_days <> 90 or excluded_last_days <> 0, window_days, estimate limit 8",
+    "from exposure_resistance order by window_days <> 90 or excluded_last_days <> 0, effect, window_days, excluded_last_days, estimate limit 8",
 }
 
 

@@ -21,8 +21,8 @@ _WORDS = {
     "arrived": ("What arrived", "Ce qui est arrivé"),
     "tables": ("Tables of the delivery, as its manifest declares them", "Tables de la livraison, d'après son manifeste"),
     "stages": (
-        "What each stage did: rows in = out + quarantined + superseded + unparseable",
-        "Ce qu'a fait chaque étape : lignes en entrée = sorties + quarantaine + remplacées + illisibles",
+        "What each stage did: rows in = out + quarantined + superseded + unparseable + not loaded",
+        "Ce qu'a fait chaque étape : lignes en entrée = sorties + quarantaine + remplacées + illisibles + non chargées",
     ),
     "gates": ("What the gates decided", "Décisions des contrôles"),
     "rules": ("Rules that records broke", "Règles enfreintes"),
@@ -34,7 +34,7 @@ _WORDS = {
     "files": ("files", "fichiers"), "rows": ("rows", "lignes"), "state": ("state", "état"), "error_code": ("error", "erreur"),
     "stage": ("stage", "étape"), "rows_in": ("in", "entrée"), "rows_out": ("out", "sorties"),
     "quarantined": ("quarantined", "quarantaine"), "superseded": ("superseded", "remplacées"),
-    "unparseable": ("unparseable", "illisibles"), "seconds": ("seconds", "secondes"), "cpu_seconds": ("CPU s", "s CPU"),
+    "unparseable": ("unparseable", "illisibles"), "not_loaded": ("not loaded", "non chargées"), "seconds": ("seconds", "secondes"), "cpu_seconds": ("CPU s", "s CPU"),
     "peak_mib": ("peak MiB", "pic Mio"), "verdict": ("verdict", "verdict"), "reasons": ("reasons", "raisons"),
     "rule_id": ("rule", "règle"), "action": ("action", "action"), "rate": ("rate", "taux"),
     "threshold": ("threshold", "seuil"), "rows_failed": ("broken by", "enfreinte par"),
@@ -115,7 +115,7 @@ def _print(found: Explanation, *, french: bool) -> None:
     table("tables", found.tables, "hospital_id", "delivery_id", "table", "files", "rows")
     for row in found.stages:
         row["peak_mib"] = (row["peak_memory_bytes"] or 0) // 2**20 or None
-    counts = ("rows_in", "rows_out", "quarantined", "superseded", "unparseable")
+    counts = ("rows_in", "rows_out", "quarantined", "superseded", "unparseable", "not_loaded")
     table("stages", found.stages, "stage", "state", *counts, "seconds", "cpu_seconds", "peak_mib", "started_at")
     gates = [
         {**r, "reasons": r["reasons"].partition("]")[0].lstrip("[")} if "[E_" in r["reasons"] else r

@@ -27,6 +27,10 @@ def register(app: typer.Typer) -> None:
         result = queries.run_query(settings(), sql, limit=limit, timeout_seconds=timeout)
         if result.patient_level:
             typer.echo(f"{BANNER} ({', '.join(result.patient_level)})", err=True)
+        if result.renamed:
+            typer.echo(
+                f"Columns of one name were told apart: {', '.join(result.renamed)}; name them with `as`.", err=True
+            )
         if as_json:
             typer.echo(queries.as_json(result))
         elif as_csv:

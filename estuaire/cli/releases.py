@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
             typer.echo(json.dumps([{**asdict(r), "kept": r.kept} for r in known], default=str, indent=2))
             return
         view = Table()
-        for name in ("release", "state", "published", "lake snapshot", "code", "tables kept"):
+        for name in ("release", "state", "published", "lake snapshot", "code", "tables kept", "held back"):
             view.add_column(name, justify="right" if name in ("release", "lake snapshot") else "left")
         for r in known:
             view.add_row(
@@ -37,8 +37,11 @@ def register(app: typer.Typer) -> None:
                 str(r.snapshot_id),
                 r.code_version[:12],
                 "yes" if r.kept else "no",
+                ", ".join(r.held_back),
             )
         Console().print(view)
+        for note in next((r.notes for r in known if r.state == "published"), []):
+            typer.echo(f"Release notes: {note}.")
 
     @app.command()
     def rollback(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 _ENDLESS = 100_000
@@ -24,8 +26,28 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, title: str = "") -> None:
-    """Print rows; ``columns`` maps a row's key to its heading. Numbers stand right."""
+def data_cell(value: object) -> str:
+    """A value of a query's result: no sign between thousands (2025 may be a year, 38 a key), a whole number without decimals, any
+    other with at most four, or four significant digits where it is small."""
+    if isinstance(value, Decimal):
+        value = int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)
+        if value == int(value):
+            return str(int(value))
+        return f"{value:.4f}".rstrip("0") if abs(value) >= 0.1 else f"{value:.4g}"
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else cell(value)
+
+
+def show(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    *,
+    title: str = "",
+    cell: Callable[[object], str] = cell,
+) -> None:
+    """Print rows; ``columns`` maps a row's key to its heading, ``cell`` writes a value. Numbers stand right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -34,7 +56,7 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, title
     table = Table(title=title or None, title_justify="left")
     for key, heading in columns.items():
         values = [row.get(key) for row in rows]
-        number = any(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        number = any(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in values)
         table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell(row.get(key))) for key in columns))
@@ -53,13 +75,9 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, title
 
 
 def show_result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a query's result; two columns may have one name."""
-    from decimal import Decimal
-
-    def plain(value: object) -> object:
-        return float(value) if isinstance(value, Decimal) else value
-
+    """Print a query's result."""
     show(
-        [{str(i): plain(v) for i, v in enumerate(row)} for row in rows],
+        [{str(i): v for i, v in enumerate(row)} for row in rows],
         {str(i): name for i, name in enumerate(columns)},
+        cell=data_cell,
     )

@@ -11,6 +11,7 @@ _COLUMNS = {
     "code_system": "system",
     "local_code": "local code",
     "records": "records",
+    "marts": "figures that lack them",
     "hospitals": "hospitals",
     "standard_code": "suggestion",
     "score": "score",
@@ -52,7 +53,9 @@ def worklist(
         rows.append(
             {
                 **entry.as_dict(),
-                "hospitals": ", ".join(list(entry.hospitals)[:6]) + (" ..." if len(entry.hospitals) > 6 else ""),
+                "marts": ", ".join(entry.marts) or "none",
+                "hospitals": ", ".join(f"{h} (blocked)" if h in entry.blocked else h for h in list(entry.hospitals)[:6])
+                + (" ..." if len(entry.hospitals) > 6 else ""),
                 "standard_code": best and best.standard_code,
                 "score": best and f"{best.score:.2f}",
                 "how": best and best.how,

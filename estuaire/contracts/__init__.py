@@ -50,6 +50,7 @@ class Column:
     code_system: str | None = None
     references: str | None = None
     pseudonym: Pseudonym | None = None
+    may_be_planned: bool = False  # a date that may lie ahead: the end of a prescription, of a unit code's validity
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the contract. ``key`` is its business key; ``period_column`` dates its rows for a full delivery."""
+    """One table of the contract.
+
+    Attributes:
+        key: its business key, of which ``key_optional`` may be absent (two absent values are equal).
+        period_column: dates its rows for a full delivery.
+        period_parent: of a table without a date, the reference whose row dates its rows (docs/domain/deliveries.md).
+    """
 
     name: str
     key: tuple[str, ...]
@@ -73,6 +80,8 @@ class Table:
     grain_fr: str
     grain_en: str
     period_column: str | None = None
+    period_parent: Reference | None = None
+    key_optional: tuple[str, ...] = ()
     composite_references: tuple[Reference, ...] = ()
 
     @property
@@ -134,7 +143,12 @@ def _column(raw: dict[str, Any]) -> Column:
             check=pseudonym.get("check"),
             with_columns=tuple(pseudonym.get("with", ())),
         ),
+        may_be_planned=raw.get("may_be_planned", False),
     )
+
+
+def _reference(raw: dict[str, Any]) -> Reference:
+    return Reference(tuple(raw["columns"]), raw["table"], tuple(raw["to"]))
 
 
 def parse_table(raw: Any, where: str) -> Table:
@@ -160,17 +174,19 @@ def parse_table(raw: Any, where: str) -> Table:
         grain_fr=raw["grain"]["fr"],
         grain_en=raw["grain"]["en"],
         period_column=raw.get("period_column"),
-        composite_references=tuple(
-            Reference(tuple(r["columns"]), r["table"], tuple(r["to"])) for r in raw.get("references", ())
-        ),
+        period_parent=_reference(raw["period_parent"]) if "period_parent" in raw else None,
+        composite_references=tuple(_reference(r) for r in raw.get("references", ())),
+        key_optional=tuple(raw.get("key_optional", ())),
     )
+    if table.period_column and table.period_parent:
+        raise ContractError(f"{where}: two things date its rows", remedy="keep period_column, or period_parent")
     names = [c.name for c in table.columns]
     if len(set(names)) != len(names):
         raise ContractError(f"{where} defines a column twice", remedy="keep one definition")
     used = [*table.key, *([table.period_column] if table.period_column else [])]
     for column in table.columns:
         used += column.pseudonym.with_columns if column.pseudonym else ()
-    for reference in table.composite_references:
+    for reference in (*table.composite_references, *([table.period_parent] if table.period_parent else [])):
         used += reference.columns
         if len(reference.columns) != len(reference.to):
             raise ContractError(
@@ -179,8 +195,13 @@ def parse_table(raw: Any, where: str) -> Table:
     for name in used:
         if name not in names:
             raise ContractError(f"{where} names the column {name}, which it does not define", remedy="define it")
+    for name in table.key_optional:
+        if name not in table.key:
+            raise ContractError(
+                f"{where}: {name} is an optional part of the key, and not in the key", remedy="add it to key"
+            )
     for name in table.key:
-        if not table.column(name).required:
+        if name not in table.key_optional and not table.column(name).required:
             raise ContractError(f"{where}: key column {name} must be required", remedy="set required: true")
     return table
 
@@ -210,4 +231,13 @@ def load_contract(version: str = "1") -> Contract:
     if version not in VERSIONS or not files:
         raise ContractError(f"contract version {version} is not known", remedy=f"use one of {', '.join(VERSIONS)}")
     tables = [parse_table(yaml.safe_load(f.read_text(encoding="utf-8")), f"{folder.name}/{f.name}") for f in files]
-    return Contract(version=version, tables=_ordered(tables))
+    contract = Contract(version=version, tables=_ordered(tables))
+    for table in contract.tables:
+        if table.period_parent:
+            parent = contract.table(table.period_parent.table)
+            if parent.period_column is None or parent.key != table.period_parent.to:
+                raise ContractError(
+                    f"{table.name}: {parent.name} cannot date its rows",
+                    remedy="name a table with a period_column, by its whole key",
+                )
+    return contract

@@ -32,7 +32,11 @@ def counted_by_gates(folder: Path = FOLDER, models: Path = MODELS) -> list[str]:
             (name, frozenset(rule.unique))
             for name, own in rules.items()
             for rule in own
-            if rule.unique and rule.action == "fail" and rule.threshold == 0 and not rule.min_rows
+            if rule.unique
+            and rule.action == "fail"
+            and rule.threshold == 0
+            and not rule.min_rows
+            and rule.confidence is None
         }
         for model in declared(models, stage):
             tests = _key_tests(model)

@@ -3,7 +3,7 @@
 The kernel counted each rule natively while it landed the files. Here Great Expectations counts the same rules again, on what was
 really written, through another engine (Spark reads the rule's expression as sqlglot translates it): both counts must agree, or the gate
 errors. Verdict per delivery: block above 1 % of rejected records or a broken ``fail`` rule, warn above 0.1 % or above a rule's own
-threshold, else pass (domain.md section 5).
+threshold, else pass (docs/domain/quality.md).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Counts only: no result, reason or error holds a row's value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,19 +57,55 @@ class Result:
         """Whether this result alone stops the stage: engines that disagree, or a share above what blocks, of enough rows."""
         if self.status != "fail":
             return self.status == "error"
-        limit = (
-            0.0 if self.rule.action == "fail" else self.rule.block_above
-        )  # a failed fail rule blocks whatever the share
+        limit = self.rule.blocking_share
         return (
             limit is not None
-            and self.rows_failed > self.rows_checked * limit
+            and self.excess > 0
             and self.rows_checked >= self.rule.min_rows
+            and (self.rule.confidence is None or self.chance <= 1 - self.rule.confidence)
         )
+
+    @property
+    def excess(self) -> float:
+        """Rows that break the rule beyond the share that blocks; below 0 where there is room, or where no share blocks."""
+        limit = self.rule.blocking_share
+        return -1.0 if limit is None else self.rows_failed - self.rows_checked * limit
+
+    @property
+    def chance(self) -> float:
+        """Probability of so many broken rows or more, were the true share the one that blocks: small where chance is excluded."""
+        return at_least(self.rows_failed, self.rows_checked, self.rule.blocking_share or 0.0)
 
     def reason(self) -> str:
         if self.status == "error":
             return f"{self.rule.id}: Great Expectations and the native count differ"
         return f"{self.rule.id}: {self.rows_failed} of {self.rows_checked}"
+
+
+def at_least(found: int, of: int, share: float) -> float:
+    """P(X >= found), X binomial (of, share): the one-sided exact test, at which the Clopper-Pearson lower bound of found/of is share.
+
+    >>> round(at_least(1, 1, 0.05), 4), round(at_least(3, 40, 0.01), 4), at_least(0, 10, 0.5)
+    (0.05, 0.0075, 1.0)
+    """
+    if found <= 0 or share >= 1:
+        return 1.0
+    if share <= 0:
+        return 0.0
+    if found <= of * share:  # at or below what is expected: a half or more, nothing is excluded
+        return 1.0
+    # from the likeliest of the terms on they fall by a constant factor at least: as many as matter are added
+    log_term = (
+        math.lgamma(of + 1) - math.lgamma(found + 1) - math.lgamma(of - found + 1)
+        + found * math.log(share) + (of - found) * math.log1p(-share)
+    )  # fmt: skip
+    term = total = math.exp(log_term)
+    for k in range(found, of):
+        term *= (of - k) / (k + 1) * share / (1 - share)
+        total += term
+        if term < total * 1e-15:
+            break
+    return min(total, 1.0)
 
 
 def verdict(results: Sequence[Result]) -> tuple[list[str], list[str]]:

@@ -2,8 +2,8 @@
 
 After dbt has built the candidate schemas, PostgreSQL counts each rule natively, one pass per table and hospital; Great Expectations counts
 the same rules over views of a column per rule, uniqueness there by row numbers (natively by grouping). Both counts must agree, or the gate
-errors. A release is served whole or not at all: the rule over all hospitals decides whether it is blocked, a hospital that alone
-breaks a rule's threshold is a warning of its own.
+errors. The rule over all hospitals decides whether the candidate is blocked; ``estuaire.gates.attribution`` then says whether some
+hospitals alone broke it, which are held back. A hospital that alone exceeds a threshold that all keep is a warning of its own.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ class Finding:
     months: dict[str, list[str]] = field(
         default_factory=dict
     )  # rule -> the first hospital, month and table that break it
+    held_back: Mapping[str, list[str]] = field(
+        default_factory=dict
+    )  # hospital whose newest content is not in the candidate -> what broke at this gate, if it did
 
     def verdict(self) -> tuple[str, list[str]]:
         """(pass, warn or block, reasons) of the candidate; a reason names the hospital that breaks its rule most."""
@@ -60,14 +63,17 @@ class Finding:
         ]
         if len(alone) > _NAMED:
             alone = [*alone[:_NAMED], f"{len(alone) - _NAMED} more, see quality.verdict"]
-        return word(block, warn + alone), reasons + alone
+        held = [f"{h} held back: {reason}" for h, broken in sorted(self.held_back.items()) for reason in broken]
+        return word(block, warn + held + alone), reasons + held + alone
 
     def stopping(self) -> list[str]:
         """The reasons that block the candidate, without what only warns."""
         return [f"{r.reason()}{self._most(r.rule.id)}" for r in self.totals if r.blocks]
 
     def hospital_verdict(self, hospital: str) -> tuple[str, list[str]]:
-        """(pass, warn or block, reasons) of one hospital: block where it breaks a rule that blocks the candidate."""
+        """(pass, warn or block, reasons) of one hospital: block where it breaks a rule that blocks the candidate, or is held back."""
+        if self.held_back.get(hospital):
+            return "block", list(self.held_back[hospital])
         stopping = {r.rule.id for r in self.totals if r.blocks}
         block = [
             r.reason() for r in self.hospitals[hospital] if r.rule.id in stopping and r.status in ("fail", "error")
@@ -101,12 +107,14 @@ def audit(
     *,
     folder: Path = FOLDER,
     models: Path = MODELS,
+    held_back: Mapping[str, Mapping[str, list[str]]] | None = None,
 ) -> list[Finding]:
     """Audit the candidate schemas and write results, verdicts and Data Docs; one finding per stage.
 
     Args:
         session: the owner's, not in a transaction; each stage's results are committed.
         shifted: hospitals without real dates.
+        held_back: hospital -> gate -> reasons, of those whose newest content is not in the candidate.
 
     Raises:
         ContractError: the rule registry is wrong.
@@ -115,6 +123,7 @@ def audit(
     findings = []
     for stage in STAGES:
         finding = _audit_stage(settings, session, run_id, stage, shifted, folder, models)
+        finding.held_back = {h: reasons.get(stage, []) for h, reasons in (held_back or {}).items()}
         with session.cursor() as cur:
             _write(cur, run_id, finding)
         session.commit()
@@ -279,7 +288,13 @@ def _write(cur: cursor, run_id: str, finding: Finding) -> None:
     write_results(cur, run_id, finding.stage, (WHOLE, WHOLE), finding.totals)
     decided, reasons = finding.verdict()
     write_verdict(cur, run_id, finding.stage, (WHOLE, WHOLE), decided, "; ".join(reasons))
+    for hospital in sorted(h for h, reasons in finding.held_back.items() if reasons):
+        # its results stay those of the content that was refused, where this run audited it
+        decided, reasons = finding.hospital_verdict(hospital)
+        write_verdict(cur, run_id, finding.stage, (hospital, WHOLE), decided, "; ".join(reasons))
     for hospital, results in sorted(finding.hospitals.items()):
+        if hospital in finding.held_back:
+            continue
         write_results(cur, run_id, finding.stage, (hospital, WHOLE), results)
         decided, reasons = finding.hospital_verdict(hospital)
         write_verdict(cur, run_id, finding.stage, (hospital, WHOLE), decided, "; ".join(reasons))

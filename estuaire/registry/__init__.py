@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ import yaml
 
 from estuaire.contracts import Contract, load_contract
 from estuaire.errors import ContractError, UnknownHospital
+from estuaire.settings import PROJECT_ROOT
 
 FOLDER = Path(__file__).parent
 _DAY = re.compile(r"(?=.*%d)(?=.*%[mbB])(?=.*%Y)")
 _TIME = re.compile(r"%H")
 _GUESSED = re.compile(r"%y|%[SfM]Z")  # a century, or a time zone, that the format would leave to be guessed
+SUBSTANCE = "substance"
+STRENGTHS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "combination_strength.csv"
 CODE_MAP_HEADER = ["local_code", "standard_code", "reviewer", "reviewed_on"]
 
 
@@ -44,8 +48,22 @@ class Dialect:
 
 
 @dataclass(frozen=True)
+class Guideline:
+    """What a laboratory interprets by, on days of collection ``valid_from`` to ``valid_to`` (both included; None: until today)."""
+
+    family: str
+    version: str
+    valid_from: date
+    valid_to: date | None = None
+
+
+@dataclass(frozen=True)
 class Hospital:
-    """One hospital: ``study_member`` hospitals enter group totals; a ``shifted`` calendar has no real dates."""
+    """One hospital: ``study_member`` hospitals enter group totals; a ``shifted`` calendar has no real dates.
+
+    ``combination_doses``: ``substance`` (doses of a combination are grams of what its DDD counts) or ``product`` (grams of the whole
+    product); ``combination_doses_by_drug``: ATC code -> the same, where a drug differs.
+    """
 
     id: str
     finess: str
@@ -60,6 +78,9 @@ class Hospital:
     code_maps: dict[str, Path] = field(default_factory=dict)
     fictional: bool = False
     open_data: bool = False
+    guidelines: tuple[Guideline, ...] = ()
+    combination_doses: str = SUBSTANCE
+    combination_doses_by_drug: dict[str, str] = field(default_factory=dict)
 
     def columns_of(self, table: str) -> dict[str, str]:
         """The hospital's own header names for a table -> contract names; a name not listed is the contract's."""
@@ -168,6 +189,7 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
                 f"{where} at $.code_maps: the contract has no code system {system}",
                 remedy="name a system of estuaire/contracts/code_systems.yml",
             )
+    doses = _combination_doses(raw.get("combination_doses", SUBSTANCE), where)
     maps = {s: folder / "code_maps" / raw["id"] / f for s, f in raw.get("code_maps", {}).items()}
     return Hospital(
         id=raw["id"],
@@ -183,7 +205,66 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
         code_maps=maps,
         fictional=raw.get("fictional", False),
         open_data=raw.get("open_data", False),
+        combination_doses=doses.pop("default"),
+        combination_doses_by_drug=doses,
+        guidelines=_guidelines(raw.get("guidelines", ()), where),
     )
+
+
+def _guidelines(raw: Any, where: str) -> tuple[Guideline, ...]:
+    """The periods in order.
+
+    Raises:
+        ContractError: a day that does not exist, a period that ends before it begins, or two that overlap.
+    """
+    try:
+        found = sorted(
+            (
+                Guideline(
+                    g["family"],
+                    g["version"],
+                    date.fromisoformat(g["valid_from"]),
+                    date.fromisoformat(g["valid_to"]) if "valid_to" in g else None,
+                )
+                for g in raw
+            ),
+            key=lambda g: g.valid_from,
+        )
+    except ValueError as error:
+        raise ContractError(
+            f"{where} at $.guidelines: no such day", remedy="write days such as '2024-01-01'"
+        ) from error
+    ends = [g.valid_to or date.max for g in found]
+    if any(end < g.valid_from for g, end in zip(found, ends, strict=True)) or any(
+        end >= after.valid_from for end, after in zip(ends, found[1:], strict=False)
+    ):
+        raise ContractError(
+            f"{where} at $.guidelines: a period ends before it begins, or two overlap",
+            remedy="give each period its valid_to, before the valid_from of the next",
+        )
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def combinations() -> frozenset[str]:
+    """ATC codes of the combinations whose product and substance differ (seed combination_strength.csv)."""
+    with STRENGTHS.open(encoding="utf-8", newline="") as file:
+        return frozenset(row["atc"] for row in csv.DictReader(file))
+
+
+def _combination_doses(raw: Any, where: str) -> dict[str, str]:
+    """``default`` and each ATC code -> substance or product.
+
+    Raises:
+        ContractError: a code that is no combination of the seed of strengths.
+    """
+    doses = {"default": raw} if isinstance(raw, str) else dict(raw)
+    for atc in doses.keys() - combinations() - {"default"}:
+        raise ContractError(
+            f"{where} at $.combination_doses.{atc}: {atc} is no combination whose product and substance differ",
+            remedy=f"name ATC codes of {STRENGTHS.name}: {', '.join(sorted(combinations()))}",
+        )
+    return doses
 
 
 def read_code_map(path: Path) -> dict[str, str]:

@@ -15,11 +15,14 @@ from markupsafe import Markup, escape
 from estuaire.report.marts import Consumption, Coverage, Estimate, Exposure
 from estuaire.report.texts import Text, month, number, same, text, word
 
-NATIONAL_DDD = 312.0  # SPARES 2023, DDD per 1,000 patient-days, scope spares only (domain.md, section 3)
+NATIONAL_DDD = 312.0  # SPARES 2023, DDD per 1,000 patient-days, scope spares only (docs/domain/quality.md)
 AWARE = {"Access": "#1b7f5c", "Watch": "#b86a00", "Reserve": "#a4243b"}
 OTHER_CLASS = "#5b6672"
 _HEAT = ("#fff3e4", "#fdd9b0", "#fbb47e", "#ee7d4f", "#cf4530", "#97201f", "#5f1016")
-COVERED = {"ok": "#8fcbb4", "no_reference": "#dde3e8", "high": "#f0b64a", "low": "#e07b39", "zero": "#a61e2a"}
+COVERED = {
+    "ok": "#6fbf9f", "high": "#f0b64a", "low": "#e07b39", "zero": "#a61e2a",
+    "few": "#d3e6ee", "no_reference": "#c9d0d6", "empty": "#7d8892",
+}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ colours

@@ -18,7 +18,7 @@ from estuaire.contracts import load_contract
 from estuaire.errors import explained_errors
 from estuaire.explain import Explanation, Stop, explain
 from estuaire.registry import load_registry
-from estuaire.report.texts import Text, same, text
+from estuaire.report.texts import Text, same, text, word
 from estuaire.rules import FOLDER as RULES_FOLDER
 from estuaire.rules import implied_rules
 from estuaire.settings import Settings
@@ -107,7 +107,11 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Balance:
-    """The accounting identity of one stage: rows in = out + quarantined + superseded + unparseable, and the hash sums too."""
+    """The accounting identity of one stage: rows in = out + quarantined + superseded + unparseable + not loaded, and the hash sums too.
+
+    ``reasons``: why records were not loaded -> how many. Publish has no account of single records: in are staging's rows of the tables
+    that a model holds row by row, out are those models' rows as gate 3 counted them.
+    """
 
     stage: str
     deliveries: int
@@ -116,7 +120,9 @@ class Balance:
     quarantined: int
     superseded: int
     unparseable: int
+    not_loaded: int
     balanced: bool
+    reasons: tuple[tuple[Text, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,8 @@ def rule_labels() -> dict[str, Text]:
                 labels[f"{table.name}.{column.name}.{check}"] = text(f"check_{check}", **told)
         for check in KERNEL_CHECKS:
             labels[f"{table.name}.{check}"] = text(f"check_{check.replace('.', '_')}")
-        labels |= {r.id: Text(r.label_fr, r.label_en) for r in implied_rules(table)}
+        for stage in ("landed", "consolidated"):
+            labels |= {r.id: Text(r.label_fr, r.label_en) for r in implied_rules(table, stage)}
     for file in sorted(Path(RULES_FOLDER).rglob("*.yml")):
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         for rule in document.get("rules", []) if isinstance(document, dict) else []:
@@ -360,13 +367,67 @@ def _balances(settings: Settings, runs: list[str]) -> list[Balance]:
         "select a.stage, count(distinct (a.hospital_id, a.delivery_id)) as deliveries, sum(rows_in)::bigint as rows_in, "
         "sum(rows_out)::bigint as rows_out, sum(rows_quarantined)::bigint as quarantined, "
         "sum(rows_superseded)::bigint as superseded, sum(rows_unparseable)::bigint as unparseable, "
-        "bool_and(rows_in = rows_out + rows_quarantined + rows_superseded + rows_unparseable and "
-        "hash_in = hash_out + hash_quarantined + hash_superseded + hash_unparseable) as balanced "
+        "sum(rows_not_loaded)::bigint as not_loaded, "
+        "bool_and(rows_in = rows_out + rows_quarantined + rows_superseded + rows_unparseable + rows_not_loaded and "
+        "hash_in = hash_out + hash_quarantined + hash_superseded + hash_unparseable + hash_not_loaded) as balanced "
         "from control.accounting a join control.stage_run s using (run_id, stage, token) where a.run_id = any(%s) "
         "group by a.stage order by min(s.started_at)",
         (runs,),
     )
-    return [Balance(**row) for row in rows]
+    reasons = _not_loaded(settings, runs)
+    found = [Balance(**row, reasons=reasons if row["stage"] == "load" else ()) for row in rows]
+    published = _published(settings, runs)
+    return [*found, published] if published else found
+
+
+def _not_loaded(settings: Settings, runs: list[str]) -> tuple[tuple[Text, int], ...]:
+    rows = ledger.fetch(
+        settings,
+        "select reason, sum(records::bigint)::bigint as records from control.accounting, "
+        "jsonb_each_text(not_loaded) as why (reason, records) where run_id = any(%s) group by 1 order by 2 desc, 1",
+        (runs,),
+    )
+    return tuple((word("not_loaded", r["reason"]), r["records"]) for r in rows)
+
+
+# staging table -> the model of which each of its rows is one row
+_ROW_BY_ROW = {"movement": "unit_stay"} | {
+    t: t for t in ("stay", "unit", "diagnosis", "procedure", "prescription", "specimen", "isolate", "susceptibility", "lab_result")
+}  # fmt: skip
+
+
+def _published(settings: Settings, runs: list[str]) -> Balance | None:
+    """Staging as it was when the run published, against the models' rows that gate 3 counted; None where either is not known."""
+    counted = {
+        r["table_name"]: r["records"]
+        for r in ledger.fetch(
+            settings,
+            # counted for all hospitals together, or hospital by hospital
+            "select table_name, coalesce(sum(rows_checked) filter (where hospital_id = %s), sum(rows_checked))::bigint as records "
+            "from quality.result where run_id = any(%s) and stage = 'conformed' and rule_id = table_name || '.key.unique' "
+            "and table_name = any(%s) group by 1",
+            (ALL, runs, list(_ROW_BY_ROW.values())),
+        )
+    }
+    staged = ledger.fetch(
+        settings,
+        "with published as (select max(started_at) as at from control.stage_run where run_id = any(%s) and stage = 'publish'), "
+        "account as (select distinct on (a.hospital_id, a.delivery_id, a.table_name) a.* from control.accounting a "
+        "join control.stage_run s using (run_id, stage, token), published "
+        "where a.stage = 'load' and s.state = 'committed' and s.started_at <= published.at "
+        "order by a.hospital_id, a.delivery_id, a.table_name, s.started_at desc) "
+        "select table_name, sum(rows_out)::bigint as records, count(distinct (hospital_id, delivery_id)) as deliveries, "
+        # a hospital loaded before loads had accounts
+        "exists (select 1 from control.load l where not exists (select 1 from account a where a.hospital_id = l.hospital_id)) as unknown "
+        "from account group by 1",
+        (runs,),
+    )
+    known = {r["table_name"]: r["records"] for r in staged if r["table_name"] in _ROW_BY_ROW}
+    if not counted or not known or any(r["unknown"] for r in staged):
+        return None
+    same_rows = all(counted.get(model, 0) == known.get(table, 0) for table, model in _ROW_BY_ROW.items())
+    deliveries = max(r["deliveries"] for r in staged)
+    return Balance("publish", deliveries, sum(known.values()), sum(counted.values()), 0, 0, 0, 0, same_rows)
 
 
 def _state(found: Explanation, verdicts: Mapping[Any, Verdict], deliveries: list[Delivery]) -> str:

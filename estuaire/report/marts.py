@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg2
@@ -53,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Antibiogram:
-    """Group scope, method m39, all specimens. ``species`` and ``agents``: (code, name), most isolates first, agents by name.
+    """The group, or one hospital; method m39, all specimens. ``species`` and ``agents``: (code, name), most isolates first, agents by name.
 
     ``periods``: the latest year, and all years together (0).
     """
@@ -109,6 +110,7 @@ class Exposure:
     crude: Estimate | None
     adjusted: Estimate | None
     planted: float | None = None
+    unrestricted: Estimate | None = None  # adjusted, of everybody: prior hospitalisation confounds it
 
     @property
     def main(self) -> bool:
@@ -117,13 +119,64 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Hospital x month: the worst status over tables. ``findings``: (hospital, month, table, status, records, expected) not ok."""
+    """Hospital x month: the worst status over tables. ``findings``: (hospital, month, table, status, records, expected) not ok.
+
+    ``judged`` of ``cells`` hospital-months have a table of which chance does not explain the volume. The others' status is few (there is
+    a reference, and too few records to judge), no_reference, or empty (no record of any table).
+    """
 
     months: list[date]
     hospitals: list[str]
     status: dict[tuple[str, date], str]
     findings: list[tuple[str, date, str, str, int, float | None]]
     outside_group: set[str]
+    judged: int
+    cells: int
+
+
+@dataclass(frozen=True)
+class UncountedDoses:
+    """A hospital's doses over its covered months, those that no DDD counts, and those of drugs without a code, which no rate counts."""
+
+    hospital: str
+    doses: int
+    without_ddd: int
+    unmapped: int
+
+    @property
+    def many(self) -> bool:
+        """More than 1 % (docs/domain/consumption.md): the rates of this hospital are too low by an unknown amount."""
+        return 100 * self.without_ddd > self.doses or 100 * self.unmapped > self.doses + self.unmapped
+
+
+@dataclass(frozen=True)
+class OwnConsumption:
+    """One hospital and scope over its covered months: DDD, days of therapy, days with any antibiotic; nights in full hospitalisation."""
+
+    scope: str
+    covered: int
+    months: int
+    patient_days: int
+    ddd: float | None
+    therapy: int | None
+    any_antibiotic: int | None
+
+    @property
+    def rate(self) -> float | None:
+        """DDD per 1,000 patient-days."""
+        return 1000 * self.ddd / self.patient_days if self.ddd is not None and self.patient_days else None
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A hospital that enters no group total (not of the study, or a shifted calendar): its own figures."""
+
+    hospital: str
+    first: date
+    last: date
+    records: list[tuple[str, int]]
+    consumption: list[OwnConsumption]
+    antibiogram: Antibiogram | None
 
 
 @dataclass(frozen=True)
@@ -135,6 +188,8 @@ class Marts:
     consumption: Consumption | None = None
     exposures: list[Exposure] | None = None
     coverage: Coverage | None = None
+    outside: list[Outside] | None = None
+    uncounted: list[UncountedDoses] | None = None
 
 
 def read(settings: Settings) -> Marts:
@@ -158,6 +213,8 @@ def read(settings: Settings) -> Marts:
                 _panel(cur, "antibiotic_consumption", _consumption),
                 _panel(cur, "exposure_resistance", lambda c: _exposures(c, planted)),
                 _panel(cur, "coverage", _coverage),
+                _panel(cur, "coverage", _outside),
+                _panel(cur, "antibiotic_consumption", _uncounted),
             )
     finally:
         session.close()
@@ -191,12 +248,13 @@ def _served(cur: Any) -> Served | None:
 # ------------------------------------------------------------------------------------------------ antibiogram
 
 
-def _antibiogram(cur: Any) -> Antibiogram | None:
+def _antibiogram(cur: Any, hospital: str = GROUP) -> Antibiogram | None:
     cur.execute(
         "select year, species, species_name, agent_code, agent_name, isolates, tested, resistant, below_30 "
-        "from marts.cumulative_antibiogram where hospital_id = %s and dedup_scope = 'group' and method = 'm39' "
-        "and specimen_nature = 'all' and year is not null and tested > 0 order by year",
-        (GROUP,),
+        "from marts.cumulative_antibiogram where hospital_id = %s and dedup_scope = %s and method = 'm39' "
+        "and among = 'tested' and breakpoint_indication = 'general' and specimen_nature = 'all' and year is not null and tested > 0 "
+        "order by year",
+        (hospital, "group" if hospital == GROUP else "hospital"),
     )
     rows = cur.fetchall()
     if not rows:
@@ -298,6 +356,7 @@ def _exposures(cur: Any, planted: list[Planted]) -> list[Exposure] | None:
                 _estimate(estimates.get("crude")),
                 _estimate(adjusted),
                 truth.odds_ratio if truth and (window, excluded) == (90, 0) else None,
+                _estimate(estimates.get("unrestricted_mantel_haenszel")),
             )
         )  # fmt: skip
     return sorted(found, key=lambda e: (e.effect, not e.main, e.excluded_last_days, e.window_days)) or None
@@ -314,7 +373,7 @@ _JUDGED = """coalesce(case
     when status = 'zero' then expected_median >= 20 and expected_spread <= 0.25 and month_share = 1
     else expected_median >= 100 and expected_spread <= 0.15
 end, false)"""
-_SEVERITY = {"no_reference": 0, "ok": 1, "high": 2, "low": 3, "zero": 4}
+_SEVERITY = {"no_reference": 0, "few": 1, "ok": 2, "high": 3, "low": 4, "zero": 5}
 
 
 def _coverage(cur: Any) -> Coverage | None:
@@ -330,16 +389,66 @@ def _coverage(cur: Any) -> Coverage | None:
     months = sorted({r["month"] for r in inside or rows})
     known = set(months)
     status: dict[tuple[str, date], str] = {}
+    received: dict[tuple[str, date], int] = {}
     findings = []
     for r in rows:
         if r["month"] not in known:
             continue
         place = (r["hospital_id"], r["month"])
-        if r["status"] in ("ok", "low", "high", "zero") and not r["judged"]:
-            status.setdefault(place, "no_reference")
-            continue
-        status[place] = max(r["status"], status.get(place, "no_reference"), key=lambda s: _SEVERITY.get(s, 0))
-        if _SEVERITY.get(r["status"], 0) >= _SEVERITY["high"]:
+        received[place] = received.get(place, 0) + r["records"]
+        judged = "few" if r["status"] in ("ok", "low", "high", "zero") and not r["judged"] else r["status"]
+        status[place] = max(judged, status.get(place, "no_reference"), key=lambda s: _SEVERITY.get(s, 0))
+        if _SEVERITY.get(judged, 0) >= _SEVERITY["high"]:
             findings.append((*place, r["table_name"], r["status"], r["records"], r["expected"]))
+    judged_cells = sum(_SEVERITY.get(s, 0) >= _SEVERITY["ok"] for s in status.values())
+    status |= {p: "empty" for p, s in status.items() if s in ("few", "no_reference") and not received[p]}
     outside = {r["hospital_id"] for r in rows if not r["in_group"]} - {r["hospital_id"] for r in inside}
-    return Coverage(months, sorted({h for h, _ in status}), status, findings, outside)
+    return Coverage(months, sorted({h for h, _ in status}), status, findings, outside, judged_cells, len(status))
+
+
+# ------------------------------------------------------------------------------------------------ outside the group
+
+
+def _outside(cur: Any) -> list[Outside] | None:
+    cur.execute(
+        "select hospital_id, table_name, sum(records)::bigint as records, min(month) as first, max(month) as last "
+        "from marts.coverage where hospital_id in (select hospital_id from marts.coverage group by 1 having not bool_or(in_group)) "
+        "group by 1, 2 order by 1, 2"
+    )
+    rows = cur.fetchall()
+    found = []
+    for hospital in sorted({r["hospital_id"] for r in rows}):
+        own = [r for r in rows if r["hospital_id"] == hospital]
+        found.append(
+            Outside(
+                hospital,
+                min(r["first"] for r in own),
+                max(r["last"] for r in own),
+                [(r["table_name"], r["records"]) for r in own],
+                _panel(cur, "antibiotic_consumption", partial(_own_consumption, hospital=hospital)) or [],
+                _panel(cur, "cumulative_antibiogram", partial(_antibiogram, hospital=hospital)),
+            )
+        )
+    return found
+
+
+def _uncounted(cur: Any) -> list[UncountedDoses]:
+    cur.execute(
+        "select hospital_id as hospital, coalesce(sum(doses), 0)::bigint as doses, coalesce(sum(doses_without_ddd), 0)::bigint as "
+        "without_ddd, coalesce(sum(doses_unmapped), 0)::bigint as unmapped from marts.antibiotic_consumption "
+        "where covered and grouping = 'total' and scope = 'all' and hospital_id <> %s group by 1 order by 1",
+        (GROUP,),
+    )
+    return [UncountedDoses(**row) for row in cur.fetchall()]
+
+
+def _own_consumption(cur: Any, hospital: str) -> list[OwnConsumption]:
+    cur.execute(
+        "select scope, count(*) filter (where covered) as covered, count(*) as months, "
+        "coalesce(sum(patient_days) filter (where covered), 0)::bigint as patient_days, "
+        "sum(ddd) filter (where covered)::double precision as ddd, sum(days_of_therapy) filter (where covered)::bigint as therapy, "
+        "sum(length_of_therapy) filter (where covered)::bigint as any_antibiotic from marts.antibiotic_consumption "
+        "where hospital_id = %s and grouping = 'total' group by scope order by array_position(array['spares', 'esac', 'all'], scope)",
+        (hospital,),
+    )
+    return [OwnConsumption(**row) for row in cur.fetchall()]

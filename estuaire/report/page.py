@@ -22,7 +22,7 @@ from estuaire.report.texts import Text, duration, number, percent, same, size, t
 FOLDER = Path(__file__).parent
 _SIGNS = {"pass": "✓", "warn": "!", "block": "✕", "none": "–"}
 _SECTIONS = ("todo", "verdicts", "rules", "quarantine", "arrived", "costs", "accounting", "antibiogram", "consumption",
-             "forest", "coverage")  # fmt: skip
+             "forest", "coverage", "outside")  # fmt: skip
 _HALVED = 16  # from so many hospitals on, the verdicts stand in two columns
 # The page works without it (French, then the switch is CSS). It only picks the browser's language and names it for readers.
 _SCRIPT = (

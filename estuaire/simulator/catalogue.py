@@ -1,11 +1,15 @@
 """What the simulated hospitals code: units, diagnoses, procedures, laboratory tests, specimens, organisms, drugs tested.
 
-Weights are plausible shares, not estimates. Breakpoints: EUCAST v15 for Enterobacterales where domain.md gives them, else rounded.
+Weights are plausible shares, not estimates. Breakpoints: EUCAST v15 for Enterobacterales where docs/domain/categories.md gives them, else rounded.
 """
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from functools import lru_cache
+
+from estuaire.codes import SEEDS
 
 # unit type, label, share of passages
 UNITS: tuple[tuple[str, str, float], ...] = (
@@ -133,11 +137,30 @@ PANELS: dict[str, tuple[tuple[str, float], ...]] = {
     "streptococcus": (("PEN", 0.05), ("ERY", 0.24), ("LVX", 0.01), ("VAN", 0.0)),
 }  # fmt: skip
 
+
+@lru_cache(maxsize=1)
+def intrinsic() -> frozenset[tuple[str, str]]:
+    """(organism, drug) of the panels to which the reference seed says the species is intrinsically resistant."""
+    simulated = {o.code for o in ORGANISMS}
+    with (SEEDS / "expected_resistance.csv").open(encoding="utf-8", newline="") as file:
+        return frozenset(
+            (row["organism_code"], agent)
+            for row in csv.DictReader(file)
+            if row["organism_code"] in simulated
+            for agent in row["agent_codes"].split()
+        )
+
+
 # MIC breakpoints in mg/L: S if <=, R if >
 BREAKPOINTS: dict[str, tuple[float, float]] = {
     "AMX": (8, 8), "AMC": (8, 8), "TZP": (8, 8), "CTX": (1, 2), "CAZ": (1, 4), "FEP": (1, 4), "MEM": (2, 8), "ETP": (0.5, 0.5),
     "IPM": (2, 4), "GEN": (2, 2), "AMK": (8, 8), "TOB": (2, 2), "CIP": (0.25, 0.5), "LVX": (0.5, 1), "SXT": (2, 4), "FOX": (4, 4),
     "ERY": (1, 1), "CLI": (0.25, 0.25), "VAN": (4, 4), "TEC": (2, 2), "LNZ": (4, 4), "RIF": (0.06, 0.06), "PEN": (0.06, 2),
+}  # fmt: skip
+# disc content in ug: EUCAST breakpoint tables v15
+DISC_LOADS = {
+    "AMC": "20-10", "AMK": "30", "AMX": "20", "AMP": "10", "CAZ": "10", "CIP": "5", "CTX": "5", "FEP": "30", "FOX": "30", "GEN": "10",
+    "IPM": "10", "MEM": "10", "NIT": "100", "SXT": "1.25-23.75", "TZP": "30-6", "VAN": "5",
 }  # fmt: skip
 DISC_BREAKPOINTS: dict[str, tuple[int, int]] = {"FOX": (22, 22)}
 DEFAULT_DISC = (20, 17)

@@ -326,7 +326,9 @@ def susceptibilities(
             tested = own[rng.random(len(own)) < 0.95]
             rows.append(tested)
             drugs.append(np.full(len(tested), agents.index(agent)))
-            resistant.append(rng.random(len(tested)) < share)
+            drawn = rng.random(len(tested)) < share
+            # no laboratory calls a species susceptible that is resistant by nature; the draw is kept, so that others stay as they are
+            resistant.append(drawn | ((organism.code, agent) in catalogue.intrinsic()))
     row, drug, resists = (np.concatenate(x) if x else np.zeros(0, np.int64) for x in (rows, drugs, resistant))
     order = np.lexsort((drug, row))
     row, drug, resists = row[order].astype(np.int64), drug[order].astype(np.int64), resists[order].astype(bool)
@@ -362,12 +364,21 @@ def susceptibilities(
         pl.Series(zone).cast(pl.String) if by_disc else pl.Series(mic).map_elements(_plain, return_dtype=pl.String)
     )
     first, late = isolate["_seq"].to_numpy()[row], isolate["_late"].to_numpy()[row]
+    # a laboratory mostly leaves the indication out; nitrofurantoin has no breakpoint but the urinary one
+    said = generator(plan.seed, hospital, "breakpoint_indication").random(count) < 0.1
+    indication = np.where(said, np.where(np.isin(drug, [i for i, a in enumerate(agents) if a == "NIT"]), 1, 0), 2)
     return _hidden(
         {
             "specimen_id": isolate["specimen_id"].gather(row),
             "isolate_number": isolate["isolate_number"].gather(row),
             "drug_code": _texts(agents, drug),
             "method": _texts(("mic", "disc"), np.full(count, int(by_disc))),
+            "breakpoint_indication": pl.Series(
+                ["general", "uncomplicated_urinary", None], dtype=pl.String
+            ).gather(indication),
+            "disc_load": pl.Series([catalogue.DISC_LOADS.get(a) for a in agents], dtype=pl.String).gather(drug)
+            if by_disc
+            else pl.Series([None], dtype=pl.String).new_from_index(0, count),
             "operator": pl.Series(["<=", None, ">"], dtype=pl.String).gather(np.full(count, 1) if by_disc else operator),
             "value": numbers,
             "category": _texts(("S", "I", "R"), np.where(resists, 2, np.where(between, 1, 0))),

@@ -66,6 +66,8 @@ class SimulationPlan:
             fit the trap, see ``trap_catalogue``); replaces all defaults.
         bad_checksum: (hospital, delivery id) pairs whose manifest declares a wrong checksum.
         shared_share: share of people known in several hospitals.
+        hospital_null: True: plants beside the usual effects one that is none, of a drug that nobody else plants: prior hospitalisation
+            alone raises the resistance (``effects.HOSPITAL_NULL``); nothing else of the world changes.
         other_drugs: False: antibacterials alone are prescribed and given (nine administrations in ten are of other drugs).
     """
 
@@ -82,6 +84,7 @@ class SimulationPlan:
     bad_checksum: tuple[tuple[str, str], ...] = ()
     shared_share: float = 0.06
     other_drugs: bool = True
+    hospital_null: bool = False
 
     def __post_init__(self) -> None:
         try:

@@ -6,13 +6,14 @@ Each table is a frame of contract columns (datetimes as local seconds) plus hidd
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from estuaire.combinations import recorded_dose
 from estuaire.registry import Hospital
 from estuaire.simulator.administrations import administrations, hospital_formulary
 from estuaire.simulator.clinical import booked_only, clinical_tables
@@ -68,7 +69,10 @@ def hospital_care(plan: SimulationPlan, hospital: Hospital) -> Care:
     patient, patient_merge, patient_row = _second_identities(plan, hospital.id, patient, stays, patient_row)
     stay = _stays(plan, hospital, stays, patient_row, patient["patient_id"])
     drug_map = inverted_maps(hospital).get("drug")
-    regimens = hospital_formulary(plan, hospital.id, None if drug_map is None else set(drug_map))
+    regimens = tuple(
+        replace(r, dose=recorded_dose(hospital, r.atc, r.route, r.dose, r.unit))
+        for r in hospital_formulary(plan, hospital.id, None if drug_map is None else set(drug_map))
+    )
     administration = _administrations(plan, hospital, stays, stay, regimens)
     doses = np.bincount(administration["_stay_row"].to_numpy(), minlength=len(stay))
     stay = stay.with_columns(pl.Series("_administrations", doses))

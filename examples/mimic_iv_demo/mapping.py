@@ -15,6 +15,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from estuaire.errors import EstuaireError
 
 HERE = Path(__file__).parent
 FILES = tuple(sorted(path.stem for path in (HERE / "fates").glob("*.sql")))
-LISTS = ("event_texts", "oral_forms", "screening_tests")
+LISTS = ("event_texts", "forms_by_mouth", "oral_forms", "screening_tests", "unit_doses")
 # in this order: a fate may look at an earlier one
 _FATES = (*(f for f in FILES if f != "emar_detail"), "emar_detail")
 # contract table -> the raw file of which each mapped line is one row of it
@@ -151,13 +152,34 @@ def map_warehouse(raw: Path, delivery: Path) -> Balance:
         raise
 
 
-def _mapped(connection: duckdb.DuckDBPyConnection, paths: dict[str, Path], delivery: Path) -> Balance:
+@contextmanager
+def opened(raw: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The raw files of ``raw/hosp`` as tables, with the reviewed lists, the fates of their lines, and the administrations.
+
+    Raises:
+        RawDataMissing, RawDataDamaged, ListIncomplete: as ``map_warehouse``.
+    """
+    paths = _raw_files(raw)
+    with duckdb.connect(config={"threads": 1}) as connection:
+        _with_fates(connection, paths)
+        text = (HERE / "tables" / "administration.sql").read_text(encoding="utf-8")
+        _run(connection, "tables/administration.sql", f"create table administration as {text}")
+        yield connection
+
+
+def _with_fates(connection: duckdb.DuckDBPyConnection, paths: dict[str, Path]) -> dict[str, int]:
+    """Raw files, lists and fates as tables; an independent count of each file's records."""
     counted = {name: _read(connection, name, path) for name, path in paths.items()}
     _read_lists(connection)
     _run(connection, "shared.sql", (HERE / "shared.sql").read_text(encoding="utf-8"))
     for name in _FATES:
         text = (HERE / "fates" / f"{name}.sql").read_text(encoding="utf-8")
         _run(connection, f"fates/{name}.sql", f"create table {name}_fate as {text}")
+    return counted
+
+
+def _mapped(connection: duckdb.DuckDBPyConnection, paths: dict[str, Path], delivery: Path) -> Balance:
+    counted = _with_fates(connection, paths)
     for table in TABLES:
         text = (HERE / "tables" / f"{table}.sql").read_text(encoding="utf-8")
         target = str(delivery / f"{table}.csv").replace("'", "''")

@@ -9,6 +9,16 @@ create macro drug_code(named, given_by) as
         when named in (select oral_forms.drug from oral_forms) and given_by in ('PO', 'PO/NG', 'NG', 'ORAL') then ' (ORAL)' else ''
     end;
 
+-- Two names of one drug begin with the same word: "Vancomycin" was ordered and "Vancomycin Oral Liquid" charted.
+create macro same_drug(one, other) as
+    upper(regexp_extract(one, '[[:alpha:]]+')) = upper(regexp_extract(other, '[[:alpha:]]+'));
+
+-- Doses of sulfamethoxazole-trimethoprim in unit doses of 400/80 mg (lists/unit_doses.csv): a DS tablet or a cup of 20 mL is two, an SS
+-- tablet one; 600 mg of the vial are of trimethoprim alone (ordered as 37.5 mL of 16 mg/mL): 7.5.
+create macro in_unit_doses(amount, each) as
+    case when each is null then amount else (amount * each::decimal(10, 4))::decimal(18, 6) end;
+create macro standard_unit(written, each) as case when each is null then written else '{unit_dose}' end;
+
 -- The order behind an event, where all its lines of a drug agree.
 create table pharmacy_order as
 select

@@ -2,29 +2,36 @@
 
 Version order = (sequence, source_updated_at, source file, line), never arrival: any order of the same deliveries gives the same
 result. Only a valid version supersedes: quarantined ones are not in the landed files; where one is newer than the version served, that
-one is flagged ``stale_correction``. A full delivery ends every key that it omits, for its tables and period.
+one is flagged ``stale_correction``. A full delivery ends every key that it omits, for its tables and period; rows without a date lie where their
+parent does, and patients and units end when no current record names them.
 
 What several records say together, from current versions only (``layers.DERIVED``): a patient's records bear the local id that the patient
-was last merged into; records of one stay and bottles of one draw name the first of them. Each stays a row of its own: none is lost.
+was last merged into; records of one stay and bottles of one draw name the first of them; each stay has its end, the same for all who count
+it. Each stays a row of its own: none is lost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 
 from estuaire.codes import code_systems, hospital_map
-from estuaire.contracts import Contract, Table
+from estuaire.contracts import Contract, Reference, Table, load_contract
 from estuaire.errors import RowUidCollision
 from estuaire.layers import consolidated_columns
+from estuaire.mapped_share import IN_TEXT, expression, in_text_flag
 from estuaire.registry import Hospital
+from spark_jobs.kernel import antibacterials, clock
 
-STAY_GAP_HOURS = 24  # records of a full stay this close are one stay (domain.md, "Stays and onset")
-VERSION = 2  # of the rules in this module: a new one rebuilds every hospital
+STAY_GAP_HOURS = 24  # records of a full stay this close are one stay (docs/domain/stays.md)
+LONG_STAY_DAYS = 365  # a longer stay is listed: it may be true, or left open
+VERSION = 4  # of the rules in this module: a new one rebuilds every hospital
 
 
 @dataclass(frozen=True)
@@ -49,23 +56,25 @@ class Rejected:
 
 @dataclass
 class HospitalInput:
-    """What consolidating a hospital reads: landed Parquet files by table, its full deliveries, its open rejects."""
+    """What consolidating a hospital reads: landed Parquet files by table, its full deliveries, its open rejects, and the moment until which
+    its stays are told (see ``stays_until``)."""
 
     hospital: Hospital
     files: dict[str, list[str]]
     fulls: list[Full] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    stays_until: datetime | None = None
 
 
 @dataclass
 class TableOutcome:
-    """One consolidated table. ``superseded`` is delivery -> (rows, hash sum); unmapped is system -> code -> records."""
+    """One consolidated table. ``superseded`` is delivery -> (rows, hash sum); unmapped is system -> code -> <table>.<column> -> records."""
 
     table: str
     output: str | None
     rows: int
     superseded: dict[str, tuple[int, int]]
-    unmapped: dict[str, dict[str, int]]
+    unmapped: dict[str, dict[str, dict[str, int]]]
     content_hash: str
 
 
@@ -74,18 +83,12 @@ def _literal(value: object) -> str:
 
 
 def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput) -> None:
-    """Temporary table ``version_<table>``: one narrow row per landed record, ``state`` current, replaced, deleted or ended;
-    ``rejected_<table>``: quarantined versions that stand open."""
+    """Temporary table ``version_<table>``: one narrow row per landed record, ``state`` current, replaced, deleted or ended (by the record's
+    own date; see ``_end_omitted`` for tables without one); ``rejected_<table>``: quarantined versions that stand open."""
     key = ", ".join(table.key)
     joined = f"concat_ws('|', {key})"
     paths = _paths(given, table.name)
     day = f"{table.period_column}_local::date" if table.period_column else "null::date"
-    connection.execute(
-        f"create or replace temp table ranked as select {joined} as business_key, {day} as period_day, op, sequence, "
-        "source_updated_at, delivery_id, row_uid_hi, row_uid_lo, row_number() over (partition by "
-        f"{key} order by sequence desc, source_updated_at desc nulls last, source_file desc, line_number desc, "
-        f"delivery_id desc) as place from read_parquet([{paths}])"
-    )
     rejected = [r for r in given.rejected if r.table == table.name]
     connection.execute(
         f"create or replace temp table rejected_{table.name} (business_key varchar, sequence bigint, source_updated_at timestamptz)"
@@ -96,19 +99,15 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
             for r in rejected[start : start + 1000]
         )
         connection.execute(f"insert into rejected_{table.name} values {rows}")
-    # a key stands in a full delivery too if its row there was quarantined: it is not omitted
-    ends = [
-        f"(sequence < {f.sequence} and "
-        + (f"period_day >= date '{f.start}' and period_day < date '{f.end}'" if table.period_column else "true")
-        + f" and not exists (select 1 from rejected_{table.name} r where r.business_key = ranked.business_key and "
-        f"r.sequence = {f.sequence}))"
-        for f in given.fulls
-        if table.name in f.tables
-    ]
+    dated = given.fulls if table.period_column else []
+    ends = [f"({_omits(table, f, 'ranked')} and {_within(f, 'period_day')})" for f in dated if table.name in f.tables]
     ended = " or ".join(ends) or "false"
     connection.execute(
         f"create or replace temp table version_{table.name} as select *, case when place > 1 then 'replaced' when op = 'delete' then "
-        f"'deleted' when {ended} then 'ended' else 'current' end as state from ranked"
+        f"'deleted' when {ended} then 'ended' else 'current' end as state, false as undated from (select {joined} as business_key, "
+        f"{day} as period_day, op, sequence, source_updated_at, delivery_id, row_uid_hi, row_uid_lo, row_number() over (partition by "
+        f"{key} order by sequence desc, source_updated_at desc nulls last, source_file desc, line_number desc, "
+        f"delivery_id desc) as place from read_parquet([{paths}])) as ranked"
     )
     row = connection.execute(
         "select count(*) - count(distinct (row_uid_hi, row_uid_lo)) from version_" + table.name
@@ -120,6 +119,105 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
             hospital=given.hospital.id,
             table=table.name,
         )
+
+
+def _omits(table: Table, full: Full, of: str) -> str:
+    """SQL: a full delivery of the table does not hold the key of a version of ``of``. A key stands in it too if its row there was
+    quarantined."""
+    return (
+        f"{of}.sequence < {full.sequence} and not exists (select 1 from rejected_{table.name} r where r.business_key = "
+        f"{of}.business_key and r.sequence = {full.sequence})"
+    )
+
+
+def _within(full: Full, day: str) -> str:
+    return f"{day} >= date '{full.start}' and {day} < date '{full.end}'"
+
+
+def _end_omitted(
+    connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput, delivered: set[str]
+) -> None:
+    """Of a table without a date, what full deliveries end: rows whose parent lies in the period, and reference rows (patients, units) that
+    no current record names. Called when every table that dates or names its rows has its states; see docs/decisions/0012-stays-and-fulls.md.
+    """
+    oldest = connection.execute(f"select min(sequence) from version_{table.name} where state = 'current'").fetchone()
+    if table.period_column or oldest is None or oldest[0] is None:
+        return
+    fulls = [f for f in given.fulls if table.name in f.tables and f.sequence > oldest[0]]
+    if not fulls:
+        return
+    if table.period_parent is not None:
+        _end_by_parent(connection, table, table.period_parent, given, fulls, delivered)
+    else:
+        _end_unnamed(connection, table, given, fulls)
+
+
+def _end_by_parent(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    parent: Reference,
+    given: HospitalInput,
+    fulls: list[Full],
+    delivered: set[str],
+) -> None:
+    """A row lies where its parent lay as that full delivery knew it: by the parent's newest dated version up to the full, whatever became
+    of it since (the full may end it, too); failing that by its first one after. Without any, the row stays, marked ``undated``."""
+    known = [
+        f"coalesce(arg_min(period_day, place) filter (where sequence <= {f.sequence}), "
+        f"arg_max(period_day, place) filter (where sequence > {f.sequence})) as day_{i}"
+        for i, f in enumerate(fulls)
+    ]
+    source = (
+        f"select business_key as parent_key, {', '.join(known)} from version_{parent.table} where period_day is not null group by all"
+        if parent.table in delivered
+        else f"select null::varchar as parent_key, {', '.join(f'null::date as day_{i}' for i in range(len(fulls)))} where false"
+    )
+    omitted = [f"({_omits(table, f, 'version')})" for f in fulls]
+    ended = " or ".join(
+        f"({o} and {_within(f, f'day_{i}')})" for i, (o, f) in enumerate(zip(omitted, fulls, strict=True))
+    )
+    undated = " or ".join(f"({o} and day_{i} is null)" for i, o in enumerate(omitted))
+    connection.execute(
+        "create or replace temp table judged as select version.row_uid_hi, version.row_uid_lo, "
+        f"coalesce({ended}, false) as ended, coalesce({undated}, false) as undated "
+        f"from version_{table.name} as version join read_parquet([{_paths(given, table.name)}]) as landed "
+        "on landed.row_uid_hi = version.row_uid_hi and landed.row_uid_lo = version.row_uid_lo "
+        f"left join ({source}) as parent on parent.parent_key = concat_ws('|', {', '.join(f'landed.{c}' for c in parent.columns)}) "
+        f"where version.state = 'current' and version.sequence < {max(f.sequence for f in fulls)}"
+    )
+    connection.execute(
+        f"update version_{table.name} as version set state = case when judged.ended then 'ended' else 'current' end, "
+        "undated = judged.undated and not judged.ended from judged where (judged.ended or judged.undated) and "
+        "judged.row_uid_hi = version.row_uid_hi and judged.row_uid_lo = version.row_uid_lo"
+    )
+
+
+def _end_unnamed(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput, fulls: list[Full]) -> None:
+    """A patient or a unit lies in no period: one that a full delivery omits ends once no current record names it."""
+    contract = load_contract()
+    omitted = " or ".join(f"({_omits(table, f, 'version')})" for f in fulls)
+    connection.execute(
+        "create or replace temp table omitted as select landed.row_uid_hi, landed.row_uid_lo, "
+        f"{', '.join(f'landed.{k}' for k in table.key)} from version_{table.name} as version "
+        f"join read_parquet([{_paths(given, table.name)}]) as landed on landed.row_uid_hi = version.row_uid_hi "
+        f"and landed.row_uid_lo = version.row_uid_lo where version.state = 'current' and ({omitted})"
+    )
+    for other in contract.tables:
+        for reference in other.references:
+            if reference.table != table.name or not given.files.get(other.name):
+                continue
+            matched = " and ".join(
+                f"named.{a} = omitted.{b}" for a, b in zip(reference.columns, reference.to, strict=True)
+            )
+            connection.execute(
+                f"delete from omitted where exists (select 1 from read_parquet([{_paths(given, other.name)}]) as named "
+                f"join version_{other.name} as v on v.row_uid_hi = named.row_uid_hi and v.row_uid_lo = named.row_uid_lo "
+                f"and v.state = 'current' where {matched})"
+            )
+    connection.execute(
+        f"update version_{table.name} as version set state = 'ended' from omitted "
+        "where omitted.row_uid_hi = version.row_uid_hi and omitted.row_uid_lo = version.row_uid_lo"
+    )
 
 
 def _standard_codes(
@@ -203,25 +301,73 @@ def _merge_patients(connection: duckdb.DuckDBPyConnection, given: HospitalInput)
     return bool(found)
 
 
-def _whole_stays(
-    connection: duckdb.DuckDBPyConnection, given: HospitalInput, patient: str, joins: str, full: str
-) -> None:
-    """Temporary table ``whole`` (row_uid_hi, row_uid_lo, whole_stay_id): full stays of a patient that overlap, that follow each other
-    within STAY_GAP_HOURS, or of which one names the one before as its previous stay."""
+def stays_until(hospital: Hospital, deliveries: Iterable[tuple[date, datetime]]) -> datetime | None:
+    """The moment until which the hospital's stays are told: the end of the delivery of stays that reaches furthest. None where none does,
+    or the calendar is shifted (its patients share no present).
+
+    Args:
+        deliveries: (end of the period, moment of the extraction) of each delivery that holds stays. A period may be declared to end after
+            the extraction: nothing is known of that time.
+    """
+    if hospital.calendar == "shifted":
+        return None
+    zone = ZoneInfo(hospital.timezone)
+    ends = [min(datetime.combine(end, time(), zone), extracted) for end, extracted in deliveries]
+    return max(ends, default=None)
+
+
+def _deaths(connection: duckdb.DuckDBPyConnection, given: HospitalInput) -> None:
+    """Temporary table ``death`` (patient_id, died_at_local): end of the day of death of each patient, merges applied; the first day of several."""
+    found = "select null::varchar as patient_id, null::timestamp as died_at_local where false"
+    if given.files.get("patient"):
+        found = (
+            "select coalesce(survivor.new_id, landed.patient_id) as patient_id, "
+            "min(landed.death_date) + interval 1 day - interval 1 second as died_at_local "
+            f"from read_parquet([{_paths(given, 'patient')}]) as landed join version_patient as version "
+            "on version.row_uid_hi = landed.row_uid_hi and version.row_uid_lo = landed.row_uid_lo and version.state = 'current' "
+            "left join survivor on survivor.old_id = landed.patient_id where landed.death_date is not null group by all"
+        )
+    connection.execute(f"create or replace temp table death as {found}")
+
+
+def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, patient: str, joins: str, full: str) -> None:
+    """Temporary table ``ended`` (row_uid_hi, row_uid_lo, ended_at, ended_at_local, whole_stay_id, ...): the end of each stay, the one that
+    every model reads, and which stays are one (docs/domain/stays.md).
+
+    A stay ends at the earliest of its discharge, the end of the patient's day of death, and ``stays_until``; one without a discharge also
+    where the same patient's next full stay begins. Full stays of a patient that overlap, that follow each other within STAY_GAP_HOURS, or
+    of which one names the one before as its previous stay, are one.
+    """
+    clock.install(connection, given.hospital.timezone)
+    until = given.stays_until
+    local = until and until.astimezone(ZoneInfo(given.hospital.timezone)).replace(tzinfo=None)
+    following = "over (partition by patient_id order by {0} range between interval 1 microsecond following and unbounded following)"
+    next_at = "min(admitted_at) filter (where kept) " + following.format("admitted_at")
+    next_local = "min(admitted_at_local) filter (where kept) " + following.format("admitted_at_local")
     connection.execute(
-        "create or replace temp table whole as with own as (select landed.row_uid_hi, landed.row_uid_lo, landed.stay_id, "
-        f"landed.previous_stay_id, {patient} as patient_id, {full} as kept, landed.admitted_at, "
-        "greatest(landed.admitted_at, coalesce(landed.discharged_at, landed.admitted_at)) as left_at "
+        "create or replace temp table ended as with own as (select landed.row_uid_hi, landed.row_uid_lo, landed.stay_id, "
+        f"landed.previous_stay_id, {patient} as patient_id, {full} as kept, landed.admitted_at, landed.admitted_at_local, "
+        "landed.discharged_at, landed.discharged_at_local "
         f"from read_parquet([{_paths(given, 'stay')}]) as landed join version_stay as version on version.row_uid_hi = landed.row_uid_hi "
         f"and version.row_uid_lo = landed.row_uid_lo and version.state = 'current' {joins}), "
-        "stepped as (select *, max(left_at) over w as before, lag(stay_id) over (partition by patient_id, kept "
-        "order by admitted_at, stay_id) as stay_before from own window w as (partition by patient_id, kept order by admitted_at, "
+        "died as (select patient_id, died_at_local, clock_utc(died_at_local, span) as died_at from "
+        "(select *, clock_span(died_at_local) as span from death)), "
+        f"bounded as (select own.*, died.died_at, died.died_at_local, {next_at} as next_at, {next_local} as next_at_local "
+        "from own left join died using (patient_id)), "
+        "closed as (select *, "
+        f"least(coalesce(discharged_at, next_at), died_at, {_literal(until and until.isoformat())}::timestamptz) as first_end, "
+        f"least(coalesce(discharged_at_local, next_at_local), died_at_local, {_literal(local)}::timestamp) as first_end_local from bounded), "
+        "told as (select * exclude (first_end, first_end_local), first_end is null as untold, "
+        "greatest(admitted_at, first_end) as ended_at, greatest(admitted_at_local, first_end_local) as ended_at_local from closed), "
+        "stepped as (select *, max(ended_at) over w as before, lag(stay_id) over (partition by patient_id, kept "
+        "order by admitted_at, stay_id) as stay_before from told window w as (partition by patient_id, kept order by admitted_at, "
         "stay_id rows between unbounded preceding and 1 preceding)), "
         "numbered as (select *, sum(case when kept and (before is not null and admitted_at <= before + "
         f"interval {STAY_GAP_HOURS} hours or previous_stay_id = stay_before) then 0 else 1 end) over (partition by patient_id, kept "
         "order by admitted_at, stay_id rows unbounded preceding) as chain from stepped) "
-        "select row_uid_hi, row_uid_lo, first_value(stay_id) over (partition by patient_id, kept, chain order by admitted_at, stay_id) "
-        "as whole_stay_id from numbered"
+        "select row_uid_hi, row_uid_lo, ended_at, ended_at_local, untold, "
+        f"ended_at > admitted_at + interval {LONG_STAY_DAYS} days as long, "
+        "first_value(stay_id) over (partition by patient_id, kept, chain order by admitted_at, stay_id) as whole_stay_id from numbered"
     )
 
 
@@ -266,12 +412,15 @@ def _write(
             patient = "coalesce(survivor.new_id, landed.patient_id)"
     flags, flag_joins = _orphan_flags(connection, table, known, patient)
     flag_joins = merge_joins + flag_joins
-    derived = {"merged_into": "survivor.new_id" if merged else "null::varchar", "whole_stay_id": "whole.whole_stay_id"}
+    derived = {"merged_into": "survivor.new_id" if merged else "null::varchar"}
     if table.name == "stay":
-        _whole_stays(
-            connection, given, patient, code_joins + merge_joins, f"coalesce({codes['stay_type']} = 'full', false)"
-        )
-        flag_joins += " join whole on whole.row_uid_hi = landed.row_uid_hi and whole.row_uid_lo = landed.row_uid_lo"
+        _stays(connection, given, patient, code_joins + merge_joins, f"coalesce({codes['stay_type']} = 'full', false)")
+        flag_joins += " join ended on ended.row_uid_hi = landed.row_uid_hi and ended.row_uid_lo = landed.row_uid_lo"
+        derived |= {name: f"ended.{name}" for name in ("whole_stay_id", "ended_at", "ended_at_local")}
+        flags.append(f"case when ended.long then 'stay.length.above_{LONG_STAY_DAYS}_days' end")
+        flags.append("case when ended.untold then 'stay.end.unknown' end")
+    if table.period_parent is not None:
+        flags.append(f"case when version.undated then '{table.name}.omitted.undated' end")
     if table.name == "specimen":
         derived["draw_id"] = (
             f"case when {codes['nature']} = 'blood' then min(landed.specimen_id) over (partition by {patient}, landed.collected_at, "
@@ -280,6 +429,16 @@ def _write(
     if table.name == "patient_merge":
         flag_joins += " left join circular on circular.old_id = landed.old_patient_id"
         flags.append("case when circular.old_id is not null then 'patient_merge.old_patient_id.circular' end")
+    for name, standard in codes.items():
+        if (flag := in_text_flag(table.name, name)) is not None:
+            form = _literal(IN_TEXT[f"{table.name}.{name}"])
+            flags.append(
+                f"case when {standard} is null and regexp_full_match(landed.{name}, {form}, 'i') then '{flag}' end"
+            )
+    if table.name == "administration":
+        flag, join = antibacterials.flag_sql(connection, _paths(given, table.name), codes["drug_code"], code_joins)
+        flags.append(flag)
+        flag_joins += join
     selected: list[str] = []
     for column in consolidated_columns(table):
         name = column.name
@@ -316,18 +475,20 @@ def _write(
     )
 
 
-def _unmapped(connection: duckdb.DuckDBPyConnection, table: Table, output: Path) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+def _unmapped(
+    connection: duckdb.DuckDBPyConnection, table: Table, output: Path
+) -> dict[str, dict[str, dict[str, int]]]:
+    found: dict[str, dict[str, dict[str, int]]] = {}
     for column in table.columns:
         if column.type != "code" or column.code_system is None:
             continue
         rows = connection.execute(
             f"select {column.name}_source, count(*) from read_parquet({_literal(output)}) "
-            f"where {column.name} is null and {column.name}_source is not null group by all"
+            f"where not ({expression(table.name, column.name)}) and {column.name}_source is not null group by all"
         ).fetchall()
+        place = f"{table.name}.{column.name}"
         for code, count in rows:
-            codes = found.setdefault(column.code_system, {})
-            codes[code] = codes.get(code, 0) + int(count)
+            found.setdefault(column.code_system, {}).setdefault(code, {})[place] = int(count)
     return found
 
 
@@ -346,14 +507,15 @@ def consolidate_hospital(given: HospitalInput, contract: Contract, output_for: A
     connection.execute("set timezone = 'UTC'")
     try:
         delivered = [t for t in contract.tables if given.files.get(t.name)]
-        first = [t for t in delivered if t.name in ("patient", "patient_merge")]
-        for table in first:
+        for table in delivered:
             _rank(connection, table, given)
+        # from the tables that name others to those that are named: patients and units end last
+        for table in reversed(delivered):
+            _end_omitted(connection, table, given, {t.name for t in delivered})
         merged = _merge_patients(connection, given)
+        _deaths(connection, given)
         for table in delivered:
             output = Path(output_for(table.name))
-            if table not in first:
-                _rank(connection, table, given)
             _write(connection, table, given, known, merged, output)
             gone = connection.execute(
                 "select delivery_id, count(*), sum(row_uid_hi::hugeint) + sum(row_uid_lo::hugeint) "

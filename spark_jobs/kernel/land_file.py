@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
@@ -148,6 +150,16 @@ def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> 
     return raw
 
 
+def _business_key(part: pa.Table, table: Table) -> Any:
+    """The key's values with bars between, as consolidation writes it: without the optional parts that are absent, null where a required one is."""
+    required = [part[k].cast(pa.string()) for k in table.key if k not in table.key_optional]
+    key = pc.binary_join_element_wise(*required, "|") if len(required) > 1 else required[0]
+    if not table.key_optional:
+        return key
+    every = [part[k].cast(pa.string()) for k in table.key]
+    return pc.if_else(pc.is_null(key), None, pc.binary_join_element_wise(*every, "|", null_handling="skip"))
+
+
 def _joined(
     masks: list[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]], rows: np.ndarray[Any, Any]
 ) -> list[str | None]:
@@ -253,7 +265,6 @@ class _Lander:
             if c.action == "quarantine" and m.any()
         ]
         part = data.take(pa.array(rows))
-        keys = [part[k].cast(pa.string()) for k in self.table.key]
         hi, lo = part["row_uid_hi"].to_numpy(), part["row_uid_lo"].to_numpy()
         self.outcome.rows_quarantined += len(rows)
         self.outcome.hash_quarantined += hash_sum(hi, lo)
@@ -269,7 +280,7 @@ class _Lander:
                     pa.array(["quarantined"] * len(rows)),
                     pa.array(_joined(rules, rows), pa.string()),
                     pa.array(_joined(columns, rows), pa.string()),
-                    pc.binary_join_element_wise(*keys, "|") if len(keys) > 1 else keys[0],
+                    _business_key(part, self.table),
                     part["source_updated_at"].cast(pa.timestamp("us", tz="UTC")),
                 ],
                 schema=REJECT_SCHEMA,
@@ -376,6 +387,20 @@ def _land(
     return lander
 
 
+def _latest(manifest: Manifest, hospital: Hospital) -> dict[str, str]:
+    """SQL of the last moment, and the last local day, that an event of the delivery may bear: a clock may run a day ahead of the
+    extraction. A shifted calendar says nothing of when its events were."""
+    if hospital.calendar == "shifted":
+        return {"latest_at": "null::timestamptz", "latest_day": "null::date"}
+    zone = ZoneInfo(hospital.timezone)
+    extracted = manifest.extracted_at
+    latest = (extracted if extracted.tzinfo else extracted.replace(tzinfo=zone)).astimezone(UTC) + timedelta(days=1)
+    return {
+        "latest_at": f"timestamptz '{latest.isoformat()}'",
+        "latest_day": f"date '{latest.astimezone(zone).date().isoformat()}'",
+    }
+
+
 def land_file(
     open_raw: Callable[[], BinaryIO],
     *,
@@ -409,6 +434,7 @@ def land_file(
             "hospital_id": f"'{manifest.hospital}'",
             "delivery_id": f"'{manifest.delivery_id}'",
             "sequence": f"{manifest.sequence}::bigint",
+            **_latest(manifest, hospital),
             "source_file": "'" + file.path.replace("'", "''") + "'",
         }
         present = frozenset(n for n in header.names if n)

@@ -161,7 +161,7 @@ def measure(patients: int) -> None:
         unbalanced = ledger.fetch(
             settings,
             "select count(*) as n, count(*) filter (where rows_in <> rows_out + rows_quarantined + rows_superseded + rows_unparseable "
-            "or hash_in <> hash_out + hash_quarantined + hash_superseded + hash_unparseable) as wrong, "
+            "+ rows_not_loaded or hash_in <> hash_out + hash_quarantined + hash_superseded + hash_unparseable + hash_not_loaded) as wrong, "
             "sum(rows_in) filter (where stage = 'land') as landed from control.accounting",
         )[0]
     finally:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from calendar import monthrange
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from staging_world import dose, hospital, link, moment, patient, stay
+from staging_world import dose, hospital, link, moment, other_drugs, patient, specimen, stay
 
 World = dict[str, list[dict[str, Any]]]
 GROUP, OUTSIDE = ("h11", "h12", "h13"), "h19"  # h13 delivers no administrations before 2023
@@ -50,7 +51,7 @@ def draw(seed: int, people: int = 160) -> World:
             who = "person" if shared else f"{h}-person"
             world["patient_map"].append(link(h, f"p{n}", f"{who}-{1 if n == 2 else n}"))
             _one_person(chance, world, h, f"p{n}", start)
-    return world
+    return recorded_daily(world)
 
 
 def _one_person(chance: random.Random, world: World, h: str, who: str, start: datetime) -> None:
@@ -83,7 +84,7 @@ def _one_person(chance: random.Random, world: World, h: str, who: str, start: da
         world["specimen"].append(
             {"hospital_id": h, "specimen_id": number, "draw_id": number, "patient_id": who, "nature": "urine",
              "purpose": chance.choice(("diagnostic",) * 5 + ("screening",)), "unit_code": chance.choice(("REA", "MED", "XXX", "NO", None)),
-             **moment("collected_at", f"{taken}")}
+             "stay_id": chance.choice((None, None, f"{who}-0", "unknown")), **moment("collected_at", f"{taken}")}
         )  # fmt: skip
         for isolate_number in range(1, chance.choice((2, 2, 3))):
             organism = chance.choice(("B_ESCHR_COLI",) * 4 + ("B_KLBSL_PNMN", None))
@@ -99,3 +100,82 @@ def _one_person(chance: random.Random, world: World, h: str, who: str, start: da
                     {"hospital_id": h, "specimen_id": number, "isolate_number": isolate_number, "drug_code": agent,
                      "drug_code_source": agent, "category": category, "category_source": category}
                 )  # fmt: skip
+
+
+# Of 1,000 people: who was in hospital before (by days observed) is resistant to 40 %, exposed or not; who was not, to 93 in 670.
+NULL_PRIOR = ((2, "1-3"), (7, "4-14"), (20, "> 14"))  # days in hospital, stratum
+NULL_CELLS = (12, 18, 32, 48)  # per stratum: exposed cases and controls, unexposed cases and controls: odds ratio 1.00
+NULL_NEVER = (93, 577)  # cases and controls who were not in hospital
+NULL_INDEX = datetime(2024, 6, 10, 10)
+
+
+def true_null() -> World:
+    """1,000 people with a true odds ratio of 1.00 within hospitalised and not; hospitalisation alone goes with exposure and resistance.
+
+    Everybody's index isolate is taken by h11 as an outpatient's, a month after the end of the stay, which was in h11 for one and in h12 for
+    the next; both hospitals give doses every day.
+    """
+    world: World = {
+        "hospital": [hospital("h11"), hospital("h12")],
+        **{name: [] for name in ("patient", "patient_map", "stay", "administration", "specimen", "isolate", "susceptibility")},
+    }  # fmt: skip
+    for h in ("h11", "h12"):
+        world["patient"].append(patient(h, "long"))
+        world["patient_map"].append(link(h, "long", f"{h}-long"))
+        world["stay"].append(stay(h, "long", "long", "2023-12-01 08:00", "2024-06-30 08:00"))
+        for n in range(210):
+            world["administration"].append(
+                dose(h, f"long{n}", "long", "long", "J01CR02", f"{datetime(2023, 12, 2, 8) + timedelta(days=n)}")
+            )
+    people: list[tuple[int, bool, bool]] = []  # days in hospital, exposed, case
+    for days, _ in NULL_PRIOR:
+        for count, (exposed, case) in zip(
+            NULL_CELLS, ((True, True), (True, False), (False, True), (False, False)), strict=True
+        ):
+            people += [(days, exposed, case)] * count
+    people += [(0, False, True)] * NULL_NEVER[0] + [(0, False, False)] * NULL_NEVER[1]
+    for n, (days, exposed, case) in enumerate(people):
+        _null_person(world, n, days, exposed, "R" if case else "S")
+    return recorded_daily(world)
+
+
+def _null_person(world: World, n: int, days: int, exposed: bool, category: str) -> None:
+    who, before = f"p{n}", ("h11", "h12")[n % 2]
+    for h in {"h11", before} if days else {"h11"}:
+        world["patient"].append(patient(h, who))
+        world["patient_map"].append(link(h, who, f"person-{n}"))
+    if days:
+        left = NULL_INDEX - timedelta(days=30)
+        world["stay"].append(
+            stay(before, who, who, f"{left - timedelta(days=days - 1)}", f"{left + timedelta(hours=4)}")
+        )
+        for drug in ("J01MA02", "J01DD04") if exposed else ("J01CR02",):
+            world["administration"].append(dose(before, f"{who}{drug}", who, who, drug, f"{left + timedelta(hours=1)}"))
+    world["specimen"].append(
+        {**specimen("h11", who, who, f"{NULL_INDEX}"), "draw_id": who, "nature": "urine", "purpose": "diagnostic"}
+    )
+    isolate = {"hospital_id": "h11", "specimen_id": who, "isolate_number": 1}
+    world["isolate"].append(
+        {**isolate, "organism_code": "B_ESCHR_COLI", "organism_code_source": "x", "status": "final"}
+    )
+    for agent in ("CIP", "CTX"):
+        world["susceptibility"].append(
+            {
+                **isolate,
+                "drug_code": agent,
+                "drug_code_source": agent,
+                "category": category,
+                "category_source": category,
+            }
+        )
+
+
+def recorded_daily(world: World) -> World:
+    """``world`` with drugs of every kind recorded on each day of the months in which it holds an administration: those are covered."""
+    months = {(a["hospital_id"], a["given_at_local"].date().replace(day=1)) for a in world["administration"]}
+    world["administration_day"] = [
+        row
+        for hospital_id, month in sorted(months)
+        for row in other_drugs(hospital_id, f"{month}", monthrange(month.year, month.month)[1])
+    ]
+    return world

@@ -1,14 +1,15 @@
-"""The consumption mart computed again from domain.md's words in plain Python, without SQL, the seed or the models."""
+"""The consumption mart computed again from docs/domain/consumption.md's words in plain Python, without SQL, the seed or the models."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import independent_coverage
+import stay_ends
 
 Rows = list[dict[str, Any]]
 Cell = tuple[str, date, str, str, str]  # hospital, month, scope, grouping, item
@@ -25,7 +26,9 @@ class Measure(NamedTuple):
     ddd: Decimal | None = None
     days_of_therapy: int | None = None
     length_of_therapy: int | None = None
+    doses: int | None = None
     doses_without_ddd: int | None = None
+    doses_unmapped: int | None = None
 
 
 class Drug(NamedTuple):
@@ -41,19 +44,20 @@ class Drug(NamedTuple):
 
 DRUGS = {
     "J01DD04": Drug("Cephalosporins (3rd gen.)", None, "2", "Watch"),
-    "J01XD01": Drug("Imidazoles", None, "1.5", "Access"),
+    "J01XD01": Drug("Imidazoles", "2", "1.5", "Access"),
     "J01CR02": Drug("Beta-lactams/penicillins", "1.5", "3", "Access"),
     "J01CR05": Drug("Beta-lactams/penicillins", None, "14", "Watch"),
     "J01CE01": Drug("Beta-lactams/penicillins", None, "3.6", "Access"),
     "J01EE01": Drug("Sulfonamides with trimethoprim", "4", "4", "Access", "{unit_dose}"),
-    "J01XB01": Drug("Polymyxins", None, "9", "Reserve", "[MIU]"),
+    "J01XB01": Drug("Polymyxins", "9", "9", "Reserve", "[MIU]"),
     "J01XX01": Drug("Phosphonics", "3", "8", "Watch", aware_injected="Reserve"),
     "J01MA02": Drug("Fluoroquinolones", "1", "0.8", "Watch"),
-    "P01AB01": Drug("Imidazoles", "2", None, "Access"),
+    "P01AB01": Drug("Imidazoles", "2", "1.5", "Access"),
     "J04AB02": Drug("Rifamycins", "0.6", "0.6", "Watch"),
-    "A07AA09": Drug("Glycopeptides", "2", None, "Watch"),
+    "A07AA09": Drug("Glycopeptides", "2", "2", "Watch"),
     "A07AA12": Drug("Macrocycles", "0.4", None, "Watch"),
 }
+INHALED = {("J01XB01", "inhalation"): "3"}  # in the unit of the drug's DDD
 GRAMS = {"g": Fraction(1), "mg": Fraction(1, 1000)}
 MILLIONS = {"[MIU]": Fraction(1), "[IU]": Fraction(1, 10**6)}
 
@@ -76,7 +80,12 @@ def aware_class(atc: str, route: str | None) -> str:
 def in_ddd(row: dict[str, Any]) -> Fraction | None:
     """DDDs of one dose; None if it cannot be told."""
     drug = DRUGS[row["drug_code"]]
-    ddd = drug.oral if row["route"] == "oral" else drug.parenteral if row["route"] in PARENTERAL else None
+    if row["route"] == "oral":
+        ddd = drug.oral
+    elif row["route"] in PARENTERAL:
+        ddd = drug.parenteral
+    else:
+        ddd = INHALED.get((row["drug_code"], row["route"]))
     if ddd is None or not row["dose"]:
         return None
     amount, unit = Fraction(str(row["dose"])), row["dose_unit"]
@@ -96,7 +105,7 @@ def rounded(value: Fraction) -> Decimal:
     return exact.quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 
-def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
+def mart(world: dict[str, Rows]) -> dict[Cell, Measure]:
     """Measures of every cell, for hospitals and for the group."""
     persons = {(r["hospital_id"], r["patient_id"]): r["patient_key"] for r in world["patient_map"]}
 
@@ -104,17 +113,10 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
         key = (row["hospital_id"], row["patient_id"])
         return persons.get(key, key)
 
-    seen: dict[str, list[Any]] = defaultdict(list)
-    for s in world["stay"]:
-        seen[s["hospital_id"]] += [s["admitted_at_local"], s["discharged_at_local"]]
-    for a in world["administration"]:
-        seen[a["hospital_id"]].append(a["given_at_local"])
-    last = {h: max(m for m in moments if m is not None) for h, moments in seen.items()}
+    ends = stay_ends.ends(world)
 
     def end(s: dict[str, Any]) -> Any:
-        if s["discharged_at_local"] is not None:
-            return s["discharged_at_local"]
-        return min(last[s["hospital_id"]], s["admitted_at_local"] + timedelta(days=open_nights))
+        return ends[s["hospital_id"], s["stay_id"]]
 
     nights = set()
     for s in world["stay"]:
@@ -124,19 +126,15 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
             day += timedelta(days=1)
 
     given: Rows = []
+    unmapped: Counter[tuple[str, date]] = Counter()
     for a in world["administration"]:
-        if a["status"] != "given" or a["drug_code"] is None:
-            continue
         own = [s for s in world["stay"] if s["hospital_id"] == a["hospital_id"] and person(s) == person(a)]
-        named = [s for s in own if s["stay_id"] == a["stay_id"]]
-        if named:
-            inside = named[0]["stay_type"] == "full"
-        else:
-            inside = any(
-                s["stay_type"] == "full" and s["admitted_at_local"] <= a["given_at_local"] <= end(s) for s in own
-            )
-        if inside:
-            given.append(a)
+        inside = any(s["stay_type"] == "full" and s["admitted_at_local"] <= a["given_at_local"] <= end(s) for s in own)
+        if a["status"] == "given" and inside:
+            if a["drug_code"] is None:
+                unmapped[a["hospital_id"], first(a["given_at_local"].date())] += 1
+            else:
+                given.append(a)
 
     cells: dict[Cell, Rows] = defaultdict(list)
     for a in given:
@@ -151,7 +149,15 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
                 ):
                     cells[a["hospital_id"], month, scope, grouping, item].append(a)
 
-    recorded = {(a["hospital_id"], first(a["given_at_local"].date())) for a in world["administration"]}
+    recorded = {(a["hospital_id"], a["given_at_local"].date()) for a in world["administration"]}
+    recorded |= {(r["hospital_id"], r["given_on"]) for r in world.get("administration_day", [])}
+    occupied = {(h, night) for h, _, night in nights}
+
+    def covered(h: str, month: date) -> bool:
+        patients = [d for g, d in occupied if g == h and first(d) == month]
+        both = sum(1 for d in patients if (h, d) in recorded)
+        return any(g == h and first(d) == month for g, d in recorded) and 2 * both >= len(patients)
+
     active: dict[str, set[date]] = defaultdict(set)
     for h, month, _ in independent_coverage.records(world):
         active[h].add(month)
@@ -163,18 +169,19 @@ def mart(world: dict[str, Rows], open_nights: int = 90) -> dict[Cell, Measure]:
         for month in every_month(min(months), max(months)):
             for scope in SCOPES:
                 key = (h, month, scope, "total", "all")
-                if (h, month) in recorded:
+                if covered(h, month):
                     cells[key]  # a covered month without a dose has a row of zeros
                 else:
                     result[key] = Measure(covered=False)
     for key, doses in cells.items():
-        jh = sum(1 for n in nights if n[0] == key[0] and first(n[2]) == key[1])
-        result[key] = Measure(True, jh, *figures(doses, person))
-    return result | group(world, result)
+        if covered(key[0], key[1]):
+            jh = sum(1 for n in nights if n[0] == key[0] and first(n[2]) == key[1])
+            result[key] = Measure(True, jh, *figures(doses, person), unmapped[key[0], key[1]])
+    return result | group(world, result, nights)
 
 
-def figures(doses: Rows, person: Any) -> tuple[Decimal, int, int, int]:
-    """DDD, DOT, LOT and doses without a DDD of a cell's doses."""
+def figures(doses: Rows, person: Any) -> tuple[Decimal, int, int, int, int]:
+    """DDD, DOT, LOT, doses and doses without a DDD of a cell's doses."""
     sums: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
     for a in doses:
         sums[a["drug_code"], aware_class(a["drug_code"], a["route"])] += in_ddd(a) or 0
@@ -183,12 +190,15 @@ def figures(doses: Rows, person: Any) -> tuple[Decimal, int, int, int]:
         sum((rounded(v) for v in sums.values()), Decimal(0)),
         len(days),
         len({(p, d) for p, _, d in days}),
+        len(doses),
         sum(1 for a in doses if in_ddd(a) is None),
     )
 
 
-def group(world: dict[str, Rows], hospitals: dict[Cell, Measure]) -> dict[Cell, Measure]:
-    """Sums of the covered study hospitals with a real calendar; every row has the patient-days of all of them."""
+def group(
+    world: dict[str, Rows], hospitals: dict[Cell, Measure], nights: set[tuple[str, Any, date]]
+) -> dict[Cell, Measure]:
+    """Sums of the covered study hospitals with a real calendar; every row has the patient-days of all of them, a person's night once."""
     members = {h["hospital_id"] for h in world["hospital"] if h["study_member"] and h["calendar"] != "shifted"}
     result: dict[Cell, Measure] = {}
     for key in {("group", *k[1:]) for k in hospitals if k[0] in members}:
@@ -197,9 +207,12 @@ def group(world: dict[str, Rows], hospitals: dict[Cell, Measure]) -> dict[Cell, 
         if not any(t.covered for t in totals):
             result[key] = Measure(covered=False)
             continue
-        jh = sum(t.patient_days or 0 for t in totals)
-        sums = [sum(p[i] or 0 for p in parts) for i in range(2, 6)]
-        result[key] = Measure(True, jh, *sums)  # type: ignore[arg-type]
+        month = key[1]
+        covered = {k[0] for k, v in hospitals.items() if k[0] in members and k[1] == month and v.covered}
+        jh = len({(p, d) for h, p, d in nights if h in covered and first(d) == month})
+        sums = [sum(p[i] or 0 for p in parts) for i in range(2, 7)]
+        unmapped = sum(t.doses_unmapped or 0 for t in totals)
+        result[key] = Measure(True, jh, *sums, unmapped)  # type: ignore[arg-type]
     return result
 
 

@@ -29,6 +29,11 @@ PARENT = {
 def dated(world: World) -> list[tuple[str, date, str]]:
     """Hospital, local day and table of every record that has a day."""
     found = [(r["hospital_id"], r[c].date(), t) for t, c in OWN.items() for r in world.get(t, [])]
+    found += [
+        (r["hospital_id"], r["given_on"], "administration")
+        for r in world.get("administration_day", [])  # of other drugs
+        for _ in range(r["records"])
+    ]
     for table, (parent, key) in PARENT.items():
         day = {(r["hospital_id"], r[key]): r[OWN[parent]].date() for r in world.get(parent, [])}
         found += [

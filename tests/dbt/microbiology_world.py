@@ -15,6 +15,11 @@ HOSPITALS = (*MEMBERS, "h13", "h14")  # h13 is outside the study, h14's dates ar
 ORGANISMS = (
     *("B_ESCHR_COLI",) * 5,
     *("B_KLBSL_PNMN", "B_KLBSL_PNMN_OZAN", "B_KLBSL", "B_PROTS_MRBL", "B_ENTRC_FCLS"),
+    *(
+        "B_ENTRBC_CLOC-C",
+        "B_ENTRBC_HRMC",
+        "B_ENTRBC_XNGF",
+    ),  # one analysis species: a complex, a member, a synonym of it
     *("X_NO_GROWTH", "X_MIXED_FLORA", None),
 )
 AGENTS = ("AMX", "CTX", "CIP", "COL", "NIT", None)
@@ -26,7 +31,10 @@ GUIDELINES = (
     ("eucast", "2018"),
     ("clsi", "2023"),
     (None, None),
+    (None, "EUCAST 14.0"),
+    ("ca_sfm", "V12"),
 )
+INDICATIONS = (None,) * 6 + ("general", "meningitis", "uncomplicated_urinary", "?")
 
 
 def draw(seed: int, isolates: int = 1500) -> Tables:
@@ -76,28 +84,34 @@ def draw(seed: int, isolates: int = 1500) -> Tables:
         if not known and rng.random() > 0.03:  # else the isolate's specimen was never delivered
             day = start + timedelta(days=rng.choice((rng.randrange(900), rng.randrange(60))))
             taken = day + timedelta(hours=rng.choice((0, 8, 8, 23)), minutes=rng.choice((0, 59)))
+            twin = next((s for s in reversed(tables["specimen"]) if s["hospital_id"] == name), None)
+            if rng.random() > 0.15:
+                twin = None  # else another bottle of the draw before
             tables["specimen"].append(
                 {
                     "hospital_id": name,
                     "specimen_id": specimen,
-                    "draw_id": specimen,
-                    "patient_id": f"p{rng.randrange(13)}",  # p12 was never delivered
-                    "nature": rng.choice(("blood", "urine", "urine", None)),
+                    "draw_id": twin["draw_id"] if twin else specimen,
+                    "patient_id": twin["patient_id"] if twin else f"p{rng.randrange(13)}",  # p12 was never delivered
+                    "nature": twin["nature"] if twin else rng.choice(("blood", "urine", "urine", "csf", None)),
                     "purpose": rng.choice(("diagnostic",) * 8 + ("screening", None)),
                     "unit_code": rng.choice(("R", "M", "unknown")),
                     "stale_correction": False,
-                    **moment("collected_at", f"{taken}"),
+                    **moment("collected_at", f"{twin['collected_at_local'] if twin else taken}"),
                 }
             )
         if organism is None or not organism.startswith("X"):
             for place, agent in enumerate(rng.choices(AGENTS, k=6)):
                 category, written = rng.choice(CATEGORIES)
                 guideline, version = rng.choice(GUIDELINES)
+                indication = rng.choice(INDICATIONS)
                 tables["susceptibility"].append(
                     {
                         **key,
                         "drug_code": agent,
                         "drug_code_source": f"{agent}-{place}",
+                        "breakpoint_indication": None if indication == "?" else indication,
+                        "breakpoint_indication_source": indication,
                         "category": category,
                         "category_source": written,
                         "guideline": guideline,

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import stay_ends
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
@@ -23,7 +24,7 @@ def reset(cur: cursor) -> None:
     cur.execute("select nspname from pg_namespace where nspname ~ '^(marts|conformed|staging)'")
     for (schema,) in cur.fetchall():
         cur.execute(f"drop schema {schema} cascade")
-    cur.execute("truncate control.release, control.load")
+    cur.execute("truncate control.release, control.load, control.kept_content")
     cur.execute("create schema marts; create schema staging; grant usage on schema marts to analyst")
     for name in load_contract().names:
         columns = ", ".join(f"{c.name} {c.postgres}" for c in staging_columns(load_contract().table(name)))
@@ -47,6 +48,31 @@ def insert(cur: cursor, table: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
+def count_days(cur: cursor, other: list[dict[str, Any]]) -> None:
+    """staging.administration_day as the load stage counts it: the administrations that the world holds, and those of ``other`` drugs."""
+    cur.execute(
+        "create temp table if not exists other_drug (hospital_id text, given_on date, records bigint); truncate other_drug; "
+        "truncate staging.administration_day"
+    )
+    execute_values(
+        cur,
+        "insert into other_drug values %s",
+        [(r["hospital_id"], r["given_on"], r["records"]) for r in other] or [(None,) * 3],
+    )
+    cur.execute(
+        "insert into staging.administration_day (hospital_id, given_on, records, given) select hospital_id, given_on, sum(records), "
+        "sum(given) from (select hospital_id, given_at_local::date as given_on, count(*) as records, count(*) filter (where status = "
+        "'given') as given from staging.administration group by 1, 2 union all select hospital_id, given_on, records, records from "
+        "other_drug where hospital_id is not null) as counted group by 1, 2"
+    )
+
+
+def other_drugs(hospital_id: str, first: str, count: int) -> list[dict[str, Any]]:
+    """A record of a drug that the warehouse does not hold, on each of ``count`` days."""
+    start = date.fromisoformat(first)
+    return [{"hospital_id": hospital_id, "given_on": start + timedelta(days=n), "records": 1} for n in range(count)]
+
+
 def moment(name: str, text: str | None) -> dict[str, Any]:
     """The two columns of a datetime, from Paris local time such as ``2024-01-01 22:00``."""
     if text is None:
@@ -55,7 +81,9 @@ def moment(name: str, text: str | None) -> dict[str, Any]:
     return {name: local.replace(tzinfo=PARIS).astimezone(UTC), f"{name}_local": local}
 
 
-def hospital(hospital_id: str, *, member: bool = True, calendar: str = "real") -> dict[str, Any]:
+def hospital(
+    hospital_id: str, *, member: bool = True, calendar: str = "real", combination_doses: str = "substance"
+) -> dict[str, Any]:
     return {
         "hospital_id": hospital_id,
         "finess": f"7500000{hospital_id[-2:]}",
@@ -63,6 +91,8 @@ def hospital(hospital_id: str, *, member: bool = True, calendar: str = "real") -
         "study_member": member,
         "calendar": calendar,
         "timezone": "Europe/Paris",
+        "combination_doses": combination_doses,
+        "combination_doses_by_drug": "{}",
     }
 
 
@@ -164,8 +194,8 @@ def small() -> dict[str, list[dict[str, Any]]]:
         "hospital": [hospital("h01"), hospital("h02"), hospital("h03", member=False)],
         "patient": [
             patient("h01", "a"),
-            patient("h01", "b", death_date=date(2024, 3, 2)),
-            patient("h02", "a2", death_date=date(2024, 3, 1)),
+            patient("h01", "b", death_date=date(2024, 6, 2)),
+            patient("h02", "a2", death_date=date(2024, 6, 1)),
             patient("h03", "c", sex="male"),
         ],
         "patient_map": [
@@ -181,7 +211,7 @@ def small() -> dict[str, list[dict[str, Any]]]:
             stay("h01", "s3", "b", "2024-02-10 08:00", "2024-02-10 18:00"),  # same day: no night
             stay("h01", "s4", "b", "2024-02-12 08:00", "2024-02-14 18:00", "day"),
             stay("h01", "s5", "ghost", "2024-03-01 08:00", "2024-03-03 18:00"),  # a patient never delivered
-            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: counted to the last moment seen, in May
+            stay("h01", "s6", "b", "2024-03-29 08:00", None),  # open: counted to the next admission, in May
             stay("h01", "s7", "b", "2024-05-02 08:00", "2024-05-05 08:00"),  # no dose recorded in May: not covered
             stay("h02", "s1", "a2", "2024-01-05 10:00", "2024-01-09 10:00"),
             stay("h03", "s1", "c", "2024-01-02 10:00", "2024-01-06 10:00"),
@@ -200,6 +230,7 @@ def small() -> dict[str, list[dict[str, Any]]]:
             dose("h01", "dst", "b", "s6", "P01AB01", "2024-03-31 12:00"),  # day of the spring clock change
             dose("h03", "c1", "c", "s1", "J01MA02", "2024-01-03 08:00"),
         ],
+        "administration_day": [*other_drugs("h01", "2024-01-08", 60), *other_drugs("h03", "2024-01-02", 4)],
     }
 
 
@@ -279,7 +310,7 @@ def _draw_records(draw: random.Random, h: str, tables: dict[str, list[dict[str, 
             )
 
 
-COURSES = (  # domain.md's worked courses: drug, dose, unit, route, times a day, days
+COURSES = (  # docs/domain/consumption.md's worked courses: drug, dose, unit, route, times a day, days
     ("J01DD04", 1.0, "g", "intravenous", 1, 7),
     ("J01XD01", 500.0, "mg", "intravenous", 3, 5),
     ("J01CR02", 1.0, "g", "oral", 3, 7),
@@ -303,6 +334,7 @@ def courses() -> dict[str, list[dict[str, Any]]]:
         "administration": [
             dose("h38", "a", "p", "s", "J01DD04", "2024-01-03 08:00", amount=1.0, unit="g", route="intravenous")
         ],
+        "administration_day": [*other_drugs("h07", "2024-01-01", 57), *other_drugs("h38", "2024-01-02", 7)],
     }
     for n, (drug, amount, unit, route, times, length) in enumerate(COURSES):
         who, month = f"p{n}", 1 if n < 4 else 2
@@ -323,9 +355,14 @@ def together(*worlds: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[st
 
 
 def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v1") -> None:
-    """Fill staging and say so in control.load."""
+    """Fill staging and say so in control.load; stays get the end that consolidation would give them."""
+    ends = stay_ends.ends(tables)
     for name, rows in tables.items():
-        insert(cur, name, rows)
+        if name == "stay":
+            rows = [r | moment("ended_at", f"{ends[r['hospital_id'], r['stay_id']]}") for r in rows]
+        if name != "administration_day":
+            insert(cur, name, rows)
+    count_days(cur, tables.get("administration_day", []))
     for row in tables["hospital"]:
         cur.execute(
             "insert into control.load (hospital_id, content_hash, run_id) values (%s, %s, 'test') "

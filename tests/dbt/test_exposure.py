@@ -47,15 +47,26 @@ def built(world: exposure_world.World, warehouse: connection, warehouse_settings
 @pytest.mark.parametrize("question", independent.QUESTIONS)
 def test_each_person_is_as_the_words_say(built: Any, world: Any, question: str, window: tuple[int, int]) -> None:
     built.execute(
-        "select patient_key, ward, indication, exposed, category, days_observable, standing from conformed_next.index_exposure "
+        "select patient_key, ward, indication, exposed, category, days_observable, days_observed, days_covered, standing, "
+        "standing_unrestricted from conformed_next.index_exposure "
         "where (effect, window_days, excluded_last_days) = (%s, %s, %s)",
         (question, *window),
     )
-    names = ("ward", "indication", "exposed", "category", "days", "standing")
+    names = (
+        *("ward", "indication", "exposed", "category", "days", "days_observed", "covered", "standing"),
+        "standing_unrestricted",
+    )
     found = {row[0]: dict(zip(names, row[1:], strict=True)) for row in built.fetchall()}
     expected = independent.people(world, question, *window)
     assert found == expected
-    for name in ("ward", "indication", "exposed", "standing"):  # else the comparison proves little
+    for name in (
+        "ward",
+        "indication",
+        "exposed",
+        "days_observed",
+        "standing",
+        "standing_unrestricted",
+    ):  # else the comparison proves little
         assert len({p[name] for p in expected.values()}) >= 2, name
 
 
@@ -65,12 +76,7 @@ def test_estimates_are_those_of_an_independent_computation(
     built: Any, world: Any, question: str, window: tuple[int, int]
 ) -> None:
     people = independent.people(world, question, *window)
-    strata = independent.tables(people)
-    whole = tuple(sum(cells[n] for cells in strata.values()) for n in range(4))
-    expected = {
-        "crude": independent.woolf(whole),
-        "mantel_haenszel": independent.mantel_haenszel(list(strata.values())),
-    }
+    expected = independent.estimates(independent.tables(people))
     built.execute(
         "select estimate, odds_ratio, ci_low, ci_high, reason, exposed_cases, exposed_controls, unexposed_cases, unexposed_controls, "
         "index_isolates, not_observable, not_tested, mean_days_observable from marts_next.exposure_resistance "
@@ -78,31 +84,32 @@ def test_estimates_are_those_of_an_independent_computation(
         (question, *window),
     )
     rows = built.fetchall()
-    assert {row[0] for row in rows} == {"crude", "mantel_haenszel"}
-    counted = [p for p in people.values() if p["standing"] == "counted"]
+    assert {row[0] for row in rows} == set(expected)
     for estimate, odds_ratio, low, high, reason, *cells, index_isolates, not_observable, not_tested, mean in rows:
-        wanted = expected[estimate]
+        whole, wanted = expected[estimate]
+        standing = "standing_unrestricted" if estimate.startswith("unrestricted") else "standing"
+        counted = [p for p in people.values() if p[standing] == "counted"]
         assert wanted is not None, "the world is too small to prove anything"
         assert reason is None
         assert [float(x) for x in (odds_ratio, low, high)] == pytest.approx(wanted, abs=0.0001)
         assert tuple(cells) == whole
         assert (index_isolates, not_observable, not_tested) == (
             len(people),
-            sum(p["standing"] == "not_observable" for p in people.values()),
-            sum(p["standing"] == "not_tested" for p in people.values()),
+            sum(p[standing] == "not_observable" for p in people.values()),
+            sum(p[standing] == "not_tested" for p in people.values()),
         )
         assert float(mean) == pytest.approx(sum(p["days"] for p in counted) / len(counted), abs=0.051)
 
 
 def test_strata_are_the_tables_that_the_estimates_come_from(built: Any, world: Any) -> None:
     built.execute(
-        "select effect, window_days, excluded_last_days, ward, indication, exposed_cases, exposed_controls, unexposed_cases, "
-        "unexposed_controls, odds_ratio, ci_low, ci_high from marts_next.exposure_resistance_stratum"
+        "select effect, window_days, excluded_last_days, ward, indication, days_observed, exposed_cases, exposed_controls, "
+        "unexposed_cases, unexposed_controls, odds_ratio, ci_low, ci_high from marts_next.exposure_resistance_stratum"
     )
     rows = built.fetchall()
-    assert len(rows) == len(independent.QUESTIONS) * len(independent.WINDOWS) * 4
-    for question, window, excluded, ward, indication, *rest in rows:
-        cells = independent.tables(independent.people(world, question, window, excluded))[ward, indication]
+    assert len(rows) == len(independent.QUESTIONS) * len(independent.WINDOWS) * 16
+    for question, window, excluded, ward, indication, days, *rest in rows:
+        cells = independent.tables(independent.people(world, question, window, excluded))[ward, indication, days]
         assert tuple(rest[:4]) == cells
         wanted = independent.woolf(cells)
         assert (rest[4] is None) == (wanted is None)
@@ -111,7 +118,7 @@ def test_strata_are_the_tables_that_the_estimates_come_from(built: Any, world: A
 
 
 def test_the_independent_formulas_give_the_worked_vectors() -> None:
-    """domain.md, section 3; so that the two computations are not wrong together."""
+    """docs/domain/exposure.md; so that the two computations are not wrong together."""
     assert independent.woolf((60, 140, 45, 255)) == pytest.approx((2.429, 1.567, 3.764), abs=0.0006)
     assert independent.woolf((68, 72, 32, 176))[0] == pytest.approx(5.194, abs=0.0006)  # type: ignore[index]
     adjusted = independent.mantel_haenszel([(60, 40, 12, 16), (8, 32, 20, 160)])

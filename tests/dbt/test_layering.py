@@ -167,7 +167,7 @@ def test_the_seed_is_whole() -> None:
             assert row[f"aware_{route}"] in ("", "Access", "Watch", "Reserve"), atc
 
 
-@pytest.mark.parametrize(  # domain.md, section 3: the DDD used in its worked courses
+@pytest.mark.parametrize(  # docs/domain/consumption.md: the DDD used in its worked courses
     ("atc", "route", "ddd", "unit"),
     [
         ("J01DD04", "parenteral", 2.0, "g"),
@@ -189,7 +189,7 @@ def test_defined_daily_doses_of_the_worked_courses(atc: str, route: str, ddd: fl
 
 
 def test_dbt_unit_tests_pass(warehouse: connection, warehouse_settings: Settings) -> None:
-    """The models' own unit tests, with domain.md's vectors; a build excludes them, so they run here."""
+    """The models' own unit tests, with the vectors of docs/domain/; a build excludes them, so they run here."""
     nodes = dbt_build.run(
         warehouse_settings, ["build", "--exclude-resource-type=test"], log=warehouse_settings.logs / "unit_tests.log"
     )

@@ -17,11 +17,12 @@ from estuaire.gates.warehouse import audit as gate_audit
 from estuaire.rules import FOLDER
 from estuaire.settings import Settings
 
-COUNTS = "isolates tested susceptible increased_exposure intermediate resistant undetermined"
+COUNTS = "isolates tested susceptible increased_exposure intermediate i_guideline_unknown resistant undetermined"
 TABLES: dict[str, str] = {
-    "marts.first_isolate": "isolate_key text, method text, dedup_scope text, hospital_id text, patient_key text, episode_number bigint, excluded_because text",
+    "marts.first_isolate": "isolate_key text, method text, dedup_scope text, among text, hospital_id text, patient_key text, episode_number bigint, excluded_because text",
     "marts.cumulative_antibiogram": (
-        "hospital_id text, dedup_scope text, method text, year bigint, species text, agent_code text, specimen_nature text, "
+        "hospital_id text, dedup_scope text, method text, among text, year bigint, species text, agent_code text, breakpoint_indication text, "
+        "specimen_nature text, "
         + ", ".join(f"{c} bigint" for c in COUNTS.split())
         + ", pct_resistant numeric, pct_resistant_wilson_low numeric, pct_resistant_wilson_high numeric, "
         "pct_resistant_exact_low numeric, pct_resistant_exact_high numeric, pct_susceptible numeric, "
@@ -53,12 +54,14 @@ insert into marts_next.antibiotic_consumption values
     ('h02', '2025-02-01', 'esac', 'total', 'all', false, 0, 1, null, null, null, null),
     ('group', '2025-01-01', 'esac', 'total', 'all', true, 2, 2, 15, 6.5, 8, 6);
 insert into marts_next.cumulative_antibiogram values
-    ('h01', 'hospital', 'm39', 2025, 'ESCCOL', 'CIP', 'all', 120, 120, 80, 22, 0, 18, 0, 15, 9.70, 22.47, 9.14, 22.67, 66.7, 18.3, false),
-    ('h01', 'hospital', 'm39', 2025, 'ESCCOL', 'CIP', 'urine', 100, 100, 70, 16, 0, 14, 0, 14, 8.53, 22.14, 7.87, 22.37, 70, 16, false),
-    ('h01', 'hospital', 'm39', 2025, 'ESCCOL', 'CIP', 'blood', 20, 20, 10, 6, 0, 4, 0, null, null, null, null, null, null, null, true);
+    ('h01', 'hospital', 'all', 'tested', 2025, 'ESCCOL', 'CIP', 'general', 'all', 120, 120, 80, 21, 0, 1, 18, 0, 15, 9.70, 22.47, 9.14, 22.67, 66.7, 18.3, false),
+    ('h01', 'hospital', 'all', 'tested', 2025, 'ESCCOL', 'CIP', 'general', 'urine', 100, 100, 70, 16, 0, 0, 14, 0, 14, 8.53, 22.14, 7.87, 22.37, 70, 16, false),
+    ('h01', 'hospital', 'all', 'tested', 2025, 'ESCCOL', 'CIP', 'general', 'blood', 20, 20, 10, 5, 0, 1, 4, 0, null, null, null, null, null, null, null, true),
+    ('h01', 'hospital', 'm39', 'tested', 2025, 'ESCCOL', 'CIP', 'general', 'all', 110, 110, 80, 22, 0, 0, 8, 0, 7.27, 3.73, 13.69, 3.19, 13.83, 72.7, 20, false),
+    ('h01', 'hospital', 'm39', 'tested', 2025, 'ESCCOL', 'CIP', 'general', 'urine', 90, 90, 70, 16, 0, 0, 4, 0, 4.44, 1.74, 10.88, 1.22, 10.99, 77.8, 17.8, false);
 insert into marts_next.first_isolate
-    select 'i' || n, m, 'hospital', 'h01', 'p', 1, null from (values ('all', 5), ('episode_7', 4), ('episode_14', 3), ('episode_30', 3),
-    ('episode_365', 2), ('patient', 1)) as v(m, upto) cross join generate_series(1, 5) n where n <= upto;
+    select 'i' || n, m, 'hospital', 'tested', 'h01', 'p', 1, null from (values ('all', 5), ('episode_7', 4), ('episode_14', 3), ('episode_30', 3),
+    ('episode_365', 2), ('patient', 1), ('m39', 2), ('glass', 3), ('phenotype_30', 4), ('phenotype_365', 3)) as v(m, upto) cross join generate_series(1, 5) n where n <= upto;
 insert into marts_next.exposure_resistance values
     ('e', 'J01MA02', 'ESCCOL', 'CIP', 'hospital_only', 90, 0, 'crude', 2.429, 1.567, 3.764, 60, 140, 45, 255, 500);
 insert into marts_next.coverage values

@@ -49,14 +49,15 @@ def owner(warehouse: connection, outcome: PublishOutcome) -> Iterator[Any]:
 def test_the_mart_equals_an_independent_computation(owner: Any, world: World) -> None:
     owner.execute(
         "select hospital_id, month, scope, grouping, item, covered, patient_days, ddd, days_of_therapy, length_of_therapy, "
-        "doses_without_ddd, ddd_per_1000_patient_days, dot_per_1000_patient_days from marts.antibiotic_consumption"
+        "doses, doses_without_ddd, doses_unmapped, ddd_per_1000_patient_days, dot_per_1000_patient_days "
+        "from marts.antibiotic_consumption"
     )
     rows = owner.fetchall()
-    assert {row[:5]: row[5:11] for row in rows} == {k: tuple(v) for k, v in independent.mart(world).items()}
+    assert {row[:5]: row[5:13] for row in rows} == {k: tuple(v) for k, v in independent.mart(world).items()}
     assert {row[3] for row in rows} == {"total", "class", "atc", "aware"}
     assert {"unclassified", "Reserve"} <= {row[4] for row in rows}
     for row in rows:
-        nights, ddd, therapy, ddd_rate, dot_rate = row[6], row[7], row[8], row[11], row[12]
+        nights, ddd, therapy, ddd_rate, dot_rate = row[6], row[7], row[8], row[13], row[14]
         assert (ddd_rate is None) == (dot_rate is None) == (not nights)
         if nights:
             assert float(ddd_rate) == pytest.approx(1000 * float(ddd) / nights, abs=0.0006)
@@ -73,7 +74,7 @@ def test_coverage_equals_an_independent_computation(owner: Any, world: World) ->
 
 
 def test_worked_courses_from_doses_to_rates(owner: Any) -> None:
-    # domain.md, section 3: h07 gives each course to a patient of its own, from doses in the hospital's units
+    # docs/domain/consumption.md: h07 gives each course to a patient of its own, from doses in the hospital's units
     owner.execute(
         "select item, ddd::float, days_of_therapy, patient_days from marts.antibiotic_consumption "
         "where hospital_id = 'h07' and grouping = 'atc' and scope = 'esac' and doses_without_ddd = 0 order by month, item"
@@ -109,6 +110,7 @@ def test_every_published_table_says_which_release_it_is(owner: Any, outcome: Pub
     names = [row[0] for row in owner.fetchall()]
     assert set(names) == {
         "antibiotic_consumption",
+        "antibiotic_consumption_year",
         "coverage",
         "cumulative_antibiogram",
         "exposure_resistance",
@@ -130,7 +132,7 @@ def test_the_ledger_holds_the_release(owner: Any, outcome: PublishOutcome) -> No
     assert outcome.rows["release"] == 1
     assert outcome.rows["antibiotic_consumption"] > 100
     assert outcome.rows["coverage"] > 100
-    assert outcome.rows["exposure_resistance"] == 2 * 5 * 2  # questions x windows x estimates
+    assert outcome.rows["exposure_resistance"] == 2 * 5 * 4  # questions x windows x estimates
 
 
 def test_every_table_and_column_is_described_in_the_database(owner: Any) -> None:
@@ -239,7 +241,7 @@ def test_staging_that_changes_during_the_build_is_not_published(
 
     owner.execute("update control.load set content_hash = 'new' where hospital_id = 'h02'")
     monkeypatch.setattr(dbt_build, "run", meanwhile)
-    monkeypatch.setattr("estuaire.publish._audit", lambda *_: None)  # the candidate of this test holds no table
+    monkeypatch.setattr("estuaire.publish._audit", lambda *_: [])  # the candidate of this test holds no table
     with pytest.raises(PublishFailed, match="staging changed"):
         build_and_publish(warehouse_settings, "run-4", 43, "abc124")
     owner.execute("select distinct release_id from marts.antibiotic_consumption")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,9 +44,13 @@ def test_json_is_a_list_of_objects(warehouse_settings: Settings) -> None:
         {"n": 2, "label": None, "day": None, "rate": 3},
     ]
     assert query.as_json(query.run_query(warehouse_settings, "select n from sample where false")) == "[]"
-    twice = query.run_query(warehouse_settings, "select n, n from sample")
-    with pytest.raises(QueryRefused, match="same name"):
-        query.as_json(twice)
+
+
+def test_two_columns_of_one_name_are_told_apart(warehouse_settings: Settings) -> None:
+    twice = query.run_query(warehouse_settings, "select n, 7 as n_2, label, n + 10 as n from sample where n = 1")
+    assert (twice.columns, twice.renamed) == (("n", "n_2", "label", "n_3"), ("n_3",))
+    assert json.loads(query.as_json(twice)) == [{"n": 1, "n_2": 7, "label": 'é; "x"', "n_3": 11}]
+    assert query.as_csv(twice).splitlines()[0] == "n,n_2,label,n_3"
 
 
 def test_csv_reads_back(warehouse_settings: Settings) -> None:
@@ -120,6 +125,13 @@ def test_commands_are_registered_and_print(warehouse_settings: Settings, monkeyp
         return result
 
     assert "12.5" in call("query", "select rate from sample").stdout
+    # a year is no count, a sum of whole numbers is whole, small rates keep their digits
+    printed = call(
+        "query", "select 2025 as year, sum(n) as records, 1234567 as key, 0.03125 as rate, 12.500 as pct from sample"
+    ).stdout
+    assert {"2025", "3", "1234567", "0.03125", "12.5"} <= set(re.findall(r"[\d.,]+", printed))
+    assert not {"2,025", "3.0", "1,234,567", "0.0"} & set(re.findall(r"[\d.,]+", printed))
+    assert "n_2; name them" in call("query", "select n, n from sample").stderr
     limited = call("query", "select n from sample", "--csv", "--limit", "1")
     assert limited.stdout == "n\n1\n"
     assert "Only the first 1 rows" in limited.stderr

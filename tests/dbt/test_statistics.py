@@ -1,4 +1,4 @@
-"""The functions of schema stats against scipy, on domain.md's vectors and on a grid from the smallest to the largest counts."""
+"""The functions of schema stats against scipy, on docs/domain/exposure.md's vectors and on a grid from the smallest to the largest counts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_exact_rates_equal_scipy(owner: Any) -> None:
 
 @pytest.mark.parametrize(
     ("call", "per", "low", "high"),
-    [  # domain.md, "Rates and association": percents, and a rate per 1,000 patient-days
+    [  # docs/domain/exposure.md: percents, and a rate per 1,000 patient-days
         ("stats.wilson(18, 120)", 100, "9.70", "22.47"),
         ("stats.clopper_pearson(18, 120)", 100, "9.14", "22.67"),
         ("stats.clopper_pearson(804, 1350)", 100, "56.882", "62.187"),

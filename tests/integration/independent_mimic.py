@@ -87,7 +87,7 @@ def isolates(folder: Path) -> pd.DataFrame:
 
 
 def first_isolates(found: pd.DataFrame, method: str) -> int:
-    """How many first isolates a method keeps (domain.md, "Isolate deduplication")."""
+    """How many first isolates a method keeps (docs/domain/isolates.md)."""
     return sum(len(kept) for kept in _kept(found, method))
 
 
@@ -116,7 +116,7 @@ def _kept(found: pd.DataFrame, method: str) -> list[pd.DataFrame]:
 
 def tested_and_resistant(folder: Path, species: str, drug: str) -> tuple[int, int]:
     """Of the first isolates by CLSI M39: tested for the drug, and resistant. Of two specimens of one
-    moment the first by number is taken (the platform takes them by a hash); no pair of PAIRS depends on it."""
+    moment the first by number is taken (the platform takes the one with most results); no pair of PAIRS depends on it."""
     key = ["micro_specimen_id", "test_seq", "org_name", "isolate_num"]
     events = raw(folder, "microbiologyevents")
     results = events[(events["ab_name"] == drug) & (events["interpretation"] != "")]
@@ -138,34 +138,3 @@ def given(folder: Path) -> pd.DataFrame:
     events["by_mouth"] = route.isin(("PO", "PO/NG", "NG", "ORAL"))
     events["at"] = events["charttime"].map(pd.Timestamp)
     return events[["subject_id", "hadm_id", "drug", "by_mouth", "at"]]
-
-
-def within_a_stay(folder: Path, events: pd.DataFrame) -> pd.DataFrame:
-    """Events of a stay, and those without one whose time falls into a stay of the patient."""
-    stays = raw(folder, "admissions")
-    spans: dict[str, list[tuple[pd.Timestamp, pd.Timestamp]]] = {}
-    for patient, start, end in zip(stays["subject_id"], stays["admittime"], stays["dischtime"], strict=True):
-        spans.setdefault(patient, []).append((pd.Timestamp(start), pd.Timestamp(end)))
-    inside = [
-        stay != "" or any(a <= at <= b for a, b in spans.get(patient, []))
-        for patient, stay, at in zip(events["subject_id"], events["hadm_id"], events["at"], strict=True)
-    ]
-    return events[inside]
-
-
-def days_of_therapy(folder: Path, atc: str) -> int:
-    """Distinct patient x day of a drug given in full hospitalisation."""
-    names, injected_only = DRUGS[atc]
-    events = given(folder)
-    events = events[events["drug"].isin(names)]
-    if injected_only:
-        events = events[~events["by_mouth"]]
-    events = within_a_stay(folder, events)
-    return len({(p, at.normalize()) for p, at in zip(events["subject_id"], events["at"], strict=True)})
-
-
-def antibacterial_days(folder: Path) -> set[pd.Timestamp]:
-    """Days on which any antibacterial of the reference was given, in a stay or not."""
-    events = given(folder)
-    named = events["drug"].str.contains(ANTIBACTERIAL) & ~events["drug"].str.contains(TOPICAL)
-    return set(events[named]["at"].dt.normalize())

@@ -239,6 +239,24 @@ def test_the_gate_blocks_a_delivery_with_too_many_rejected_records_and_rows_alon
     ) == [(2,)]
 
 
+def test_a_record_dated_after_the_extraction_is_set_aside_counted_and_accounted_for(platform: Platform) -> None:
+    """Extracted on 1 November 2025: a dose of 2034 goes to quarantine, one a day ahead does not; both engines count what was accepted."""
+    ahead = [
+        dose("far").replace("16/03/2025", "16/03/2034"),
+        dose("near").replace("16/03/2025 08:00", "01/11/2025 23:00"),
+    ]
+    platform.deliver("d1", 1, administration=[*ahead, *(dose(str(i)) for i in range(198))])
+    assert platform.land()["landed"] == 1
+    assert platform.ask("select rule_ids, business_key, columns from control.rejected_record") == [
+        ("administration.given_at.future", "far", "given_at")
+    ]
+    account = "select rows_in::int, rows_out::int, rows_quarantined::int, hash_in = hash_out + hash_quarantined from control.accounting"
+    assert platform.ask(account) == [(200, 199, 1, True)]
+    counted = "select rows_failed::int, rows_failed_gx::int from quality.result where rule_id = 'administration.given_at.future'"
+    assert set(platform.ask(counted + " and hospital_id = 'h01'")) == {(1, None)}
+    assert platform.ask(counted + " and hospital_id = '*'") == [(1, 0)]
+
+
 def test_a_table_whose_every_record_is_rejected_does_not_stop_its_delivery(platform: Platform) -> None:
     platform.deliver("d1", 1, patient=["77;unknown;f;"], administration=[dose(str(i)) for i in range(200)])
     assert platform.land()["landed"] == 1

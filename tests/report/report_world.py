@@ -27,12 +27,13 @@ AGENTS = {
 }  # fmt: skip
 RELEASE = "release_id bigint, lake_snapshot bigint, built_at timestamptz, code_version text"
 MART_COLUMNS = {
-    "cumulative_antibiogram": "hospital_id text, dedup_scope text, method text, year int, species text, species_name text, "
-    "agent_code text, agent_name text, specimen_nature text, isolates bigint, tested bigint, susceptible bigint, "
+    "cumulative_antibiogram": "hospital_id text, dedup_scope text, method text, among text, year int, species text, species_name text, "
+    "agent_code text, agent_name text, breakpoint_indication text, specimen_nature text, isolates bigint, tested bigint, susceptible bigint, "
     "increased_exposure bigint, intermediate bigint, resistant bigint, undetermined bigint, pct_resistant numeric, "
     "below_30 boolean",
     "antibiotic_consumption": "hospital_id text, month date, scope text, grouping text, item text, covered boolean, "
-    "hospitals_covered int, hospitals_expected int, patient_days bigint, ddd numeric, ddd_per_1000_patient_days numeric",
+    "hospitals_covered int, hospitals_expected int, patient_days bigint, ddd numeric, ddd_per_1000_patient_days numeric, "
+    "days_of_therapy bigint, length_of_therapy bigint, doses bigint, doses_without_ddd bigint, doses_unmapped bigint",
     "exposure_resistance": "effect text, exposure_atc text, organism_code text, agent_code text, exposure_source text, "
     "window_days int, excluded_last_days int, estimate text, strata_by text, strata int, odds_ratio numeric, ci_low numeric, "
     "ci_high numeric, index_isolates bigint, not_observable bigint",
@@ -195,7 +196,9 @@ def released(cur: cursor, hospitals: list[str], *, count: int = 60, number: int 
     }  # fmt: skip
     for mart, columns in MART_COLUMNS.items():
         cur.execute(f"create table marts.{mart} ({', '.join(filter(None, (columns, RELEASE)))})")
-        execute_values(cur, f"insert into marts.{mart} values %s", [(*row, *lineage) for row in content[mart]])
+        width = len(columns.split(", ")) if columns else 0
+        padded = [(*row, *(None,) * (width - len(row)), *lineage) for row in content[mart]]
+        execute_values(cur, f"insert into marts.{mart} values %s", padded)
     cur.execute("grant select on all tables in schema marts to analyst")
 
 
@@ -211,9 +214,9 @@ def _antibiogram() -> list[tuple[Any, ...]]:
                 tested = max(1, round(volume * draw.uniform(0.7, 1.1)))
                 resistant = round(tested * share)
                 below = tested < 30
-                for hospital, scope in (("group", "group"), ("h01", "hospital")):
+                for hospital, scope in (("group", "group"), ("h01", "hospital"), ("h38", "hospital")):
                     rows.append(
-                        (hospital, scope, "m39", year, species, species, code, name, "all", volume, tested, tested - resistant, 0, 0,
+                        (hospital, scope, "m39", "tested", year, species, species, code, name, "general", "all", volume, tested, tested - resistant, 0, 0,
                          resistant, 0, None if below else 100 * resistant / tested, below)
                     )  # fmt: skip
     return rows
@@ -228,15 +231,54 @@ def _consumption(hospitals: list[str], over: list[date]) -> list[tuple[Any, ...]
         for h in hospitals:
             covered = not (h == hospitals[-1] and i < 20)
             rate = level[h] + season + draw.gauss(0, 22) if covered else None
-            rows.append((h, month, "spares", "total", "all", covered, 1, 1, 1000, rate, rate))
+            days = round(rate) if covered else None
+            rows.append((h, month, "spares", "total", "all", covered, 1, 1, 1000, rate, rate, days, days and days // 2))
+            if (
+                h in hospitals[:2]
+            ):  # 1 of 100 doses of the first has no DDD, 2 of the second; each has a dose without a code
+                counted = (100, 1 + hospitals.index(h), 1)
+                rows.append(
+                    (
+                        h,
+                        month,
+                        "all",
+                        "total",
+                        "all",
+                        covered,
+                        1,
+                        1,
+                        1000,
+                        rate,
+                        rate,
+                        days,
+                        days and days // 2,
+                        *counted,
+                    )
+                )
         mean = sum(level.values()) / len(level) + season
         expected = len(hospitals)
         rows.append(
-            ("group", month, "spares", "total", "all", True, expected - (i < 20), expected, 37_000, mean * 37, mean)
+            (
+                "group",
+                month,
+                "spares",
+                "total",
+                "all",
+                True,
+                expected - (i < 20),
+                expected,
+                37_000,
+                mean * 37,
+                mean,
+                9,
+                9,
+            )
         )
         for name, share in (("Access", 0.55), ("Watch", 0.38), ("Reserve", 0.04), ("unclassified", 0.03)):
             value = mean * share + draw.gauss(0, 3 * share)
-            rows.append(("group", month, "spares", "aware", name, True, expected, expected, 37_000, value * 37, value))
+            rows.append(
+                ("group", month, "spares", "aware", name, True, expected, expected, 37_000, value * 37, value, 9, 9)
+            )
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
 
@@ -282,6 +283,110 @@ def test_coverage_judges_only_months_with_enough_records(settings: Settings, own
     assert [(h, m.month, table, status) for h, m, table, status, *_ in found.findings] == [("h01", 4, "stay", "zero")]
     assert found.status["h01", found.months[-10]] == "ok"
     assert found.status["h01", found.months[-9]] == "zero"
+
+
+def test_a_chart_of_which_no_month_can_be_judged_says_so(settings: Settings, owner: cursor) -> None:
+    """It was grey everywhere, above "every month is within the volumes expected"."""
+    report_world.ledger(owner, HOSPITALS[:3])
+    report_world.released(owner, HOSPITALS[:3])
+    owner.execute("update marts.coverage set expected_median = 12, records = 11 where status <> 'no_reference'")
+    owner.execute("update marts.coverage set records = 0 where hospital_id = 'h02' and month >= '2025-11-01'")
+    found = marts.read(settings).coverage
+    assert found is not None
+    assert (found.judged, found.cells, found.findings) == (0, 180, [])
+    assert Counter(found.status.values()) == {"few": 160, "no_reference": 18, "empty": 2}
+    said = read(built(settings)).told
+    assert "0 of 180 hospital-months could be judged" in " ".join(said["en"])
+    assert "No month could be judged" in " ".join(said["en"])
+    assert "Aucun mois n'a pu être jugé" in " ".join(said["fr"])
+    assert "volumes expected." not in " ".join(said["en"])
+    # one table of one month that is judged, and as expected
+    owner.execute(
+        "update marts.coverage set expected_median = 101, status = 'ok' where hospital_id = 'h01' and month = '2025-06-01' and table_name = 'stay'"
+    )
+    said = read(built(settings)).told
+    assert "1 of 180 hospital-months could be judged" in " ".join(said["en"])
+    assert "Every month that could be judged is within the volumes expected." in said["en"]
+
+
+def test_doses_that_no_rate_counts_are_told_with_the_hospitals_that_have_many(
+    settings: Settings, owner: cursor
+) -> None:
+    report_world.ledger(owner, HOSPITALS[:3])
+    report_world.released(owner, HOSPITALS[:3])
+    told = {u.hospital: (u.doses, u.without_ddd, u.unmapped, u.many) for u in marts.read(settings).uncounted or []}
+    assert told == {HOSPITALS[0]: (6000, 60, 60, False), HOSPITALS[1]: (6000, 120, 60, True)}
+    line = built(settings).split('<p id="uncounted">')[1].split("</p>")[0]
+    assert "12,000" in line
+    assert f"{HOSPITALS[1]} (" in line
+    assert f"{HOSPITALS[0]} (" not in line
+
+
+def test_a_hospital_outside_the_group_has_its_own_figures(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, [*HOSPITALS[:3], "h38"])
+    report_world.released(owner, [*HOSPITALS[:3], "h38"])
+    # its calendar is shifted: none of its months is one of the group's
+    for mart in ("coverage", "antibiotic_consumption"):
+        owner.execute(f"update marts.{mart} set month = month + interval '100 years' where hospital_id = 'h38'")
+    [own] = marts.read(settings).outside or []
+    owner.execute(
+        "select sum(patient_days), sum(ddd)::float, sum(days_of_therapy), sum(length_of_therapy) from marts.antibiotic_consumption "
+        "where hospital_id = 'h38' and covered"
+    )
+    [used] = own.consumption
+    assert (used.patient_days, pytest.approx(used.ddd), used.therapy, used.any_antibiotic) == owner.fetchone()
+    assert (used.scope, used.covered, used.months) == ("spares", 40, 60)
+    assert used.rate == pytest.approx(1000 * (used.ddd or 0) / 40_000)
+    assert (own.hospital, own.first.year, own.last.year) == ("h38", 2121, 2125)
+    assert dict(own.records)["stay"] == 6000
+    assert own.antibiogram is not None
+    assert own.antibiogram.periods[0]
+    html = built(settings)
+    section = html.split('<section id="outside">')[1].split("</section>")[0]
+    assert texts.number(used.patient_days).en in section
+    assert "E. coli" in section
+    # the group alone
+    owner.execute("update marts.coverage set in_group = true")
+    assert marts.read(settings).outside == []
+    assert "Every hospital served is of the group." in read(built(settings)).told["en"]
+
+
+def test_each_of_the_four_stages_says_what_became_of_its_rows(settings: Settings, owner: cursor) -> None:
+    report_world.ledger(owner, HOSPITALS[:2])
+    for stage, run in (("consolidate", "consolidate-1"), ("load", "consolidate-1")):
+        for hospital in HOSPITALS[:2]:
+            for table, left in (("stay", 0), ("administration", 4 if stage == "load" else 0)):
+                why = {"not_an_antibacterial": 3, "drug_without_standard_code": 1} if left else {}
+                owner.execute(
+                    "insert into control.accounting (run_id, stage, token, hospital_id, delivery_id, table_name, rows_in, rows_out, "
+                    "rows_quarantined, rows_superseded, rows_unparseable, hash_in, hash_out, hash_quarantined, hash_superseded, "
+                    "hash_unparseable, rows_not_loaded, not_loaded) values (%s, %s, 1, %s, '2025-10-full', %s, 10, %s, 0, 0, 0, 0, 0, "
+                    "0, 0, 0, %s, %s)",
+                    (run, stage, hospital, table, 10 - left, left, json.dumps(why)),
+                )
+    counted = (
+        "insert into quality.result (run_id, stage, hospital_id, delivery_id, table_name, rule_id, rule_version, category, severity, "
+        "action, status, rows_checked, rows_failed, threshold) values ('publish-1', 'conformed', %s, '*', 'stay', 'stay.key.unique', 1, "
+        "'x', 'error', 'fail', 'pass', %s, 0, 0)"
+    )
+    owner.execute(counted, ("*", 20))
+    owner.execute(counted, ("h01", 10))
+    land, consolidate, load, publish = data.read(settings).balances
+    assert [b.stage for b in (land, consolidate, load, publish)] == ["land", "consolidate", "load", "publish"]
+    assert (load.rows_in, load.rows_out, load.not_loaded, load.balanced) == (40, 32, 8, True)
+    assert [(reason.en, n) for reason, n in load.reasons] == [
+        ("a drug that is no antibacterial", 6),
+        ("a drug without a standard code", 2),
+    ]
+    assert (publish.rows_in, publish.rows_out, publish.balanced) == (20, 20, True)
+    said = " ".join(read(built(settings)).told["en"])
+    assert "Kept in the lake, not loaded:" in said
+    assert "Publish has no account of single rows" in said
+    owner.execute("update quality.result set rows_checked = 19 where rule_id = 'stay.key.unique' and hospital_id = '*'")
+    assert not data.read(settings).balances[-1].balanced
+    # a hospital that was loaded before loads had accounts: what staging held is not known, and nothing is claimed
+    owner.execute("insert into control.load (hospital_id, content_hash, run_id) values ('h09', 'x', 'x')")
+    assert [b.stage for b in data.read(settings).balances] == ["land", "consolidate", "load"]
 
 
 def test_the_planted_value_is_shown_on_simulated_data_only(settings: Settings, owner: cursor) -> None:

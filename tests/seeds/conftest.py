@@ -16,10 +16,14 @@ sys.path.insert(
 )  # small_platform is shared with the integration tests
 
 from local_spark import spark
+from pyspark.sql import functions
 from small_platform import Platform
 
 from estuaire import dbt_build, migrations
+from estuaire.gates.gx import Suites
 from estuaire.settings import Settings
+from estuaire.simulator.catalogue import INDEX_ORGANISM
+from estuaire.simulator.effects import HOSPITAL_NULL
 
 __all__ = ["spark"]
 
@@ -48,7 +52,28 @@ def template(postgres: Settings) -> Settings:
     key.write_text(PSEUDONYM_KEY + "\n", encoding="utf-8")
     key.chmod(0o600)
     dbt_build.run(settings, ["seed"], log=settings.logs / "seeds.log")
+    # the true null is no question of the study: a new question is a row
+    with psycopg2.connect(settings.dsn("estuaire")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into conformed_next.exposure_effect (effect, exposure_atc, organism_code, agent_code) values (%s, %s, %s, %s)",
+            (HOSPITAL_NULL.name, HOSPITAL_NULL.atc, INDEX_ORGANISM, HOSPITAL_NULL.agent),
+        )
     return settings
+
+
+@pytest.fixture
+def counted_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gates count natively and once more with Spark sums; building Great Expectations' suites costs a third of a seed's time and is
+    tested elsewhere, and in the one seed of every test run."""
+
+    def frames(self: Suites, frames: Any) -> dict[str, dict[str, int]]:
+        counts = {}
+        for name, (make, rules) in frames.items():
+            sums = make().agg(*[functions.sum(r.mark).alias(r.mark) for r in rules]).first() if rules else ()
+            counts[name] = {r.id: int(value or 0) for r, value in zip(rules, sums, strict=True)}
+        return counts
+
+    monkeypatch.setattr(Suites, "frames", frames)
 
 
 @pytest.fixture

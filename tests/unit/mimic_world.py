@@ -45,9 +45,9 @@ RAW: dict[str, tuple[str, list[str]]] = {
          "1,10,e8,8,100,2150-03-02 17:00:00,CefTRIAXone,"],
     ),
     "emar_detail": (
-        "subject_id,emar_id,parent_field_ordinal,dose_given,dose_given_unit,route",
-        ["1,e1,,,,IV", "1,e1,1.1,0.5,g,", "1,e1,1.2,0.5,g,", "1,e2,1.1,___,mg,", "1,e2,1.2,500,mg,", "1,e2,1.3,,,",
-         "1,e4,1.1,1,g,"],
+        "subject_id,emar_id,parent_field_ordinal,dose_given,dose_given_unit,product_unit,route",
+        ["1,e1,,,,,IV", "1,e1,1.1,0.5,g,VIAL,", "1,e1,1.2,0.5,g,VIAL,", "1,e2,1.1,___,mg,TAB,", "1,e2,1.2,500,mg,TAB,",
+         "1,e2,1.3,,,,", "1,e4,1.1,1,g,,"],
     ),
     "microbiologyevents": (
         "subject_id,hadm_id,micro_specimen_id,chartdate,charttime,spec_type_desc,test_seq,storedate,storetime,test_name,org_name,"

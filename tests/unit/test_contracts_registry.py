@@ -49,7 +49,10 @@ def test_the_contract_holds_the_tables_parents_first() -> None:
     }  # fmt: skip
     place = {name: i for i, name in enumerate(contract.names)}
     assert all(place[r.table] < place[t.name] for t in contract.tables for r in t.references)
-    assert contract.table("susceptibility").key == ("specimen_id", "isolate_number", "drug_code")
+    assert contract.table("susceptibility").key == (
+        "specimen_id", "isolate_number", "drug_code", "method", "breakpoint_indication"
+    )  # fmt: skip
+    assert contract.table("susceptibility").key_optional == ("method", "breakpoint_indication")
 
 
 def test_every_direct_identifier_has_its_pseudonym_and_every_code_its_system() -> None:

@@ -322,3 +322,19 @@ def test_the_command_prints_a_receipt_and_writes_it(
     assert receipt["total"]["rows"] == sum(f["rows"] for f in receipt["files"])
     landed = tmp_path / "home" / "store" / "landing" / "h03" / "example-0001-full"
     assert len(list(landed.iterdir())) == len(receipt["files"]) + 1
+
+
+def test_codes_without_a_standard_one_are_told_before_anything_is_sent(folder: Path, store: DirectoryStore) -> None:
+    """`--prepare-only` said nothing of them: the hospital learnt it from its first run."""
+    kinds = ("MED", "med ", "XXX9", "XXX9", "YYY", "", "ZZ1", "ZZ2")
+    rows = "".join(f"{3101 + i};01/01/2020;;Salle;{kind};990000013\n" for i, kind in enumerate(kinds))
+    (folder / "unit.csv").write_text(UNITS + rows, encoding="utf-8")
+    prepared = ready(folder, store)
+    [note] = [w for w in prepared.warnings if w.kind == "unmapped_codes"]
+    # of seven records with a code five have none that is known; the most frequent codes stand first
+    assert (note.file, note.detail) == ("unit_type", "5 / 7 (71.43 %): XXX9 (2), YYY (1), ZZ1 (1) +1")
+    assert note.text("fr").startswith("unit_type : codes sans équivalent standard")
+    assert write_manifest(prepared).as_dict()["warnings"]
+    assert keys(store) == []
+    (folder / "unit.csv").write_text(UNITS + UNIT, encoding="utf-8")
+    assert "unmapped_codes" not in {w.kind for w in ready(folder, store).warnings}

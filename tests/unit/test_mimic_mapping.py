@@ -73,6 +73,43 @@ def test_only_doses_really_given_one_an_event(mapped: tuple[mapping.Balance, Pat
     assert _fates(balance, "emar_detail") == ({"administration": 5}, {"event_left_out": 1, "says_no_dose": 1})
 
 
+@pytest.mark.parametrize(
+    ("charted", "ordered", "products", "expected"),
+    [
+        # a unit dose is 400/80 mg: an SS tablet, half a DS tablet, 10 mL of the cup, 80 mg of trimethoprim of the vial
+        ("Sulfameth/Trimethoprim DS", None, ["1,TAB,TAB", "1,TAB,TAB"], (4.0, "{unit_dose}", "PO")),
+        ("Sulfameth/Trimethoprim SS", None, ["1,TAB,TAB"], (1.0, "{unit_dose}", "PO")),
+        ("Sulfameth/Trimethoprim DS", None, ["20,mL,UDCUP"], (2.0, "{unit_dose}", "")),
+        (
+            "Sulfamethoxazole-Trimethoprim",
+            "Sulfamethoxazole-Trimethoprim,600,mg,IV",
+            ["600,mg,mL"],
+            (7.5, "{unit_dose}", "IV"),
+        ),
+        # the order of another drug does not say how this one was given; a capsule that is swallowed does, a bag does not
+        ("Cephalexin", "Heparin,5000,UNIT,SC", ["250,mg,CAP"], (250.0, "mg", "PO")),
+        ("Ampicillin-Sulbactam", "Heparin,5000,UNIT,SC", ["3,g,mL"], (3.0, "g", "")),
+        ("Ampicillin-Sulbactam", "Ampicillin-Sulbactam,3,g,IV", ["3,g,mL"], (3.0, "g", "IV")),
+        ("Tiotropium Bromide", None, ["18,mcg,CAP"], (18.0, "mcg", "")),
+    ],
+)
+def test_amount_and_route_of_a_dose_as_far_as_the_chart_says(
+    charted: str, ordered: str | None, products: list[str], expected: tuple[float, str, str], tmp_path: Path
+) -> None:
+    raw = mimic_world.write(
+        tmp_path / "raw",
+        prescriptions=(
+            mimic_world.RAW["prescriptions"][0],
+            [f"1,10,900,2150-03-01 12:00:00,2150-03-03 12:00:00,MAIN,{ordered}"] if ordered else [],
+        ),
+        emar=(mimic_world.RAW["emar"][0], [f"1,10,e1,1,900,2150-03-01 13:00:00,{charted},Administered"]),
+        emar_detail=(mimic_world.RAW["emar_detail"][0], [f"1,e1,1.{n},{line}," for n, line in enumerate(products, 1)]),
+    )
+    map_warehouse(raw, tmp_path / "out")
+    [dose] = mimic_world.table(tmp_path / "out", "administration")
+    assert (float(dose["dose"]), dose["dose_unit"], dose["route"]) == expected
+
+
 def test_a_passage_before_the_admission_counts_from_it_on(mapped: tuple[mapping.Balance, Path]) -> None:
     balance, delivery = mapped
     assert [(m["rank"], m["unit_code"], m["entered_at"]) for m in mimic_world.table(delivery, "movement")] == [
@@ -218,7 +255,8 @@ def test_the_lists_are_reviewed_and_hold_no_text_twice() -> None:
         with path.open(encoding="utf-8", newline="") as rows:
             found = list(csv.DictReader(rows))
         first = next(iter(found[0]))
-        assert len({row[first] for row in found}) == len(found), path.name
+        key = [c for c in found[0] if c in (first, "dose_unit", "product_unit")]
+        assert len({tuple(row[c] for c in key) for row in found}) == len(found), path.name
         assert path.stem == "reasons" or all(row["reviewer"] and row["reviewed_on"] for row in found), path.name
 
 

@@ -112,6 +112,23 @@ def test_the_kernel_accepts_its_sample(registry: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "default", "by_drug"),
+    [
+        (None, "substance", {}),
+        ("product", "product", {}),
+        ({"default": "substance", "J01CR05": "product"}, "substance", {"J01CR05": "product"}),
+    ],
+)
+def test_it_says_what_a_dose_of_a_combination_is(
+    registry: Path, told: object, default: str, by_drug: dict[str, str]
+) -> None:
+    document = ENTRY if told is None else {**ENTRY, "combination_doses": told}
+    (registry / "hospitals" / "h39.yml").write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+    hospital = load_registry(registry).get("h39")
+    assert (hospital.combination_doses, hospital.combination_doses_by_drug) == (default, by_drug)
+
+
+@pytest.mark.parametrize(
     ("change", "field"),
     [
         (lambda d: d.update(finess="99000380"), r"\$\.finess"),
@@ -134,6 +151,19 @@ def test_the_kernel_accepts_its_sample(registry: Path, tmp_path: Path) -> None:
         (lambda d: d["tables"].update(visit={"dialect": "export"}), r"\$\.tables.*no table visit"),
         (lambda d: d["code_maps"].update(colour="sex.csv"), r"\$\.code_maps.*no code system colour"),
         (lambda d: d.update(timezone="Europe/Lutece"), r"\$\.timezone"),
+        (lambda d: d.update(combination_doses="vial"), r"\$\.combination_doses: 'vial' is not one of"),
+        (
+            lambda d: d.update(combination_doses={"J01CR05": "product"}),
+            r"\$\.combination_doses: 'default' is a required",
+        ),
+        (
+            lambda d: d.update(combination_doses={"default": "substance", "J01CR05": "vial"}),
+            r"\$\.combination_doses\.J01CR05: 'vial' is not one of",
+        ),
+        (
+            lambda d: d.update(combination_doses={"default": "product", "J01DD04": "substance"}),
+            r"\$\.combination_doses\.J01DD04: J01DD04 is no combination",
+        ),
     ],
 )
 def test_a_malformed_entry_names_its_file_and_field(

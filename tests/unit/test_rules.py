@@ -26,12 +26,18 @@ from estuaire.settings import Settings
 
 PARIS = timezone(timedelta(hours=1))
 POOLS: dict[str, list[Any]] = {
-    "VARCHAR": [None, "", " ", "a", "é", "abc"],
+    "VARCHAR": [None, "", " ", "a", "é", "abc", "J01DD04"],
     "BOOLEAN": [None, True, False],
     "BIGINT": [None, -2, 0, 1, 2, 3],
     "DECIMAL(18,6)": [None, Decimal("-1"), Decimal("0"), Decimal("0.000001"), Decimal("1.5"), Decimal("2.5")],
     "DATE": [None, date(1879, 12, 31), date(1880, 1, 1), date(2025, 3, 1), date(2249, 12, 31), date(2250, 1, 1)],
-    "TIMESTAMP": [None, datetime(2025, 3, 1, 10), datetime(2025, 3, 1), datetime(2025, 3, 2, 0, 0, 0, 1)],
+    "TIMESTAMP": [
+        None,
+        datetime(2025, 3, 1, 10),
+        datetime(2025, 3, 1),
+        datetime(2025, 3, 2, 0, 0, 0, 1),
+        datetime(1900, 1, 1),
+    ],
     "TIMESTAMPTZ": [None, datetime(2025, 3, 1, 10, tzinfo=PARIS), datetime(2025, 3, 2, tzinfo=PARIS)],
 }
 
@@ -183,8 +189,11 @@ def test_the_projects_rules_are_right_and_complete() -> None:
     rules = load_rules("landed")
     assert set(rules) == set(load_contract().names)
     for table in load_contract().tables:
-        required = [r.columns[0] for r in rules[table.name] if r.implied]
-        assert required == list(table.required)
+        implied = [r for r in rules[table.name] if r.implied]
+        assert [r.columns[0] for r in implied if r.id.endswith(".required")] == list(table.required)
+        dates = [c.name for c in table.columns if c.type in ("date", "datetime") and not c.may_be_planned]
+        assert [r.columns[0] for r in implied if r.id.endswith(".future")] == dates
+        assert {r.action for r in implied} == {"quarantine"}
         assert [r for r in rules[table.name] if not r.implied], f"{table.name} has rules of its own"
         assert all(r.label_fr and r.label_en for r in rules[table.name])
 
@@ -201,7 +210,9 @@ def test_every_stage_has_rules_and_they_are_right() -> None:
 def test_what_the_contract_asks_of_consolidated_records() -> None:
     rules = {r.id: r for r in load_rules("consolidated")["susceptibility"]}
     # the laboratory's own drug code is the key: an unmapped one is null in the standard column
-    assert rules["susceptibility.key.unique"].unique == ("specimen_id", "isolate_number", "drug_code_source")
+    assert rules["susceptibility.key.unique"].unique == (
+        "specimen_id", "isolate_number", "drug_code_source", "method_source", "breakpoint_indication_source"
+    )  # fmt: skip
     assert rules["susceptibility.drug_code.required"].expression == "drug_code_source is not null"
     orphan = rules["susceptibility.isolate_number.orphan"]
     assert (orphan.threshold, orphan.action) == (0.005, "warn")
@@ -300,4 +311,6 @@ def test_a_mistake_in_a_rule_is_a_typed_error(tmp_path: Path, changes: dict[str,
 
 
 def test_a_rule_may_be_changed_in_its_file_alone(tmp_path: Path) -> None:
-    assert [r.threshold for r in _changed(tmp_path, threshold=0.5)["stay"] if not r.implied] == [0.5]
+    own = [r for r in _changed(tmp_path, threshold=0.5)["stay"] if not r.implied]
+    assert (own[0].id, own[0].threshold) == ("stay.discharge_after_admission", 0.5)
+    assert {r.threshold for r in own[1:]} == {0.0}

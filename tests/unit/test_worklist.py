@@ -15,7 +15,8 @@ from estuaire.errors import UnknownHospital
 from estuaire.ledger import connect
 from estuaire.registry import FOLDER, load_registry, read_code_map
 from estuaire.settings import Settings
-from estuaire.worklist import CodeRefused, name_code_map, suggest
+from estuaire.suggestions import suggest
+from estuaire.worklist import CodeRefused, name_code_map
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def _first(settings: Settings, system: str, local: str) -> tuple[str, str] | Non
         ("organism", "Staphylococus aureus", "B_STPHY_AURS", "alike"),
         ("antimicrobial_agent", "céfotaxime", "CTX", "name"),
         ("drug", "Amoxicilline", "J01CA04", "name 'amoxicilline'"),
-        ("drug", "AMOXICILLINE/ACIDE CLAVULANIQUE 1G INJ", "J01CR02", "contains"),
+        ("drug", "AMOXICILLINE/ACIDE CLAVULANIQUE 1G INJ", "J01CR02", "reads as AMC"),
         ("drug", "j01-cr-02", "J01CR02", "punctuation"),
     ],
 )

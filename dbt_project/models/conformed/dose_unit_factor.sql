@@ -23,6 +23,13 @@ defined_daily_dose as (
         parenteral_ddd_unit as ddd_unit
     from {{ ref('antimicrobial') }}
     where parenteral_ddd is not null
+    union all
+    select
+        atc,
+        route as route_group,
+        ddd,
+        ddd_unit
+    from {{ ref('other_route_ddd') }}
 ),
 
 -- within one base unit (mg and g), and between two of them where the substance has a conversion of its own

@@ -4,5 +4,7 @@ select
     name,
     study_member,
     calendar,
-    timezone
+    timezone,
+    combination_doses,
+    combination_doses_by_drug
 from {{ ref('stg_hospital') }}

@@ -3,38 +3,95 @@ with member as (
         effect.organism_code as index_organism_code,
         same_species.organism_code
     from {{ ref('exposure_effect') }} as effect
-    inner join {{ ref('organism') }} as named on effect.organism_code = named.organism_code
-    inner join {{ ref('organism') }} as same_species
+    inner join {{ ref('organism_species') }} as named on effect.organism_code = named.organism_code
+    inner join {{ ref('organism_species') }} as same_species on named.species = same_species.species
+),
+
+candidate as (
+    select
+        member.index_organism_code as organism_code,
+        specimen.patient_key,
+        isolate.isolate_key,
+        isolate.isolate_number,
+        specimen.specimen_key,
+        specimen.stay_key,
+        specimen.hospital_id,
+        specimen.collected_at,
+        specimen.collected_at_local,
+        case when unit.unit_type = 'icu' then 'icu' else 'other' end as ward,
+        rank() over (
+            partition by member.index_organism_code, specimen.patient_key order by specimen.collected_at
+        ) as place
+    from {{ ref('isolate') }} as isolate
+    inner join member on isolate.organism_code = member.organism_code
+    inner join {{ ref('specimen') }} as specimen on isolate.specimen_key = specimen.specimen_key
+    inner join {{ ref('hospital') }} as hospital
         on
-            named.genus = same_species.genus
-            and named.species = same_species.species
-            and same_species.kind = 'organism'
+            specimen.hospital_id = hospital.hospital_id
+            and hospital.study_member
+            and hospital.calendar is distinct from 'shifted'
+    left join {{ ref('unit') }} as unit on specimen.unit_key = unit.unit_key
+    where
+        isolate.status in ('final', 'corrected')
+        and specimen.purpose = 'diagnostic'
+        and specimen.collected_at is not null
+),
+
+-- those of each person's first moment: one, but for the bottles of one draw and other isolates of that minute
+tied as (
+    select
+        candidate.organism_code,
+        candidate.patient_key,
+        candidate.isolate_key,
+        candidate.isolate_number,
+        candidate.specimen_key,
+        candidate.hospital_id,
+        candidate.collected_at,
+        candidate.collected_at_local,
+        candidate.ward,
+        spell.spell_key,
+        spell.spell_admitted_at
+    from candidate
+    left join {{ ref('study_spell') }} as spell on candidate.stay_key = spell.stay_key
+    where candidate.place = 1
+),
+
+-- their results, by bytes: in any collation; a record's key is a pseudonym's hash and decides nothing that is published
+content as (
+    select
+        susceptibility.isolate_key,
+        count(*) filter (where susceptibility.category in ('S', 'I', 'R')) as interpreted,
+        string_agg(
+            susceptibility.agent_code || ' ' || coalesce(susceptibility.category, ''), ','
+            order by convert_to(susceptibility.agent_code, 'UTF8'), convert_to(susceptibility.category, 'UTF8')
+        ) as results
+    from {{ ref('susceptibility') }} as susceptibility
+    where
+        susceptibility.agent_code is not null
+        and susceptibility.isolate_key in (select tied.isolate_key from tied)
+    group by susceptibility.isolate_key
 )
 
-select distinct on (member.index_organism_code, specimen.patient_key)
-    member.index_organism_code as organism_code,
-    specimen.patient_key,
-    isolate.isolate_key,
-    specimen.specimen_key,
-    specimen.hospital_id,
-    specimen.collected_at_local::date as index_on,
-    case when unit.unit_type = 'icu' then 'icu' else 'other' end as ward
-from {{ ref('isolate') }} as isolate
-inner join member on isolate.organism_code = member.organism_code
-inner join {{ ref('specimen') }} as specimen on isolate.specimen_key = specimen.specimen_key
-inner join {{ ref('hospital') }} as hospital
-    on
-        specimen.hospital_id = hospital.hospital_id
-        and hospital.study_member
-        and hospital.calendar is distinct from 'shifted'
-left join {{ ref('unit') }} as unit on specimen.unit_key = unit.unit_key
-where
-    isolate.status in ('final', 'corrected')
-    and specimen.purpose = 'diagnostic'
-    and specimen.collected_at is not null
+select distinct on (tied.organism_code, tied.patient_key)
+    tied.organism_code,
+    tied.patient_key,
+    tied.isolate_key,
+    tied.specimen_key,
+    tied.hospital_id,
+    tied.collected_at,
+    tied.collected_at_local::date as index_on,
+    tied.ward,
+    tied.spell_key
+from tied
+left join content on tied.isolate_key = content.isolate_key
 order by
-    member.index_organism_code asc,
-    specimen.patient_key asc,
-    specimen.collected_at asc,
-    specimen.specimen_key asc,
-    isolate.isolate_number asc
+    tied.organism_code asc,
+    tied.patient_key asc,
+    coalesce(content.interpreted, 0) desc,
+    tied.isolate_number asc,
+    convert_to(content.results, 'UTF8') asc,
+    tied.hospital_id asc,
+    tied.ward asc,
+    tied.spell_admitted_at asc nulls last,
+    -- equal so far: interchangeable in every mart
+    tied.specimen_key asc

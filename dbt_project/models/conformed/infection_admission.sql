@@ -17,16 +17,14 @@ with infection_code as materialized (
 )
 
 select distinct
-    stay.patient_key,
-    stay.admitted_at_local::date as admitted_on
+    spell.patient_key,
+    spell.admitted_on,
+    spell.spell_key,
+    spell.spell_admitted_at,
+    spell.spell_left_at
 from {{ ref('diagnosis') }} as diagnosis
 inner join infection_code
     on
         diagnosis.diagnosis_system = infection_code.diagnosis_system
         and diagnosis.diagnosis_code = infection_code.diagnosis_code
-inner join {{ ref('stay') }} as stay on diagnosis.stay_key = stay.stay_key
-inner join {{ ref('hospital') }} as hospital
-    on
-        stay.hospital_id = hospital.hospital_id
-        and hospital.study_member
-        and hospital.calendar is distinct from 'shifted'
+inner join {{ ref('study_spell') }} as spell on diagnosis.stay_key = spell.stay_key

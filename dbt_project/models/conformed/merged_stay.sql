@@ -5,7 +5,7 @@ with scoped as (
         patient_key,
         stay_key,
         admitted_at,
-        greatest(admitted_at, counted_until) as left_at
+        counted_until as left_at
     from {{ ref('stay') }}
     where stay_type = 'full'
     union all
@@ -15,7 +15,7 @@ with scoped as (
         stay.patient_key,
         stay.stay_key,
         stay.admitted_at,
-        greatest(stay.admitted_at, stay.counted_until) as left_at
+        stay.counted_until as left_at
     from {{ ref('stay') }} as stay
     inner join {{ ref('hospital') }} as hospital on stay.hospital_id = hospital.hospital_id
     where

@@ -30,27 +30,38 @@ stay_night as (
         ) as nights (n)
 ),
 
--- of overlapping movements the latest entered holds the patient at midnight; no movement reaches beyond its stay
-unit_night as (
-    select distinct on (full_stay.person_number, unit_stay.entered_at_local::date + nights.n)
+-- no movement reaches beyond its stay, on either side: a placeholder of 1900 would be a series of 45,000 days
+held as (
+    select
         full_stay.person_number,
-        unit_stay.entered_at_local::date + nights.n as night,
+        unit_stay.unit_stay_key,
         unit_stay.unit_key,
         unit_stay.unit_code,
-        unit_stay.unit_type
+        unit_stay.unit_type,
+        unit_stay.rank,
+        unit_stay.entered_at_local,
+        greatest(unit_stay.entered_at_local, full_stay.admitted_at_local)::date as first_night,
+        least(unit_stay.left_at_local, full_stay.counted_until_local)::date - 1 as last_night
     from {{ ref('unit_stay') }} as unit_stay
     inner join full_stay on unit_stay.stay_key = full_stay.stay_key
-    cross join
-        lateral generate_series(
-            0,
-            least(unit_stay.left_at_local, full_stay.counted_until_local)::date - unit_stay.entered_at_local::date - 1
-        ) as nights (n)
+),
+
+-- of overlapping movements the latest entered holds the patient at midnight
+unit_night as (
+    select distinct on (held.person_number, held.first_night + nights.n)
+        held.person_number,
+        held.first_night + nights.n as night,
+        held.unit_key,
+        held.unit_code,
+        held.unit_type
+    from held
+    cross join lateral generate_series(0, held.last_night - held.first_night) as nights (n)
     order by
-        full_stay.person_number asc,
-        unit_stay.entered_at_local::date + nights.n asc,
-        unit_stay.entered_at_local desc,
-        unit_stay.rank desc,
-        unit_stay.unit_stay_key asc
+        held.person_number asc,
+        held.first_night + nights.n asc,
+        held.entered_at_local desc,
+        held.rank desc,
+        held.unit_stay_key asc
 )
 
 select

@@ -1,5 +1,4 @@
 {%- set own_date = [
-    ('administration', 'given_at_local'),
     ('lab_result', 'collected_at_local'),
     ('movement', 'entered_at_local'),
     ('prescription', 'started_at_local'),
@@ -13,6 +12,16 @@
     ('susceptibility', 'stg_specimen', 'specimen_id', 'collected_at_local'),
 ] -%}
 with dated as (
+    -- of any drug: the warehouse holds the doses of antibacterials alone, and how many there were of all
+    select
+        hospital_id,
+        'administration' as table_name,
+        date_trunc('month', given_on)::date as month,
+        sum(records)::bigint as records,
+        max(given_on) as last_on
+    from {{ ref('stg_administration_day') }}
+    group by hospital_id, date_trunc('month', given_on)
+    union all
     {%- for table, moment in own_date %}
         select
             hospital_id,

@@ -1,43 +1,52 @@
 {#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
 {{ config(pre_hook='set local enable_nestloop = off') }}
 {%- set methods = var('antibiogram_methods').split() %}
-
--- one row per isolate: the methods and scopes for which it is a first isolate are bits of one number, so that results
--- are joined once, not once a method
+-- One row per isolate: each method, scope and population for which it is a first isolate is a bit of one number, so
+-- that results are joined once, not once a method. A nature is filtered first and deduplicated within: its bits are
+-- apart.
 with isolate_methods as (
     select
         isolate_key,
         hospital_id,
-        year,
+        extract(year from collected_at_local)::integer as year,
         species,
         coalesce(specimen_nature, 'unmapped') as specimen_nature,
-        bit_or(
-            case method
-                {%- for method in methods %}
-                    when '{{ method }}' then {{ 2 ** loop.index0 }}
-                {%- endfor %}
-            end
-            << case when dedup_scope = 'group' then {{ methods | length }} else 0 end
-        ) as methods
-    from {{ ref('first_isolate') }}
-    where
-        excluded_because is null
-        and method in ('{{ methods | join("', '") }}')
-    group by isolate_key, hospital_id, year, species, specimen_nature
+        bit_or({{ shown_bits('first_by') }} << shift) as first_by,
+        bit_or({{ shown_bits('first_by_in_nature') }} << shift) as first_by_in_nature
+    from (
+        select
+            isolate_key,
+            hospital_id,
+            species,
+            specimen_nature,
+            collected_at_local,
+            first_by,
+            first_by_in_nature,
+            case dedup_scope when 'group' then {{ 2 * (methods | length) }} else 0 end
+            + case among when 'all_isolates' then {{ methods | length }} else 0 end as shift
+        from {{ ref('isolate_episode') }}
+        where excluded_because is null
+    ) as episode
+    group by isolate_key, hospital_id, collected_at_local, species, specimen_nature
 ),
 
 method_bit as (
     select
         method,
         dedup_scope,
+        among,
         bit
     from (
         values
         {%- for method in methods %}
-            ('{{ method }}', 'hospital', {{ 2 ** loop.index0 }}),
-            ('{{ method }}', 'group', {{ 2 ** (loop.index0 + methods | length) }}){{ "," if not loop.last }}
+            {%- set m = methods | length %}
+            ('{{ method }}', 'hospital', 'tested', {{ 2 ** loop.index0 }}::bigint),
+            ('{{ method }}', 'hospital', 'all_isolates', {{ 2 ** (loop.index0 + m) }}::bigint),
+            ('{{ method }}', 'group', 'tested', {{ 2 ** (loop.index0 + 2 * m) }}::bigint),
+            ('{{ method }}', 'group', 'all_isolates', {{ 2 ** (loop.index0 + 3 * m) }}::bigint)
+            {{- "," if not loop.last }}
         {%- endfor %}
-    ) as bits (method, dedup_scope, bit)
+    ) as bits (method, dedup_scope, among, bit)
 ),
 
 isolate_tally as (
@@ -46,28 +55,49 @@ isolate_tally as (
         year,
         species,
         specimen_nature,
-        methods,
+        first_by,
+        first_by_in_nature,
         count(*) as isolates
     from isolate_methods
-    group by hospital_id, year, species, specimen_nature, methods
+    group by hospital_id, year, species, specimen_nature, first_by, first_by_in_nature
 ),
 
 stratum as (
     select
         case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end as hospital_id,
         method_bit.method,
+        method_bit.among,
         tally.year,
         tally.species,
-        coalesce(tally.specimen_nature, 'all') as specimen_nature,
+        tally.specimen_nature,
         sum(tally.isolates)::bigint as isolates
-    from isolate_tally as tally
+    from (
+        select
+            hospital_id,
+            year,
+            species,
+            'all' as specimen_nature,
+            first_by as methods,
+            isolates
+        from isolate_tally
+        union all
+        select
+            hospital_id,
+            year,
+            species,
+            specimen_nature,
+            first_by_in_nature as methods,
+            isolates
+        from isolate_tally
+    ) as tally
     inner join method_bit on tally.methods & method_bit.bit > 0
     group by
         case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end,
         method_bit.method,
+        method_bit.among,
         tally.year,
         tally.species,
-        rollup (tally.specimen_nature)
+        tally.specimen_nature
 ),
 
 result_tally as (
@@ -76,11 +106,14 @@ result_tally as (
         isolate.year,
         isolate.species,
         isolate.specimen_nature,
-        isolate.methods,
+        isolate.first_by,
+        isolate.first_by_in_nature,
         result.agent_code,
+        result.breakpoint_indication,
         count(*) filter (where result.interpretation = 'susceptible') as susceptible,
         count(*) filter (where result.interpretation = 'increased_exposure') as increased_exposure,
         count(*) filter (where result.interpretation = 'intermediate') as intermediate,
+        count(*) filter (where result.interpretation = 'i_guideline_unknown') as i_guideline_unknown,
         count(*) filter (where result.interpretation = 'resistant') as resistant,
         count(*) filter (where result.interpretation = 'undetermined') as undetermined
     from isolate_methods as isolate
@@ -91,8 +124,10 @@ result_tally as (
         isolate.year,
         isolate.species,
         isolate.specimen_nature,
-        isolate.methods,
-        result.agent_code
+        isolate.first_by,
+        isolate.first_by_in_nature,
+        result.agent_code,
+        result.breakpoint_indication
 ),
 
 cell as (
@@ -100,26 +135,69 @@ cell as (
         case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end as hospital_id,
         method_bit.dedup_scope,
         method_bit.method,
+        method_bit.among,
         tally.year,
         tally.species,
         tally.agent_code,
-        coalesce(tally.specimen_nature, 'all') as specimen_nature,
+        tally.breakpoint_indication,
+        tally.specimen_nature,
         sum(tally.susceptible)::bigint as susceptible,
         sum(tally.increased_exposure)::bigint as increased_exposure,
         sum(tally.intermediate)::bigint as intermediate,
+        sum(tally.i_guideline_unknown)::bigint as i_guideline_unknown,
         sum(tally.resistant)::bigint as resistant,
         sum(tally.undetermined)::bigint as undetermined,
-        sum(tally.susceptible + tally.increased_exposure + tally.intermediate + tally.resistant)::bigint as tested
-    from result_tally as tally
+        sum(
+            tally.susceptible
+            + tally.increased_exposure
+            + tally.intermediate
+            + tally.i_guideline_unknown
+            + tally.resistant
+        )::bigint as tested
+    from (
+        select
+            hospital_id,
+            year,
+            species,
+            'all' as specimen_nature,
+            first_by as methods,
+            agent_code,
+            breakpoint_indication,
+            susceptible,
+            increased_exposure,
+            intermediate,
+            i_guideline_unknown,
+            resistant,
+            undetermined
+        from result_tally
+        union all
+        select
+            hospital_id,
+            year,
+            species,
+            specimen_nature,
+            first_by_in_nature as methods,
+            agent_code,
+            breakpoint_indication,
+            susceptible,
+            increased_exposure,
+            intermediate,
+            i_guideline_unknown,
+            resistant,
+            undetermined
+        from result_tally
+    ) as tally
     inner join method_bit on tally.methods & method_bit.bit > 0
     group by
         case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end,
         method_bit.dedup_scope,
         method_bit.method,
+        method_bit.among,
         tally.year,
         tally.species,
         tally.agent_code,
-        rollup (tally.specimen_nature)
+        tally.breakpoint_indication,
+        tally.specimen_nature
 ),
 
 -- the exact interval is dear: once for each pair of counts, and there are far fewer pairs than cells
@@ -148,17 +226,20 @@ select
     cell.hospital_id,
     cell.dedup_scope,
     cell.method,
+    cell.among,
     cell.year,
     cell.species,
     species.species_name,
     cell.agent_code,
     agent.name as agent_name,
+    cell.breakpoint_indication,
     cell.specimen_nature,
     stratum.isolates,
     cell.tested,
     cell.susceptible,
     cell.increased_exposure,
     cell.intermediate,
+    cell.i_guideline_unknown,
     cell.resistant,
     cell.undetermined,
     -- confidence.tested is null below 30 tested isolates, and so is every percentage
@@ -170,6 +251,7 @@ select
     round(100.0 * cell.susceptible / confidence.tested, 3)::numeric(6, 3) as pct_susceptible,
     round(100.0 * cell.increased_exposure / confidence.tested, 3)::numeric(6, 3) as pct_increased_exposure,
     round(100.0 * cell.intermediate / confidence.tested, 3)::numeric(6, 3) as pct_intermediate,
+    round(100.0 * cell.i_guideline_unknown / confidence.tested, 3)::numeric(6, 3) as pct_i_guideline_unknown,
     cell.tested < 30 as below_30,
     {{ release_columns() }}
 from cell
@@ -177,6 +259,7 @@ inner join stratum
     on
         cell.hospital_id = stratum.hospital_id
         and cell.method = stratum.method
+        and cell.among = stratum.among
         and cell.year = stratum.year
         and cell.species = stratum.species
         and cell.specimen_nature = stratum.specimen_nature

@@ -3,20 +3,43 @@
 ] -%}
 {% set cells = ['exposed_cases', 'exposed_controls', 'unexposed_cases', 'unexposed_controls'] -%}
 {% set counts = ['index_isolates', 'people_counted', 'not_observable', 'not_tested', 'days_observable'] -%}
--- One stratum's terms of the Mantel-Haenszel estimate and of its variance (Robins, Breslow and Greenland 1986).
-with term as (
+-- Restricted: people without an observed day are in no cell, and what is left is stratified by days observed, too.
+with stratum as (
     select
-        {{ (question + cells + counts) | join(',\n        ') }},
+        {{ question | join(',\n        ') }},
+        'restricted' as people,
+        {% for column in cells + ['people_counted', 'not_tested', 'days_observable'] -%}
+            case when days_observed = 'none' then 0 else {{ column }} end as {{ column }},
+        {% endfor -%}
+        case when days_observed = 'none' then index_isolates else not_observable end as not_observable,
+        index_isolates
+    from {{ ref('exposure_resistance_stratum') }}
+    union all
+    select
+        {{ question | join(',\n        ') }},
+        'unrestricted' as people,
+        {% for column in cells + ['people_counted', 'not_tested', 'days_observable', 'not_observable'] -%}
+            sum({{ column }})::bigint as {{ column }},
+        {% endfor -%}
+        sum(index_isolates)::bigint as index_isolates
+    from {{ ref('exposure_resistance_stratum') }}
+    group by {{ question | join(', ') }}, ward, indication
+),
+
+-- One stratum's terms of the Mantel-Haenszel estimate and of its variance (Robins, Breslow and Greenland 1986).
+term as (
+    select
+        {{ (question + ['people'] + cells + counts) | join(',\n        ') }},
         (exposed_cases * unexposed_controls)::double precision / nullif(people_counted, 0) as r,
         (exposed_controls * unexposed_cases)::double precision / nullif(people_counted, 0) as s,
         (exposed_cases + unexposed_controls)::double precision / nullif(people_counted, 0) as p,
         (exposed_controls + unexposed_cases)::double precision / nullif(people_counted, 0) as q
-    from {{ ref('exposure_resistance_stratum') }}
+    from stratum
 ),
 
 summed as (
     select
-        {{ question | join(',\n        ') }},
+        {{ (question + ['people']) | join(',\n        ') }},
         {% for column in cells + counts -%}
             sum({{ column }})::bigint as {{ column }},
         {% endfor -%}
@@ -27,12 +50,12 @@ summed as (
         sum(p * s + q * r) as psqr,
         sum(q * s) as qs
     from term
-    group by {{ question | join(', ') }}
+    group by {{ (question + ['people']) | join(', ') }}
 ),
 
 adjusted as (
     select
-        {{ (question + cells + counts) | join(',\n        ') }},
+        {{ (question + ['people'] + cells + counts) | join(',\n        ') }},
         strata,
         case when r > 0 and s > 0 then ln(r / s) end as log_odds_ratio,
         case
@@ -44,7 +67,7 @@ adjusted as (
 estimate as (
     select
         {{ (question + cells + counts) | join(',\n        ') }},
-        'crude' as estimate,
+        case people when 'restricted' then 'crude' else 'unrestricted_crude' end as estimate,
         'none' as strata_by,
         1 as strata,
         {{ odds_ratio(*cells) }} as odds_ratio,
@@ -54,8 +77,12 @@ estimate as (
     union all
     select
         {{ (question + cells + counts) | join(',\n        ') }},
-        'mantel_haenszel' as estimate,
-        'ward, indication' as strata_by,
+        case people
+            when 'restricted' then 'mantel_haenszel' else 'unrestricted_mantel_haenszel'
+        end as estimate,
+        case people
+            when 'restricted' then 'ward, indication, days observed' else 'ward, indication'
+        end as strata_by,
         strata,
         {{ exponential('log_odds_ratio') }} as odds_ratio,
         {{ exponential('log_odds_ratio - ' ~ normal_quantile() ~ ' * standard_error') }} as ci_low,

@@ -7,11 +7,13 @@ with grid as (
         lookback.window_days,
         lookback.excluded_last_days,
         wards.ward,
-        indications.indication
+        indications.indication,
+        observations.days_observed
     from {{ ref('exposure_effect') }} as effect
     cross join {{ ref('exposure_lookback') }} as lookback
     cross join (values ('other'), ('icu')) as wards (ward)
     cross join (values ('none'), ('infection')) as indications (indication)
+    cross join (values ('none'), ('1-3'), ('4-14'), ('> 14')) as observations (days_observed)
 ),
 
 counted as (
@@ -21,16 +23,19 @@ counted as (
         excluded_last_days,
         ward,
         indication,
-        count(*) filter (where standing = 'counted' and exposed and resistant) as exposed_cases,
-        count(*) filter (where standing = 'counted' and exposed and not resistant) as exposed_controls,
-        count(*) filter (where standing = 'counted' and not exposed and resistant) as unexposed_cases,
-        count(*) filter (where standing = 'counted' and not exposed and not resistant) as unexposed_controls,
+        days_observed,
+        count(*) filter (where standing_unrestricted = 'counted' and exposed and resistant) as exposed_cases,
+        count(*) filter (where standing_unrestricted = 'counted' and exposed and not resistant) as exposed_controls,
+        count(*) filter (where standing_unrestricted = 'counted' and not exposed and resistant) as unexposed_cases,
+        count(*) filter (
+            where standing_unrestricted = 'counted' and not exposed and not resistant
+        ) as unexposed_controls,
         count(*) as index_isolates,
-        count(*) filter (where standing = 'not_observable') as not_observable,
-        count(*) filter (where standing = 'not_tested') as not_tested,
-        sum(days_observable) filter (where standing = 'counted') as days_observable
+        count(*) filter (where standing_unrestricted = 'not_observable') as not_observable,
+        count(*) filter (where standing_unrestricted = 'not_tested') as not_tested,
+        sum(days_observable) filter (where standing_unrestricted = 'counted') as days_observable
     from {{ ref('index_exposure') }}
-    group by effect, window_days, excluded_last_days, ward, indication
+    group by effect, window_days, excluded_last_days, ward, indication, days_observed
 ),
 
 filled as (
@@ -43,6 +48,7 @@ filled as (
         grid.excluded_last_days,
         grid.ward,
         grid.indication,
+        grid.days_observed,
         coalesce(counted.exposed_cases, 0) as exposed_cases,
         coalesce(counted.exposed_controls, 0) as exposed_controls,
         coalesce(counted.unexposed_cases, 0) as unexposed_cases,
@@ -59,6 +65,7 @@ filled as (
             and grid.excluded_last_days = counted.excluded_last_days
             and grid.ward = counted.ward
             and grid.indication = counted.indication
+            and grid.days_observed = counted.days_observed
 )
 
 {% set cells = ['exposed_cases', 'exposed_controls', 'unexposed_cases', 'unexposed_controls'] -%}
@@ -72,6 +79,7 @@ select
     excluded_last_days,
     ward,
     indication,
+    days_observed,
     exposed_cases,
     exposed_controls,
     unexposed_cases,

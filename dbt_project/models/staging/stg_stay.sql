@@ -7,6 +7,8 @@ select
     admitted_at_local,
     discharged_at,
     discharged_at_local,
+    ended_at,
+    ended_at_local,
     entry_mode,
     exit_mode,
     stale_correction

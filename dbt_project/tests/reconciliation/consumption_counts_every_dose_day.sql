@@ -5,21 +5,25 @@ with treated as (
         patient_key,
         given_on,
         count(*) as drugs,
-        sum(oral_doses_without_ddd + parenteral_doses_without_ddd + doses - oral_doses - parenteral_doses)
-            as without_ddd
+        sum(oral_doses_without_ddd + parenteral_doses_without_ddd + other_doses_without_ddd) as without_ddd
     from {{ ref('antibiotic_day') }}
     group by hospital_id, patient_key, given_on
 ),
 
 counted as (
     select
-        hospital_id,
-        date_trunc('month', given_on)::date as month,
-        sum(drugs) as days_of_therapy,
+        treated.hospital_id,
+        date_trunc('month', treated.given_on)::date as month,
+        sum(treated.drugs) as days_of_therapy,
         count(*) as length_of_therapy,
-        sum(without_ddd) as doses_without_ddd
+        sum(treated.without_ddd) as doses_without_ddd
     from treated
-    group by hospital_id, date_trunc('month', given_on)
+    inner join {{ ref('hospital_month') }} as hospital_month
+        on
+            treated.hospital_id = hospital_month.hospital_id
+            and hospital_month.month = date_trunc('month', treated.given_on)::date
+            and hospital_month.covered
+    group by treated.hospital_id, date_trunc('month', treated.given_on)
 ),
 
 mart as (

@@ -1,4 +1,5 @@
--- Cells of the mart that are not the sum of their parts: the group of its study hospitals, a total of its classes, its
+-- Cells of the mart that are not the sum of their parts: the group of its study hospitals (patient-days, which count a
+-- shared night once, are gate 4's: consumption_group), a total of its classes, its
 -- ATC codes and (doses and DDDs) its AWaRe classes; and scopes that hold less than the narrower one.
 with mart as (
     select
@@ -7,7 +8,6 @@ with mart as (
         mart.scope,
         mart.grouping,
         mart.item,
-        mart.patient_days,
         mart.ddd,
         mart.days_of_therapy,
         mart.length_of_therapy,
@@ -23,7 +23,6 @@ summed as (
         scope,
         grouping,
         item,
-        sum(patient_days) as patient_days,
         sum(ddd) as ddd,
         sum(days_of_therapy) as days_of_therapy,
         sum(length_of_therapy) as length_of_therapy,
@@ -63,8 +62,7 @@ left join summed
 where
     mart.hospital_id = 'group'
     and (
-        (mart.grouping = 'total' and mart.patient_days is distinct from summed.patient_days)
-        or mart.ddd is distinct from summed.ddd
+        mart.ddd is distinct from summed.ddd
         or mart.days_of_therapy is distinct from summed.days_of_therapy
         or mart.length_of_therapy is distinct from summed.length_of_therapy
         or mart.doses_without_ddd is distinct from summed.doses_without_ddd

@@ -1,5 +1,6 @@
 -- Estimates whose people are not all accounted for (counted, not observable or not tested), which do not hold each
--- person with an index isolate once, or which say neither a number nor why there is none.
+-- person with an index isolate once, or which say neither a number nor why there is none; and main estimates that count
+-- somebody whom no hospital observed.
 with held as (
     select
         organism_code,
@@ -22,3 +23,4 @@ where
     <> mart.exposed_cases + mart.exposed_controls + mart.unexposed_cases + mart.unexposed_controls
     or (mart.odds_ratio is null) <> (mart.reason is not null)
     or (mart.odds_ratio is not null and not mart.odds_ratio between mart.ci_low and mart.ci_high)
+    or (mart.estimate in ('crude', 'mantel_haenszel') and mart.mean_days_observable < 1)

@@ -1,15 +1,18 @@
--- Cells whose S + I + R is not what was tested, that hide or show a percentage wrongly, or whose natures do not sum up.
+-- Cells whose S + I + R is not what was tested, that hide or show a percentage wrongly, or whose natures do not sum up
+-- where natures are not deduplicated across (all, glass).
 with cell as (
     select
         hospital_id,
         method,
+        among,
         year,
         species,
         agent_code,
+        breakpoint_indication,
         specimen_nature,
         isolates,
         tested,
-        susceptible + increased_exposure + intermediate + resistant as determined,
+        susceptible + increased_exposure + intermediate + i_guideline_unknown + resistant as determined,
         undetermined,
         resistant,
         below_30,
@@ -18,7 +21,7 @@ with cell as (
         pct_resistant_wilson_high,
         pct_resistant_exact_low,
         pct_resistant_exact_high,
-        pct_susceptible + pct_increased_exposure + pct_intermediate + pct_resistant as pct_all
+        pct_susceptible + pct_increased_exposure + pct_intermediate + pct_i_guideline_unknown + pct_resistant as pct_all
     from {{ ref('cumulative_antibiogram') }}
 ),
 
@@ -26,23 +29,28 @@ summed as (
     select
         hospital_id,
         method,
+        among,
         year,
         species,
         agent_code,
+        breakpoint_indication,
         sum(tested) filter (where specimen_nature <> 'all') as tested_by_nature,
         sum(resistant) filter (where specimen_nature <> 'all') as resistant_by_nature,
         sum(tested) filter (where specimen_nature = 'all') as tested_in_all,
         sum(resistant) filter (where specimen_nature = 'all') as resistant_in_all
     from cell
-    group by hospital_id, method, year, species, agent_code
+    where method in ('all', 'glass')
+    group by hospital_id, method, among, year, species, agent_code, breakpoint_indication
 )
 
 select
     hospital_id,
     method,
+    among,
     year,
     species,
     agent_code,
+    breakpoint_indication,
     specimen_nature
 from cell
 where
@@ -58,16 +66,18 @@ where
         pct_resistant_exact_high,
         pct_all
     ) not in (0, 6)
-    or abs(pct_all - 100) > 0.002
+    or abs(pct_all - 100) > 0.0025
     or pct_resistant not between pct_resistant_wilson_low and pct_resistant_wilson_high
     or pct_resistant not between pct_resistant_exact_low and pct_resistant_exact_high
 union all
 select
     hospital_id,
     method,
+    among,
     year,
     species,
     agent_code,
+    breakpoint_indication,
     'all' as specimen_nature
 from summed
 where

@@ -4,6 +4,7 @@ with counted as (
     select
         hospital_id,
         dedup_scope,
+        among,
         species,
         count(*) filter (where method = 'all') as n_all,
         count(*) filter (where method = 'all' and excluded_because is null) as n_eligible,
@@ -12,9 +13,13 @@ with counted as (
         count(*) filter (where method = 'episode_30') as n_30,
         count(*) filter (where method = 'episode_365') as n_365,
         count(*) filter (where method = 'patient') as n_patient,
-        count(*) filter (where method = 'm39') as n_m39
+        count(*) filter (where method = 'm39') as n_m39,
+        count(*) filter (where method = 'ears_net') as n_ears_net,
+        count(*) filter (where method = 'glass') as n_glass,
+        count(*) filter (where method = 'phenotype_30') as n_phenotype_30,
+        count(*) filter (where method = 'phenotype_365') as n_phenotype_365
     from {{ ref('first_isolate') }}
-    group by grouping sets ((hospital_id, dedup_scope), (dedup_scope, species))
+    group by grouping sets ((hospital_id, dedup_scope, among), (dedup_scope, among, species))
 ),
 
 received as (
@@ -28,12 +33,14 @@ received as (
 select
     counted.hospital_id,
     counted.dedup_scope,
+    counted.among,
     counted.species
 from counted
 left join received
     on
         counted.hospital_id = received.hospital_id
         and counted.dedup_scope = 'hospital'
+        and counted.among = 'all_isolates'
 where
     received.isolates <> counted.n_all
     -- of the group's own rows only a species is monotone: a hospital's share of them is not
@@ -46,6 +53,10 @@ where
             and counted.n_14 <= counted.n_7
             and counted.n_7 <= counted.n_eligible
             and counted.n_patient <= counted.n_m39
-            and counted.n_m39 <= counted.n_eligible
+            and counted.n_m39 <= counted.n_glass
+            and counted.n_ears_net <= counted.n_glass
+            and counted.n_glass <= counted.n_eligible
+            and counted.n_365 <= counted.n_phenotype_365
+            and counted.n_30 <= counted.n_phenotype_30
         )
     )

@@ -17,16 +17,17 @@ with ordered as (
 )
 
 select
-    pharmacy_id as prescription_id,
-    subject_id as patient_id,
-    hadm_id as stay_id,
-    drug_code(drug, route) as drug_code,
-    label as drug_label,
-    dose,
-    case when dose is not null then dose_unit_rx end as dose_unit,
-    route,
-    starttime as started_at,
-    stoptime as ended_at,
+    ordered.pharmacy_id as prescription_id,
+    ordered.subject_id as patient_id,
+    ordered.hadm_id as stay_id,
+    drug_code(ordered.drug, ordered.route) as drug_code,
+    ordered.label as drug_label,
+    in_unit_doses(ordered.dose, unit_doses.unit_doses) as dose,
+    case when ordered.dose is not null then standard_unit(ordered.dose_unit_rx, unit_doses.unit_doses) end as dose_unit,
+    ordered.route,
+    ordered.starttime as started_at,
+    ordered.stoptime as ended_at,
     'completed' as status
 from ordered
+left join unit_doses on ordered.drug = unit_doses.drug and ordered.dose_unit_rx = unit_doses.dose_unit
 order by prescription_id

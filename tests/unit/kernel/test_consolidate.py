@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ DELTA = {
     "administration": H01_ADMINISTRATION + ";op;source_updated_at",
 }
 FULL = {"patient": H01_PATIENT, "stay": H01_STAY, "administration": H01_ADMINISTRATION}
+EXTRACTED = datetime(2025, 11, 1, tzinfo=UTC)
 
 
 def dose(
@@ -86,7 +87,7 @@ class Hospital:
         files: dict[str, list[str]] = {}
         for table, path in order[0]:
             files.setdefault(table, []).append(path)
-        given = HospitalInput(load_registry().get(self.id), files, order[1], order[2])  # type: ignore[arg-type]
+        given = HospitalInput(load_registry().get(self.id), files, order[1], order[2], EXTRACTED)  # type: ignore[arg-type]
         self.runs += 1
         outcomes = consolidate_hospital(given, load_contract(), lambda t: self.folder / f"out-{self.runs}-{t}.parquet")
         return {o.table: o for o in outcomes}
@@ -294,7 +295,7 @@ def test_local_days_decide_what_lies_in_the_period(hospital: Hospital) -> None:
     assert set(_doses(hospital.rows("administration"))) == {"B"}
 
 
-def test_a_table_without_dates_is_ended_whole(hospital: Hospital) -> None:
+def test_patients_whom_no_record_names_are_ended_with_the_full_that_omits_them(hospital: Hospital) -> None:
     hospital.full(1, date(2021, 1, 1), date(2025, 11, 1), patient=[patient("77"), patient("78")])
     hospital.full(2, date(2025, 1, 1), date(2025, 11, 1), patient=[patient("78")])
     assert [r["patient_id"] for r in hospital.rows("patient")] == [pseudonym("patient", "patient_id", "78")]
@@ -343,7 +344,8 @@ def test_an_unmapped_code_is_kept_and_counted(tmp_path: Path) -> None:
     assert sorted((r["drug_code_source"], r["drug_code"]) for r in read(outcome) if r["drug_code"] is None) == [
         ("LOCAL001", None), ("LOCAL001", None), ("LOCAL2", None),
     ]  # fmt: skip
-    assert outcome.unmapped == {"drug": {"LOCAL001": 2, "LOCAL2": 1}}
+    place = "administration.drug_code"
+    assert outcome.unmapped == {"drug": {"LOCAL001": {place: 2}, "LOCAL2": {place: 1}}}
 
 
 def test_references_that_do_not_resolve_are_flagged_and_no_stay_at_all_is_no_orphan(hospital: Hospital) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from estuaire.registry import Hospital as Entry
 from estuaire.registry import load_registry
 from spark_jobs.kernel.consolidate import HospitalInput, TableOutcome, consolidate_hospital, survivors
 
+UNTIL = datetime(2024, 7, 1, tzinfo=UTC)
 HEADERS = {
     "patient": "patient_id;birth_date;sex",
     "patient_merge": "old_patient_id;new_patient_id;merged_at",
@@ -59,7 +61,9 @@ class World:
             files.setdefault(table, []).append(path)
         target = self.folder / f"out{self.runs}"
         outcomes = consolidate_hospital(
-            HospitalInput(plain_entry(), files), load_contract(), lambda table: target / f"{table}.parquet"
+            HospitalInput(plain_entry(), files, stays_until=UNTIL),
+            load_contract(),
+            lambda table: target / f"{table}.parquet",
         )
         return {o.table: o for o in outcomes}
 

@@ -1,0 +1,5 @@
+select
+    hospital_id,
+    month
+from {{ ref('hospital_month') }}
+where covered

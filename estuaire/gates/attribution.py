@@ -1,0 +1,56 @@
+"""Whose fault is it: the hospitals without which the rules that block a candidate would be kept.
+
+A rule is judged over all hospitals; where it blocks, the hospitals that break it most are set aside one by one until it would not. Rows of
+the group, which follow from the hospitals', are judged again once the candidate is rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from estuaire.gates.results import Result
+
+if TYPE_CHECKING:
+    from estuaire.gates.warehouse import Finding
+
+Broken = dict[str, dict[str, list[str]]]  # hospital -> gate -> reasons
+
+
+def at_fault(findings: Sequence[Finding]) -> Broken:
+    """Hospital -> gate -> what it broke there; empty where something that blocks is no hospital's (rows of the group alone, a rule that
+    is about no hospital, engines that disagree)."""
+    found: Broken = {}
+    for finding in findings:
+        for total in finding.totals:
+            if not total.blocks:
+                continue
+            own = _setting_aside(total, finding.hospitals)
+            if not own:
+                return {}
+            for hospital, result in own.items():
+                found.setdefault(hospital, {}).setdefault(finding.stage, []).append(result.reason())
+    return found
+
+
+def _setting_aside(total: Result, hospitals: Mapping[str, Sequence[Result]]) -> dict[str, Result]:
+    """The fewest hospitals whose rows, set aside, leave a rule that does not block."""
+    if total.status == "error":
+        return {}
+    own = {h: r for h, results in hospitals.items() for r in results if r.rule.id == total.rule.id}
+    rest = _over(total, own.values())
+    if not rest.blocks:  # the hospitals' own rows keep the rule: it is the group's that do not
+        return {}
+    by_excess = sorted(own, key=lambda h: (-own[h].excess, h))
+    aside: dict[str, Result] = {}
+    for hospital in by_excess:
+        if not rest.blocks or own[hospital].excess <= 0:
+            break
+        aside[hospital] = own[hospital]
+        rest = _over(total, [r for h, r in own.items() if h not in aside])
+    return {} if rest.blocks else aside
+
+
+def _over(total: Result, results: Collection[Result]) -> Result:
+    checked, failed = sum(r.rows_checked for r in results), sum(r.rows_failed for r in results)
+    return Result(total.table, total.rule, checked, failed, gx_agrees=True)
