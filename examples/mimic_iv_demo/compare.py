@@ -9,6 +9,7 @@ is printed.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -25,10 +26,11 @@ from estuaire.codes import hospital_map
 from estuaire.errors import DatabaseUnavailable, EstuaireError
 from estuaire.query import run_query
 from estuaire.registry import load_registry
-from estuaire.settings import Settings, settings
+from estuaire.settings import PROJECT_ROOT, Settings, settings
 from examples.mimic_iv_demo.mapping import opened
 
 HOSPITAL = "h38"
+ANALYSIS_SPECIES = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "analysis_species.csv"
 COVERED_SHARE = 0.5  # of the days with patients that must have an administration (docs/domain/consumption.md)
 EPISODE_DAYS = 30
 # ATC code -> name, DDD in grams by injection (WHO index), grams of the substance that the DDD counts in a gram of product
@@ -204,6 +206,8 @@ def _first_isolate_count(published: Published, method: str) -> float | None:
 
 def _first_isolates(connection: duckdb.DuckDBPyConnection, published: Published) -> Iterator[Waterfall]:
     rows = connection.execute("select patient, upper(trim(org_name)), species, day from counted").fetchall()
+    with ANALYSIS_SPECIES.open(encoding="utf-8", newline="") as file:
+        same = {line["organism_code"]: line["analysis_species"] for line in csv.DictReader(file)}
     for method, title in (
         ("patient", "first isolates, one per patient and species ever"),
         ("m39", "first isolates, one per patient, species and year (M39)"),
@@ -215,6 +219,10 @@ def _first_isolates(connection: duckdb.DuckDBPyConnection, published: Published)
         found.add(
             "names that are one organism merged (presumptive, synonyms: the code map)",
             _deduplicated([(p, s, d) for p, _, s, d in rows], method),
+        )
+        found.add(
+            "a species and its complex are one (A. baumannii)",
+            _deduplicated([(p, same.get(s, s), d) for p, _, s, d in rows], method),
             _first_isolate_count(published, method),
         )
         yield found

@@ -48,22 +48,23 @@ def insert(cur: cursor, table: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
-def count_days(cur: cursor, other: list[dict[str, Any]]) -> None:
-    """staging.administration_day as the load stage counts it: the administrations that the world holds, and those of ``other`` drugs."""
+def count_days(cur: cursor, other: list[dict[str, Any]], hospital_id: str | None = None) -> None:
+    """staging.administration_day as the load stage counts it, of all hospitals or of one: the administrations that the world holds, and
+    those of ``other`` drugs."""
+    own = "where %(hospital)s is null or hospital_id = %(hospital)s"
+    cur.execute(f"delete from staging.administration_day {own}", {"hospital": hospital_id})
     cur.execute(
-        "create temp table if not exists other_drug (hospital_id text, given_on date, records bigint); truncate other_drug; "
-        "truncate staging.administration_day"
+        "create temp table if not exists other_drug (hospital_id text, given_on date, records bigint); truncate other_drug"
     )
-    execute_values(
-        cur,
-        "insert into other_drug values %s",
-        [(r["hospital_id"], r["given_on"], r["records"]) for r in other] or [(None,) * 3],
-    )
+    if other:
+        rows = [(r["hospital_id"], r["given_on"], r["records"]) for r in other]
+        execute_values(cur, "insert into other_drug values %s", rows)
     cur.execute(
         "insert into staging.administration_day (hospital_id, given_on, records, given) select hospital_id, given_on, sum(records), "
         "sum(given) from (select hospital_id, given_at_local::date as given_on, count(*) as records, count(*) filter (where status = "
         "'given') as given from staging.administration group by 1, 2 union all select hospital_id, given_on, records, records from "
-        "other_drug where hospital_id is not null) as counted group by 1, 2"
+        f"other_drug) as counted {own} group by 1, 2",
+        {"hospital": hospital_id},
     )
 
 
@@ -354,15 +355,21 @@ def together(*worlds: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[st
     return {name: [row for w in worlds for row in w.get(name, [])] for name in {n: None for w in worlds for n in w}}
 
 
-def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v1") -> None:
-    """Fill staging and say so in control.load; stays get the end that consolidation would give them."""
+def fill(cur: cursor, tables: dict[str, list[dict[str, Any]]], hospital_id: str | None = None) -> None:
+    """The rows of a world, or of one hospital of it, into staging; stays get the end that consolidation would give them."""
     ends = stay_ends.ends(tables)
     for name, rows in tables.items():
+        if name == "administration_day" or (name == "hospital" and hospital_id):
+            continue
         if name == "stay":
             rows = [r | moment("ended_at", f"{ends[r['hospital_id'], r['stay_id']]}") for r in rows]
-        if name != "administration_day":
-            insert(cur, name, rows)
-    count_days(cur, tables.get("administration_day", []))
+        insert(cur, name, [r for r in rows if hospital_id in (None, r["hospital_id"])])
+    count_days(cur, tables.get("administration_day", []), hospital_id)
+
+
+def load(cur: cursor, tables: dict[str, list[dict[str, Any]]], content: str = "v1") -> None:
+    """Fill staging and say so in control.load; stays get the end that consolidation would give them."""
+    fill(cur, tables)
     for row in tables["hospital"]:
         cur.execute(
             "insert into control.load (hospital_id, content_hash, run_id) values (%s, %s, 'test') "

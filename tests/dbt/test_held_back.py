@@ -44,10 +44,7 @@ class Warehouse:
             for table in staging_world.load_contract().names:
                 cur.execute(f"drop table if exists staging.{table}_{hospital}")
             cur.execute("delete from staging.patient_map where hospital_id = %s", (hospital,))
-            for table, rows in world.items():
-                own = [r for r in rows if r["hospital_id"] == hospital]
-                if table != "hospital" and own:
-                    staging_world.insert(cur, table, own)
+            staging_world.fill(cur, world, hospital)
             cur.execute(
                 "insert into control.load (hospital_id, content_hash, run_id) values (%s, %s, 'test') "
                 "on conflict (hospital_id) do update set content_hash = excluded.content_hash, updated_at = now()",

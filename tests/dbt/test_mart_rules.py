@@ -30,7 +30,13 @@ TABLES: dict[str, str] = {
     ),
     "marts.antibiotic_consumption": (
         "hospital_id text, month date, scope text, grouping text, item text, covered boolean, hospitals_covered integer, "
-        "hospitals_expected integer, patient_days bigint, ddd numeric, days_of_therapy bigint, length_of_therapy bigint"
+        "hospitals_expected integer, patient_days bigint, ddd numeric, days_of_therapy bigint, length_of_therapy bigint, "
+        "doses bigint, doses_without_ddd bigint, doses_unmapped bigint"
+    ),
+    "marts.antibiotic_consumption_year": (
+        "hospital_id text, year integer, unit_type text, scope text, grouping text, item text, patient_days bigint, ddd numeric, "
+        "days_of_therapy bigint, length_of_therapy bigint, dot_per_1000_low numeric, dot_per_1000_patient_days numeric, "
+        "dot_per_1000_high numeric, doses bigint"
     ),
     "marts.exposure_resistance": (
         "effect text, exposure_atc text, organism_code text, agent_code text, exposure_source text, window_days integer, "
@@ -40,19 +46,24 @@ TABLES: dict[str, str] = {
     "marts.coverage": "hospital_id text, month date, table_name text, expected_median numeric, expected_spread numeric, month_share numeric, status text",
     "conformed.patient_day": "hospital_id text, patient_key text, night date",
     "conformed.hospital": "hospital_id text, study_member boolean, calendar text",
+    "conformed.hospital_month": "hospital_id text, month date, covered boolean",
 }
 RIGHT = """
 insert into conformed_next.hospital values ('h01', true, 'real'), ('h02', true, 'real'), ('h38', false, 'shifted');
+insert into conformed_next.hospital_month values ('h01', '2025-01-01', true), ('h02', '2025-01-01', true), ('h02', '2025-02-01', false);
 insert into conformed_next.patient_day select 'h01', 'p', date '2025-01-01' + n from generate_series(0, 9) n;
-insert into conformed_next.patient_day select 'h02', 'q', date '2025-01-01' + n from generate_series(0, 4) n;
+insert into conformed_next.patient_day select 'h02', case when n = 4 then 'p' else 'q' end, date '2025-01-01' + n from generate_series(0, 4) n;
 insert into marts_next.antibiotic_consumption values
-    ('h01', '2025-01-01', 'esac', 'total', 'all', true, 1, 1, 10, 5.5, 7, 5),
-    ('h01', '2025-01-01', 'esac', 'atc', 'J01DD04', true, 1, 1, 10, 3.5, 4, 4),
-    ('h01', '2025-01-01', 'esac', 'atc', 'J01CR02', true, 1, 1, 10, 2.0, 3, 3),
-    ('h02', '2025-01-01', 'esac', 'total', 'all', true, 1, 1, 5, 1.0, 1, 1),
-    ('h02', '2025-01-01', 'esac', 'atc', 'J01DD04', true, 1, 1, 5, 1.0, 1, 1),
-    ('h02', '2025-02-01', 'esac', 'total', 'all', false, 0, 1, null, null, null, null),
-    ('group', '2025-01-01', 'esac', 'total', 'all', true, 2, 2, 15, 6.5, 8, 6);
+    ('h01', '2025-01-01', 'esac', 'total', 'all', true, 1, 1, 10, 5.5, 7, 5, null, null, null),
+    ('h01', '2025-01-01', 'esac', 'atc', 'J01DD04', true, 1, 1, 10, 3.5, 4, 4, null, null, null),
+    ('h01', '2025-01-01', 'esac', 'atc', 'J01CR02', true, 1, 1, 10, 2.0, 3, 3, null, null, null),
+    ('h02', '2025-01-01', 'esac', 'total', 'all', true, 1, 1, 5, 1.0, 1, 1, null, null, null),
+    ('h02', '2025-01-01', 'esac', 'atc', 'J01DD04', true, 1, 1, 5, 1.0, 1, 1, null, null, null),
+    ('h02', '2025-02-01', 'esac', 'total', 'all', false, 0, 1, null, null, null, null, null, null, null),
+    ('group', '2025-01-01', 'esac', 'total', 'all', true, 2, 2, 14, 6.5, 8, 6, null, null, null), -- a night of one patient in both counts once
+    ('h01', '2025-01-01', 'all', 'total', 'all', true, 1, 1, 10, 5.5, 7, 5, 200, 2, 2),
+    ('h01', '2025-01-01', 'all', 'atc', 'J01DD04', true, 1, 1, 10, 5.5, 7, 5, 200, 2, 2);
+insert into marts_next.antibiotic_consumption_year values ('h01', 2025, 'all', 'all', 'total', 'all', 10, 5.5, 7, 5, 281.4, 700, 1442.3, 200);
 insert into marts_next.cumulative_antibiogram values
     ('h01', 'hospital', 'all', 'tested', 2025, 'ESCCOL', 'CIP', 'general', 'all', 120, 120, 80, 21, 0, 1, 18, 0, 15, 9.70, 22.47, 9.14, 22.67, 66.7, 18.3, false),
     ('h01', 'hospital', 'all', 'tested', 2025, 'ESCCOL', 'CIP', 'general', 'urine', 100, 100, 70, 16, 0, 0, 14, 0, 14, 8.53, 22.14, 7.87, 22.37, 70, 16, false),
@@ -113,6 +124,19 @@ FAULTS = {
     ),
     "drugs do not add up": (
         "update marts_next.antibiotic_consumption set ddd = 3 where item = 'J01CR02'", "consumption_strata.ddd.add_up", "block",
+    ),
+    "a shared night counted twice": (
+        "update marts_next.antibiotic_consumption set patient_days = 15 where hospital_id = 'group'",
+        "consumption_group.patient_days.add_up", "block",
+    ),
+    "many doses without a DDD": (
+        "update marts_next.antibiotic_consumption set doses_without_ddd = 3 where scope = 'all'", "consumption_doses.without_ddd.few", "warn",
+    ),
+    "many doses of drugs without a code": (
+        "update marts_next.antibiotic_consumption set doses_unmapped = 3 where scope = 'all'", "consumption_doses.unmapped.few", "warn",
+    ),
+    "an interval that lacks its rate": (
+        "update marts_next.antibiotic_consumption_year set dot_per_1000_high = 699", "antibiotic_consumption_year.intervals.hold", "block",
     ),
     "a measure without coverage": (
         "update marts_next.antibiotic_consumption set patient_days = 0 where not covered",

@@ -176,10 +176,16 @@ def test_staging_holds_what_the_models_need(consolidated: Any) -> None:
     for table in TABLES:
         codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
         condition = f"drug_code in ({codes})" if table in ("administration", "prescription") else "true"
+        if table == "administration":
+            condition += " or drug_code is null"  # it may be an antibacterial's: counted beside every rate
         found = dict(platform.ask(f"select hospital_id, count(*)::int from staging.{table} group by 1"))
         assert found == _counts(platform, f"lake.consolidated.{table}", condition)
     doses = _counts(platform, "lake.consolidated.administration")
     assert sum(doses.values()) > platform.ask("select count(*) from staging.administration")[0][0] > 0
+    # of any drug, by day
+    assert (
+        dict(platform.ask("select hospital_id, sum(records)::int from staging.administration_day group by 1")) == doses
+    )
     assert platform.ask("select count(*) from staging.patient_map")[0][0] == _total(platform, "patient_map")
     registered = [(h,) for h in sorted(load_registry(platform.settings.registry_dir).hospitals)]
     assert platform.ask("select hospital_id from staging.hospital order by 1") == registered
@@ -236,7 +242,12 @@ def test_one_hospitals_new_delivery_rebuilds_that_hospital_only(consolidated: An
     assert len(kept) == sum(len({"h02", "h03"} & set(before[table])) for table in TABLES)
     # the rest of the swap left no table behind
     stray = "select relname from pg_class where relkind = 'r' and relnamespace = 'staging'::regnamespace and not relispartition"
-    assert sorted(r[0] for r in platform.ask(stray)) == ["hospital", "hospital_guideline", "patient_map"]
+    assert sorted(r[0] for r in platform.ask(stray)) == [
+        "administration_day",
+        "hospital",
+        "hospital_guideline",
+        "patient_map",
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ stays and full deliveries
@@ -252,7 +263,7 @@ def test_no_stay_ends_after_what_was_delivered(consolidated: Any) -> None:
     platform, _, _ = consolidated
     ends = "select count(*)::int, count(ended_at)::int, max(ended_at_local) <= timestamp '2026-01-01' from {0} where discharged_at is null"
     [(stays, told, bounded)] = platform.in_lake(ends.format("lake.consolidated.stay"))
-    assert stays == told > 10
+    assert stays == told > 0
     assert bounded
     assert platform.ask(NIGHTS.format("staging.stay")) == platform.in_lake(NIGHTS.format("lake.consolidated.stay"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_platform import Platform, dose, rewrite_as
+from small_platform import H01, Platform, dose, rewrite_as
 
 from estuaire.errors import AccountingImbalance
 from estuaire.ledger import Account, begin_stage, connect, write_accounts
@@ -14,18 +14,19 @@ from estuaire.orchestration import steps
 from estuaire.report import data
 
 PARACETAMOL = "J01DD04;1;g", "N02BE01;1;g"
-UNKNOWN = "J01DD04;1;g", "LOCAL-9;1;g"
+PRESCRIBED = "prescription_id;IPP;CODE_PRODUIT;DATE_DEBUT;STATUT"
 
 
 @pytest.fixture
 def consolidated(platform: Platform) -> Platform:
-    """Two deliveries: five doses, of which one is replaced; of the five one is no antibacterial, two have no standard code."""
+    """Two deliveries: five doses, of which one is replaced and three are of no antibacterial; a prescription without a standard code."""
     platform.deliver(
         "d1", 1, patient=["77;01/01/1950;1;"], stay=["900;77;15/03/2025 10:00;HC"],
-        administration=[dose("A"), dose("B"), dose("C").replace(*PARACETAMOL), dose("D").replace(*UNKNOWN)],
+        administration=[dose("A"), dose("B"), dose("C").replace(*PARACETAMOL), dose("D").replace(*PARACETAMOL)],
+        prescription=["R1;77;LOCAL-9;16/03/2025 08:00;EC"], headers={**H01, "prescription": PRESCRIBED},
     )  # fmt: skip
     platform.deliver(
-        "d2", 2, administration=[f"{dose('B', '2')};upsert", f"{dose('E').replace(*UNKNOWN)};upsert"],
+        "d2", 2, administration=[f"{dose('B', '2')};upsert", f"{dose('E').replace(*PARACETAMOL)};upsert"],
         headers={"administration": "administration_id;IPP;NDA;drug_code;dose;dose_unit;route;given_at;status;op"},
     )  # fmt: skip
     assert platform.land()["landed"] == 2
@@ -45,8 +46,9 @@ def test_consolidated_is_in_staging_or_left_for_a_reason(consolidated: Platform)
     assert _accounts(consolidated) == {
         ("d1", "patient"): (1, 1, 0, {}),
         ("d1", "stay"): (1, 1, 0, {}),
-        ("d1", "administration"): (3, 1, 2, {"not_an_antibacterial": 1, "drug_without_standard_code": 1}),
-        ("d2", "administration"): (2, 1, 1, {"drug_without_standard_code": 1}),
+        ("d1", "administration"): (3, 1, 2, {"not_an_antibacterial": 2}),
+        ("d1", "prescription"): (1, 0, 1, {"drug_without_standard_code": 1}),
+        ("d2", "administration"): (2, 1, 1, {"not_an_antibacterial": 1}),
     }
     assert consolidated.ask("select administration_id, delivery_id from staging.administration order by 1") == [
         ("A", "d1"),
@@ -55,7 +57,7 @@ def test_consolidated_is_in_staging_or_left_for_a_reason(consolidated: Platform)
     # what one stage gives out is what the next one takes in
     [(out,)] = consolidated.ask("select sum(rows_out)::int from control.accounting where stage = 'consolidate'")
     [(taken,)] = consolidated.ask("select sum(rows_in)::int from control.accounting where stage = 'load'")
-    assert taken == out == 7
+    assert taken == out == 8
 
 
 @pytest.mark.parametrize("spoiled", ["select * from t where administration_id <> 'A'", "from t union all from t"])
