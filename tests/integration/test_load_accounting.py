@@ -21,7 +21,7 @@ PRESCRIBED = "prescription_id;IPP;CODE_PRODUIT;DATE_DEBUT;STATUT"
 def consolidated(platform: Platform) -> Platform:
     """Two deliveries: five doses, of which one is replaced and three are of no antibacterial; a prescription without a standard code."""
     platform.deliver(
-        "d1", 1, patient=["77;01/01/1950;1;"], stay=["900;77;15/03/2025 10:00;HC"],
+        "d1", 1, patient=["77;01/01/1950;f;"], stay=["900;77;15/03/2025 10:00;HC"],
         administration=[dose("A"), dose("B"), dose("C").replace(*PARACETAMOL), dose("D").replace(*PARACETAMOL)],
         prescription=["R1;77;LOCAL-9;16/03/2025 08:00;EC"], headers={**H01, "prescription": PRESCRIBED},
     )  # fmt: skip
@@ -30,7 +30,10 @@ def consolidated(platform: Platform) -> Platform:
         headers={"administration": "administration_id;IPP;NDA;drug_code;dose;dose_unit;route;given_at;status;op"},
     )  # fmt: skip
     assert platform.land()["landed"] == 2
-    assert platform.consolidate()["hospitals"] == ["h01"]
+    done = platform.consolidate()
+    assert done["hospitals"] == ["h01"], platform.ask(
+        "select reasons from quality.verdict where stage = 'consolidated'"
+    )
     return platform
 
 
