@@ -10,3 +10,23 @@
     round((1000 * {{ bounds }}.high / nullif({{ patient_days }}, 0))::numeric, 3)::numeric(14, 3) as {{ name }}_per_1000_high
     {%- endfor %}
 {%- endmacro %}
+
+{#- The exact Poisson 95 % interval (low, high) of each count n of therapy in a relation of cells, each count computed once. -#}
+{% macro exact_intervals(cells) %}
+    select
+        counts.n,
+        poisson.low,
+        poisson.high
+    from (
+        select days_of_therapy as n from {{ cells }}
+        union
+        select length_of_therapy as n from {{ cells }}
+    ) as counts
+    cross join lateral stats.poisson_exact(counts.n::bigint, 1) as poisson
+{% endmacro %}
+
+{#- Which scopes of antibiotics count a substance whose narrowest scope is given: each scope holds the narrower ones. -#}
+{% macro consumption_scopes() %}
+    values
+    ('esac', 'esac'), ('spares', 'esac'), ('spares', 'spares'), ('all', 'esac'), ('all', 'spares'), ('all', 'all')
+{% endmacro %}

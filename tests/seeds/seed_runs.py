@@ -69,7 +69,8 @@ class Outcome:
         planted, expected_crude, expected_unrestricted: odds ratios of the truth file.
         adjusted, crude: the mart's estimates among people with an observed day; unrestricted: Mantel-Haenszel of everybody.
         index_isolates, exposed: people, in the mart and in the truth file (tested or not, observed or not).
-        not_tested, not_observable: of the mart's people; observed: people with an observed day, in the mart and in the truth file.
+        observed: people with an observed day, in the mart and in the truth file; not_tested: of them, in the mart.
+        not_observable: of the mart's people.
     """
 
     seed: int

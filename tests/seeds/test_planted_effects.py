@@ -17,14 +17,16 @@ NULL = HOSPITAL_NULL.name
 
 def _people_are_the_truths(outcome: Outcome) -> None:
     """What may differ: planted rejects (2 to 5 records in 10,000), damaged doses, and people known in two hospitals of whom one has no
-    national identifier (4 % of the 6 % shared): they are two people for the platform. One isolate in twenty is not tested."""
+    national identifier (4 % of the 6 % shared): they are two people for the platform. One isolate in twenty is not tested; of the two to
+    four bottles of a blood draw, one draw in seven, a tested one stands: 4.3 % of the people with an observed day, 0.6 % its standard error.
+    """
     ours, truths = outcome.index_isolates
     assert abs(ours - truths) <= 0.005 * truths, outcome.line()
     ours, truths = outcome.observed
     assert abs(ours - truths) <= 0.01 * truths, outcome.line()
     ours, truths = outcome.exposed
     assert abs(ours - truths) <= max(2, 0.03 * truths), outcome.line()
-    assert 0.03 <= outcome.not_tested / outcome.index_isolates[0] <= 0.07, outcome.line()
+    assert 0.025 <= outcome.not_tested / outcome.observed[0] <= 0.065, outcome.line()
     assert outcome.not_observable == outcome.index_isolates[0] - outcome.observed[0], outcome.line()
 
 

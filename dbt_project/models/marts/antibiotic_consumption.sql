@@ -81,11 +81,7 @@ denominator as (
     group by own.month
 ),
 
--- each scope holds the narrower ones
-scopes (scope, narrowest_scope) as (
-    values
-    ('esac', 'esac'), ('spares', 'esac'), ('spares', 'spares'), ('all', 'esac'), ('all', 'spares'), ('all', 'all')
-),
+scopes (scope, narrowest_scope) as ({{ consumption_scopes() }}),
 
 hospital_use as (
     select
@@ -182,21 +178,7 @@ cell as (
     where grouping <> 'total'
 ),
 
--- exact intervals of the counts, each count once
-counts as (
-    select days_of_therapy as n from cell
-    union
-    select length_of_therapy as n from cell
-),
-
-exact_interval as materialized (
-    select
-        counts.n,
-        poisson.low,
-        poisson.high
-    from counts
-    cross join lateral stats.poisson_exact(counts.n::bigint, 1) as poisson
-)
+exact_interval as materialized ({{ exact_intervals('cell') }})
 
 select
     cell.hospital_id,

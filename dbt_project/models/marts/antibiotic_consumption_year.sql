@@ -99,11 +99,7 @@ unit_denominator as (
     group by unit_nights.year, unit_nights.unit_type
 ),
 
--- each scope holds the narrower ones
-scopes (scope, narrowest_scope) as (
-    values
-    ('esac', 'esac'), ('spares', 'esac'), ('spares', 'spares'), ('all', 'esac'), ('all', 'spares'), ('all', 'all')
-),
+scopes (scope, narrowest_scope) as ({{ consumption_scopes() }}),
 
 unit_use as (
     select
@@ -200,21 +196,7 @@ cell as (
     where unit_use.grouping <> 'total' or unit_denominator.hospital_id is null
 ),
 
--- exact intervals of the counts, each count once
-counts as (
-    select days_of_therapy as n from cell
-    union
-    select length_of_therapy as n from cell
-),
-
-exact_interval as materialized (
-    select
-        counts.n,
-        poisson.low,
-        poisson.high
-    from counts
-    cross join lateral stats.poisson_exact(counts.n::bigint, 1) as poisson
-)
+exact_interval as materialized ({{ exact_intervals('cell') }})
 
 select
     cell.hospital_id,
