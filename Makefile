@@ -1,6 +1,7 @@
 # Everything a reader of the README needs; `make help` lists it. Recipes only call the estuaire command or a tool of .venv.
 SHELL := /bin/bash
 PYTHON ?=
+WORKERS ?= 2
 BIN := .venv/bin
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
@@ -44,10 +45,10 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, dbt layering
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint -q dbt_project
-	$(BIN)/python -m pytest -q tests/dbt/test_layering.py
+	$(BIN)/python -m pytest -q -k "not unit_tests" tests/dbt/test_layering.py # those run with the tests
 
-test: setup check ## all tests: real PostgreSQL, real Spark, real Airflow scheduler
-	$(BIN)/python -m pytest -q tests
+test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL, real Spark, real Airflow scheduler
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=25 tests
 
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q -s -m seeds tests/seeds

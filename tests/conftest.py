@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [i for i in items if i not in left_out]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of pytest-xdist has a main module without a file, which pyspark.sql.connect takes for doctests and leaves by sys.exit."""
+    main = sys.modules["__main__"]
+    if hasattr(config, "workerinput") and not hasattr(main, "__file__"):
+        main.__file__ = pytest.__file__
 
 
 def _free_port() -> int:
