@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
@@ -28,7 +28,7 @@ from estuaire.errors import AccountingImbalance, ColumnRetyped, EstuaireError, R
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.registry import Dialect, Hospital
 from estuaire.rules import Rule
-from spark_jobs.kernel import clock
+from spark_jobs.kernel import clock, texts
 from spark_jobs.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
 from spark_jobs.kernel.identity import Pseudonymiser, hash_sum, row_uids
 from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
@@ -133,7 +133,14 @@ def _read_fast(frame: Frame, names: list[str], wanted: list[str], dialect: Diale
 
 
 def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> pa.Table:
-    """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong)."""
+    """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong), ``<column>__spoilt`` (a spreadsheet
+    wrote it) and, of patients, ``<column>__unknown`` (it names nobody in particular)."""
+    named = texts.identifiers(table)
+    for column in named:
+        if column.name in raw.column_names:
+            mask = texts.spoilt(raw[column.name].combine_chunks())
+            none = np.zeros(raw.num_rows, bool)
+            raw = raw.append_column(f"{column.name}__spoilt", pa.array(none) if mask is None else mask)
     for column in table.columns:
         if column.pseudonym is None or column.name not in raw.column_names:
             continue
@@ -147,6 +154,8 @@ def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> 
         bad = pc.and_(pc.is_valid(values), pc.is_null(replaced))
         raw = raw.set_column(raw.column_names.index(column.name), column.name, replaced)
         raw = raw.append_column(f"{column.name}__bad", bad)
+        if column.pseudonym.domain == "patient":
+            raw = raw.append_column(f"{column.name}__unknown", pseudonymiser.unknown(replaced))
     return raw
 
 
@@ -164,11 +173,11 @@ def _joined(
     masks: list[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]], rows: np.ndarray[Any, Any]
 ) -> list[str | None]:
     """Per row of ``rows`` the comma-separated names of the masks that are set, or None."""
-    texts: list[str | None] = []
+    found: list[str | None] = []
     for row in rows:
         hit = [name for name, mask in masks if mask[row]]
-        texts.append(",".join(hit) if hit else None)
-    return texts
+        found.append(",".join(hit) if hit else None)
+    return found
 
 
 class _Lander:
@@ -238,10 +247,10 @@ class _Lander:
         flags: pa.Array = pa.nulls(rows, pa.string())
         if noted:
             flagged = np.flatnonzero(np.logical_or.reduce([m for _, m in noted]))
-            texts: list[str | None] = [None] * rows
+            noted_of: list[str | None] = [None] * rows
             for row, text in zip(flagged, _joined(noted, flagged), strict=True):
-                texts[row] = text
-            flags = pa.array(texts, pa.string())
+                noted_of[row] = text
+            flags = pa.array(noted_of, pa.string())
         data = data.append_column("flags", flags)
         if rejected.any():
             self._reject(frame, data, broken, rejected)
@@ -331,6 +340,33 @@ def _engine(timezone: str) -> duckdb.DuckDBPyConnection:
     return engines[timezone]
 
 
+def _typed(
+    connection: duckdb.DuckDBPyConnection,
+    query: BlockQuery,
+    frame: Frame,
+    header: Header,
+    table: Table,
+    dialect: Dialect,
+    pseudonymiser: Pseudonymiser,
+    uids: tuple[Any, Any],
+) -> pa.Table:
+    """The sound records of a frame, typed, with one boolean per check."""
+    text = texts.clean(parse(frame, header, dialect), table, dialect.null_values)
+    raw = _pseudonymise(text, table, pseudonymiser)
+    for name, values in (
+        ("record_number", frame.record_number),
+        ("line_number", frame.line_number),
+        ("row_uid_hi", uids[0]),
+        ("row_uid_lo", uids[1]),
+    ):
+        raw = raw.append_column(name, pa.array(values))
+    connection.register("raw", raw)
+    try:
+        return connection.execute(query.sql).to_arrow_table()
+    finally:
+        connection.unregister("raw")
+
+
 def _land(
     delivered: DeliveredFile,
     lander_for: Callable[[Header], _Lander],
@@ -344,7 +380,7 @@ def _land(
     outcome: FileOutcome,
     block_bytes: int,
 ) -> _Lander:
-    pseudonymiser = Pseudonymiser(key, hospital.id)
+    pseudonymiser = Pseudonymiser(key, hospital.id, hospital.unknown_patients)
     connection = _engine(hospital.timezone)
     line = delivered.header_line()
     lander = lander_for(read_header(line, table=table, hospital=hospital, dialect=dialect, place=place))
@@ -367,33 +403,19 @@ def _land(
             lander.damaged(frame, hurt)
             if not len(frame.record_number):
                 continue
-            raw = _pseudonymise(parse(frame, header, dialect), table, pseudonymiser)
-            for name, values in (
-                ("record_number", frame.record_number),
-                ("line_number", frame.line_number),
-                ("row_uid_hi", sound[0]),
-                ("row_uid_lo", sound[1]),
-            ):
-                raw = raw.append_column(name, pa.array(values))
-            connection.register("raw", raw)
-            try:
-                typed = connection.execute(lander.query.sql).to_arrow_table()
-            finally:
-                connection.unregister("raw")
-            lander.block(frame, typed)
+            lander.block(frame, _typed(connection, lander.query, frame, header, table, dialect, pseudonymiser, sound))
     except BaseException:
         lander.abandon()
         raise
     return lander
 
 
-def _latest(manifest: Manifest, hospital: Hospital) -> dict[str, str]:
+def _latest(extracted: datetime, hospital: Hospital) -> dict[str, str]:
     """SQL of the last moment, and the last local day, that an event of the delivery may bear: a clock may run a day ahead of the
-    extraction. A shifted calendar says nothing of when its events were."""
-    if hospital.calendar == "shifted":
-        return {"latest_at": "null::timestamptz", "latest_day": "null::date"}
+    extraction. A shifted calendar says nothing of when its events were: there it is the last day that the clock knows."""
     zone = ZoneInfo(hospital.timezone)
-    extracted = manifest.extracted_at
+    if hospital.calendar == "shifted":
+        extracted = datetime(clock.LAST_YEAR, 1, 1, tzinfo=UTC) - timedelta(days=2)
     latest = (extracted if extracted.tzinfo else extracted.replace(tzinfo=zone)).astimezone(UTC) + timedelta(days=1)
     return {
         "latest_at": f"timestamptz '{latest.isoformat()}'",
@@ -434,7 +456,7 @@ def land_file(
             "hospital_id": f"'{manifest.hospital}'",
             "delivery_id": f"'{manifest.delivery_id}'",
             "sequence": f"{manifest.sequence}::bigint",
-            **_latest(manifest, hospital),
+            **_latest(manifest.extracted_at, hospital),
             "source_file": "'" + file.path.replace("'", "''") + "'",
         }
         present = frozenset(n for n in header.names if n)
