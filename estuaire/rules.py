@@ -147,6 +147,26 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
             expression="", columns=key, unique=key, **owner,
         )
     )  # fmt: skip
+    rules.append(
+        Rule(
+            id=f"{table.name}.key.twice",
+            category="plausibility_uniqueness", severity="warning", action="warn", threshold=0.0,
+            label_fr="Une livraison ne tient qu'un enregistrement par clé (de deux différents, le dernier est servi)",
+            label_en="A delivery holds one record per key (of two different ones the last is served)",
+            expression=f"coalesce(strpos(flags, '{table.name}.key.twice'), 0) = 0", columns=("flags",), **owner,
+        )
+    )  # fmt: skip
+    for c in table.columns:
+        if c.pseudonym is not None and c.name == "patient_id":
+            rules.append(
+                Rule(
+                    id=f"{table.name}.{c.name}.unknown",
+                    category="plausibility_atemporal", severity="warning", action="warn", threshold=0.0,
+                    label_fr="L'identifiant de patient désigne quelqu'un (pas ANONYME, INCONNU, 0)",
+                    label_en="The patient identifier names somebody (not ANONYME, INCONNU, 0)",
+                    expression=f"coalesce(strpos(flags, '{table.name}.{c.name}.unknown'), 0) = 0", columns=("flags",), **owner,
+                )
+            )  # fmt: skip
     for reference in table.references:
         last = reference.columns[-1]
         if reference.table != table.name:

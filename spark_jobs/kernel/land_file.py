@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
+import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -29,6 +31,7 @@ from estuaire.manifest import Manifest, ManifestFile
 from estuaire.registry import Dialect, Hospital
 from estuaire.rules import Rule
 from spark_jobs.kernel import clock, texts
+from spark_jobs.kernel.encoding import EncodingWatch
 from spark_jobs.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
 from spark_jobs.kernel.identity import Pseudonymiser, hash_sum, row_uids
 from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
@@ -36,6 +39,7 @@ from spark_jobs.kernel.typing_sql import BlockQuery, block_query
 
 _RETYPED_SHARE = 0.5  # more unreadable values than this in a required column: it is another type, not bad luck
 _RETYPED_MINIMUM = 20
+_ENCODING = REASONS.index("encoding")
 csv.field_size_limit(1 << 30)  # a long field is no error: framing has set the stray quotes apart
 
 REJECT_SCHEMA = pa.schema(
@@ -312,6 +316,80 @@ class _Lander:
         self.rejects_path.unlink(missing_ok=True)
 
 
+class Judge:
+    """What landing's checks say of the records of a file, with nothing written: how `estuaire deliver` tells before sending what landing will
+    set aside. It reads as landing does because it is the same query.
+
+    Attributes:
+        set_aside: rule -> records that it sets aside.
+        days: records of each day of the table's period column that is kept.
+        codes: column of codes -> records of each code.
+    """
+
+    def __init__(
+        self, table: Table, header: Header, dialect: Dialect, hospital: Hospital, rules: tuple[Rule, ...], now: datetime
+    ) -> None:
+        self._table, self._header, self._dialect = table, header, dialect
+        self._connection = _engine(hospital.timezone)
+        self._pseudonymiser = Pseudonymiser(secrets.token_bytes(32), hospital.id, hospital.unknown_patients)
+        origin = {n: f"'{n}'" for n in ("hospital_id", "delivery_id", "source_file")}
+        origin |= {"sequence": "1::bigint", **_latest(now, hospital)}
+        present = frozenset(n for n in header.names if n)
+        self._query = block_query(table, present, dialect, rules, origin)
+        self._coded = [c.name for c in table.columns if c.type == "code" and c.name in present]
+        self.set_aside: Counter[str] = Counter()
+        self.days: Counter[date] = Counter()
+        self.codes: dict[str, Counter[str]] = {name: Counter() for name in self._coded}
+        self._keys: list[np.ndarray[Any, Any]] = []
+
+    def block(self, frame: Frame) -> None:
+        """Judge the sound records of a frame."""
+        if not len(frame.record_number):
+            return
+        uids = row_uids("", "", "", frame.record_number, frame.line_number)
+        typed = _typed(
+            self._connection, self._query, frame, self._header, self._table, self._dialect, self._pseudonymiser, uids
+        )
+        for i, check in enumerate(self._query.checks):
+            if check.action == "quarantine" and (failed := pc.sum(typed[f"check_{i}"]).as_py()):
+                self.set_aside[check.id] += failed
+        self._connection.register("typed", typed)
+        try:
+            column = self._table.period_column
+            if column is not None:
+                local = f"{column}_local" if self._table.column(column).type == "datetime" else column
+                rows = self._counted(f"{local}::date", f"{local} is not null")
+                self.days.update(dict(rows))
+            for name in self._coded:
+                self.codes[name].update(dict(self._counted(name, f"{name} is not null")))
+            key = ", ".join(self._table.key)
+            content = ", ".join(c.name for c in self._table.columns)
+            known = " and ".join(f"{k} is not null" for k in self._table.key if k not in self._table.key_optional)
+            hashed = self._connection.execute(
+                f"select hash({key}, source_updated_at) as key, hash({content}) as content from typed where op = 'upsert' and {known}"
+            ).to_arrow_table()
+            self._keys.append(np.stack([hashed[name].to_numpy() for name in ("key", "content")]))
+        finally:
+            self._connection.unregister("typed")
+
+    def _counted(self, value: str, where: str) -> list[tuple[Any, int]]:
+        rows: list[tuple[Any, int]] = self._connection.execute(
+            f"select {value}, count(*) from typed where {where} group by all"
+        ).fetchall()
+        return rows
+
+    @property
+    def twice(self) -> int:
+        """Keys that two different records of the file share."""
+        if not self._keys:
+            return 0
+        key, content = np.concatenate(self._keys, axis=1)
+        order = np.argsort(key, kind="stable")
+        key, content = key[order], content[order]
+        differ = (key[1:] == key[:-1]) & (content[1:] != content[:-1])
+        return len(np.unique(key[1:][differ]))
+
+
 def _check_retyped(outcome: FileOutcome, table: Table, place: Place) -> None:
     for column in table.columns:
         if not column.required:
@@ -385,9 +463,11 @@ def _land(
     line = delivered.header_line()
     lander = lander_for(read_header(line, table=table, hospital=hospital, dialect=dialect, place=place))
     header = lander.header
+    watch = EncodingWatch(delivered.stream, dialect.encoding)
+    watch.look(line)
     try:
         for frame in frames(
-            delivered.stream,
+            cast(BinaryIO, watch),
             delimiter=dialect.delimiter,
             fields=len(header.names),
             encoding=dialect.encoding,
@@ -401,9 +481,11 @@ def _land(
             outcome.rows_in += len(frame.record_number) + len(frame.damaged.record_number)
             outcome.hash_in += hash_sum(*sound) + hash_sum(*hurt)
             lander.damaged(frame, hurt)
+            watch.damaged(int((frame.damaged.reason == _ENCODING).sum()))
             if not len(frame.record_number):
                 continue
             lander.block(frame, _typed(connection, lander.query, frame, header, table, dialect, pseudonymiser, sound))
+        watch.check(place)
     except BaseException:
         lander.abandon()
         raise
