@@ -106,8 +106,7 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
         f"create or replace temp table version_{table.name} as select *, case when place > 1 then 'replaced' when op = 'delete' then "
         f"'deleted' when {ended} then 'ended' else 'current' end as state, false as undated from (select {joined} as business_key, "
         f"{day} as period_day, op, sequence, source_updated_at, delivery_id, row_uid_hi, row_uid_lo, row_number() over newest_first as place, "
-        "op = 'upsert' and lead(op) over newest_first = 'upsert' and lead(delivery_id) over newest_first = delivery_id and "
-        "lead(source_updated_at) over newest_first is not distinct from source_updated_at as twin "
+        "op = 'upsert' and lead(delivery_id) over newest_first = delivery_id as twin "
         f"from read_parquet([{paths}]) window newest_first as (partition by {key} order by sequence desc, source_updated_at desc nulls last, "
         "source_file desc, line_number desc, delivery_id desc)) as ranked"
     )

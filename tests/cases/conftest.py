@@ -118,6 +118,7 @@ class CaseHospital:
     files: list[tuple[str, str]] = field(default_factory=list)
     fulls: list[Full] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    stays_until: datetime | None = None
     runs: int = 0
 
     def deliver(self, sequence: int = 1, kind: str = "full", **tables: bytes) -> dict[str, Landed]:
@@ -140,7 +141,7 @@ class CaseHospital:
         for table, path in self.files:
             files.setdefault(table, []).append(path)
         target = self.folder / f"consolidated-{self.runs}"
-        given = HospitalInput(self.entry, files, self.fulls, self.rejected)
+        given = HospitalInput(self.entry, files, self.fulls, self.rejected, self.stays_until)
         outcomes = consolidate_hospital(given, load_contract(), lambda table: target / f"{table}.parquet")
         return {o.table: o for o in outcomes}
 

@@ -105,6 +105,19 @@ def test_c06_a_stay_that_ends_in_9999_is_set_aside_or_open_where_that_is_a_place
     assert land_case("stay", data, hospital=shifted).broken == [(2, "stay.discharged_at.future")]
 
 
+def test_three_stays_that_end_in_9999_are_no_series_of_millions_of_nights(hospital_of_case: Given) -> None:
+    records = "".join(f"90{n};7{n};;10/03/2025 14:05:00;31/12/9999 23:59:59;HC;8;8;;\n" for n in range(3))
+    until = datetime(2025, 3, 20, tzinfo=UTC)
+    nights = {}
+    for name, entry in (("h01", load_registry().get("h01")), ("placeholder", with_placeholders("9999-12-31"))):
+        hospital = hospital_of_case(entry)
+        hospital.stays_until = until
+        hospital.deliver(stay=(STAY + records).encode())
+        rows = hospital.rows("stay") if hospital.files else []
+        nights[name] = sum((r["ended_at_local"].date() - r["admitted_at_local"].date()).days for r in rows)
+    assert nights == {"h01": 0, "placeholder": 30}
+
+
 @pytest.mark.parametrize(
     ("table", "content", "broken"),
     [
@@ -195,8 +208,16 @@ def test_c14_a_separator_of_thousands_is_not_guessed(case_input: Case, land_case
         "0,0000001",
         "1e-9",
         "1E-07",
-    ]
-    + ["1,2345678", "1e13", "1e30", "inf", "nan", "1e", "e5", "1,000,000", "-1.000"],
+        "1,2345678",
+        "1e13",
+        "1e30",
+        "inf",
+        "nan",
+        "1e",
+        "e5",
+        "1,000,000",
+        "-1.000",
+    ],
 )
 def test_what_is_two_numbers_or_does_not_fit_is_set_aside(land_case: Lands, text: str) -> None:
     [(_, rules)] = land_case("administration", (DOSES + dose(amount=text) + "\n").encode()).broken
