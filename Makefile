@@ -7,7 +7,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-seeds test-s3 test-s3-outage bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-cases test-seeds test-s3 test-s3-outage bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -46,6 +46,9 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, dbt layering
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint -q dbt_project
 	$(BIN)/python -m pytest -q -k "not unit_tests" tests/dbt/test_layering.py # those run with the tests
+
+test-cases: setup ## the public cases: small inputs that once failed, each with what is right
+	$(BIN)/python -m pytest -q tests/cases
 
 test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL, real Spark, real Airflow scheduler
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=25 tests

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from estuaire.contracts import FOLDER
 from estuaire.errors import ContractError
 from estuaire.registry import Hospital, read_code_map
 from estuaire.settings import PROJECT_ROOT
+from estuaire.texts import compared
 
 SEEDS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference"
 
@@ -32,19 +34,13 @@ class CodeSystem:
     label_en: str = ""
 
     def normal(self, code: str) -> str:
-        """The form in which two spellings of a code are compared: upper case; outer space, idle zeros and dots dropped."""
-        text = code.strip().upper()
+        """The form in which two spellings of a code are compared: that of ``estuaire.texts``, idle zeros and dots dropped."""
+        text = compared(code)
         text = text.replace(".", "") if self.dots else text
         return text.lstrip("0") or text if self.zeros else text
 
-    def normal_sql(self, column: str) -> str:
-        """``normal`` as DuckDB SQL."""
-        text = f"upper(trim({column}))"
-        text = f"replace({text}, '.', '')" if self.dots else text
-        return f"coalesce(nullif(ltrim({text}, '0'), ''), {text})" if self.zeros else text
-
     def is_standard(self, code: str) -> bool:
-        return bool(re.fullmatch(self.pattern, code)) if self.pattern else code in self.values
+        return bool(re.fullmatch(self.pattern, code, re.ASCII)) if self.pattern else code in self.values
 
 
 def _seeded(file: str, column: str) -> tuple[str, ...]:
@@ -97,6 +93,23 @@ def hospital_map(hospital: Hospital, system: str) -> dict[str, str]:
                 remedy="keep one of the two lines",
             )
     return found | own
+
+
+def standard_codes(hospital: Hospital, system: str, written: Iterable[str]) -> dict[str, str]:
+    """Codes as records bear them -> standard code; those without one are left out.
+
+    Raises:
+        ContractError: see ``hospital_map``.
+    """
+    codes, known = code_systems()[system], hospital_map(hospital, system)
+    found = {}
+    for text in written:
+        normal = codes.normal(text)
+        if normal in known:
+            found[text] = known[normal]
+        elif codes.pattern and codes.is_standard(normal):
+            found[text] = normal
+    return found
 
 
 def map_error(hospital: Hospital) -> ContractError | None:

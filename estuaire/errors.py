@@ -242,6 +242,18 @@ class ColumnRetyped(EstuaireError):
     )
 
 
+class EncodingMismatch(EstuaireError):
+    """A file is written in another encoding than its dialect declares."""
+
+    code = "E_ENCODING"
+    explained = Explained(
+        "Le fichier est écrit dans un autre encodage que celui de votre dialecte ; ses accents seraient lus de travers.",
+        "Refaites l'export dans l'encodage indiqué plus haut, ou faites corriger l'encodage du dialecte dans le registre.",
+        "The file is written in another encoding than your dialect declares; its accents would be read wrong.",
+        "Export it again in the encoding shown above, or have the encoding of the dialect corrected in the registry.",
+    )
+
+
 class RowCountMismatch(EstuaireError):
     """The manifest declares another number of records than the file holds."""
 

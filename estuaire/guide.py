@@ -283,6 +283,7 @@ def _dialect(dialect: Dialect, tables: list[str], language: str) -> dict[str, An
         "offset": all("%z" in f for f in dialect.datetime_formats),
         "nulls": either.join(_code(v) if v else nothing for v in dialect.null_values),
         "null": null_text(dialect),
+        "placeholders": ", ".join(f"`{day.isoformat()}`" for day in dialect.placeholder_dates),
     }
 
 

@@ -13,10 +13,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
-
-import polars as pl
 
 from estuaire.codes import code_systems, hospital_map, map_error
 from estuaire.contracts import OPERATION_COLUMN, Contract, Table, load_contract
@@ -33,10 +31,12 @@ from estuaire.errors import (
 )
 from estuaire.manifest import NAME, Manifest, ManifestFile, parse_manifest
 from estuaire.objectstore import ObjectStore
-from estuaire.registry import Dialect, Hospital, Registry
-from spark_jobs.kernel.framing import REASONS, Frame, frames
-from spark_jobs.kernel.land_file import parse
-from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
+from estuaire.registry import Hospital, Registry
+from estuaire.rules import load_rules
+from spark_jobs.kernel.encoding import EncodingWatch
+from spark_jobs.kernel.framing import REASONS, frames
+from spark_jobs.kernel.land_file import Judge
+from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Place, read_header
 
 SUFFIXES = (".csv.gz", ".csv")
 _OUTSIDE_SHARE = 0.01  # of a file's dates: fewer are slips of the pen, which landing's rules judge
@@ -50,6 +50,14 @@ _WARNINGS = {
     "damaged": {
         "fr": "enregistrements illisibles, qui seront rejetés : {detail}",
         "en": "records that cannot be read and will be rejected: {detail}",
+    },
+    "set_aside": {
+        "fr": "enregistrements qui seront écartés à l'intégration, par règle : {detail}",
+        "en": "records that landing will set aside, by rule: {detail}",
+    },
+    "key_twice": {
+        "fr": "clés que portent deux enregistrements différents, dont le dernier sera servi : {detail}",
+        "en": "keys of two different records, of which the last will be served: {detail}",
     },
     "no_operation": {
         "fr": "livraison différentielle sans colonne op : chaque ligne compte comme upsert",
@@ -233,21 +241,28 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
 
 
 def measure(
-    folder: Path, path: str, table: Table, hospital: Hospital, *, delta: bool, codes: dict[str, Counter[str]]
+    folder: Path,
+    path: str,
+    table: Table,
+    hospital: Hospital,
+    *,
+    delta: bool,
+    codes: dict[str, Counter[str]],
+    now: datetime,
 ) -> tuple[ManifestFile, list[Warned], Counter[date]]:
     """A file's entry of the manifest: sha256, bytes, and records as the kernel's framing counts them (damaged ones too); what to warn
-    of; of a full delivery also the records of each day of the table's period column, where it can be read. Into ``codes`` go the local
+    of, as the kernel judges the records of an extraction at ``now``; of a full delivery also the records of each day of the table's period column, where it can be read. Into ``codes`` go the local
     codes of each code system, with the records that bear them.
 
     Raises:
         ColumnMissing: its header lacks required columns.
         FileTruncated: its compression is not its dialect's, or it is cut short.
+        EncodingMismatch: it is in another encoding than its dialect's.
     """
     dialect = hospital.dialects[hospital.table_dialect[table.name]]
     place = Place(hospital.id, "", path)
     warnings: list[Warned] = []
     rows = 0
-    days: Counter[date] = Counter()
     damaged = dict.fromkeys(REASONS, 0)
     coded = {c.name: c.code_system for c in table.columns if c.code_system and c.sensitivity == "plain"}
     with (folder / path).open("rb") as raw:
@@ -264,8 +279,11 @@ def measure(
         try:
             line = delivered.header_line()
             header = read_header(line, table=table, hospital=hospital, dialect=dialect, place=place)
+            judge = Judge(table, header, dialect, hospital, load_rules("landed")[table.name], now)
+            watch = EncodingWatch(delivered.stream, dialect.encoding)
+            watch.look(line)
             for frame in frames(
-                delivered.stream,
+                cast(BinaryIO, watch),
                 delimiter=dialect.delimiter,
                 fields=len(header.names),
                 encoding=dialect.encoding,
@@ -274,34 +292,27 @@ def measure(
                 rows += len(frame.record_number) + len(frame.damaged.record_number)
                 for reason in frame.damaged.reason:
                     damaged[REASONS[int(reason)]] += 1
-                column = table.period_column
-                if not delta and frame.clean and column is not None and column in header.names:
-                    days.update(_days(frame, header, column, dialect))
-                for name, system in coded.items():
-                    # a code of another classification, which the file names, is no code to be mapped
-                    if frame.clean and name in header.names and f"{system}_system" not in header.names:
-                        codes.setdefault(system, Counter()).update(_texts(frame, header, name, dialect))
+                watch.damaged(int((frame.damaged.reason == REASONS.index("encoding")).sum()))
+                judge.block(frame)
+            watch.check(place)
         except TRUNCATION_ERRORS:
             raise delivered.truncated() from None
         sha256, size = delivered.measured()
+    for name, system in coded.items():
+        # a code of another classification, which the file names, is no code to be mapped
+        if name in judge.codes and f"{system}_system" not in header.names:
+            codes.setdefault(system, Counter()).update(judge.codes[name])
     if header.extra:
         warnings.append(Warned("extra_columns", path, ", ".join(header.extra)))
     if any(damaged.values()):
         warnings.append(Warned("damaged", path, ", ".join(f"{r} {n}" for r, n in damaged.items() if n)))
+    if judge.set_aside:
+        warnings.append(Warned("set_aside", path, ", ".join(f"{r} {n}" for r, n in sorted(judge.set_aside.items()))))
+    if judge.twice:
+        warnings.append(Warned("key_twice", path, str(judge.twice)))
     if delta and OPERATION_COLUMN not in header.names:
         warnings.append(Warned("no_operation", path))
-    return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings, days
-
-
-def _column(frame: Frame, header: Header, column: str, dialect: Dialect) -> pl.Series:
-    alone = Header(tuple(name if name == column else None for name in header.names), ())
-    return pl.Series(pl.from_arrow(parse(frame, alone, dialect).column(column))).str.strip_chars()
-
-
-def _texts(frame: Frame, header: Header, column: str, dialect: Dialect) -> dict[str, int]:
-    """Records of each text of a column; what stands for nothing is left out."""
-    counted = _column(frame, header, column, dialect).value_counts().iter_rows()
-    return {text: n for text, n in counted if text is not None and text not in dialect.null_values}
+    return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings, judge.days
 
 
 def _unmapped(hospital: Hospital, codes: dict[str, Counter[str]]) -> list[Warned]:
@@ -327,17 +338,6 @@ def _unmapped(hospital: Hospital, codes: dict[str, Counter[str]]) -> list[Warned
                 )
             )
     return notes
-
-
-def _days(frame: Frame, header: Header, column: str, dialect: Dialect) -> Counter[date]:
-    """Records of each day of a column; a value that none of the dialect's formats reads is no day."""
-    series = _column(frame, header, column, dialect)
-    read = [
-        series.str.to_datetime(form, strict=False, time_zone="UTC" if "%z" in form else None).dt.date()
-        for form in dict.fromkeys((*dialect.datetime_formats, *dialect.date_formats))
-    ]
-    found = pl.select(pl.coalesce(read))
-    return Counter(dict(found.to_series().drop_nulls().value_counts().iter_rows()))
 
 
 # ---------------------------------------------------------------- what landing holds
@@ -420,7 +420,9 @@ def prepare(
     days: dict[str, Counter[date]] = {}
     codes: dict[str, Counter[str]] = {}
     for name, path in find_files(folder, entry, contract):
-        file, said, days[path] = measure(folder, path, contract.table(name), entry, delta=kind == "delta", codes=codes)
+        file, said, days[path] = measure(
+            folder, path, contract.table(name), entry, delta=kind == "delta", codes=codes, now=now
+        )
         files.append(file)
         warnings += said
     same = there.get(asked.delivery_id or "") or _beside(folder, hospital, registry, files)

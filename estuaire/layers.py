@@ -51,7 +51,7 @@ ORIGIN = (
 )
 
 # What only landing judges: the operation, and the last moment and local day that an event of the delivery may bear, its extraction plus a
-# day (null where the calendar is shifted).
+# day (the last day that the clock knows where the calendar is shifted).
 LANDED_ONLY = ("op", "latest_at", "latest_day")
 
 # What consolidation derives over several records of a hospital: table -> column -> what it says.

@@ -74,7 +74,8 @@ def known(stage: str, folder: Path = MODELS) -> Mapping[str, Relation]:
             t.name: Relation(
                 t.name,
                 {c.name: c.type for c in t.columns}
-                | {f"{c.name}_local": "timestamp" for c in t.columns if c.type == "datetime"},
+                | {f"{c.name}_local": "timestamp" for c in t.columns if c.type == "datetime"}
+                | {"latest_at": "timestamptz", "latest_day": "date"},
             )
             for t in load_contract().tables
         }

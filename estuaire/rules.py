@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from estuaire.settings import PROJECT_ROOT
 FOLDER = PROJECT_ROOT / "expectations"
 ORPHAN_SHARE, ORPHAN_BLOCK = 0.005, 0.2  # docs/domain/quality.md; above the second the tables do not belong together
 SHARE_MIN_ROWS = 500  # a share of fewer rows says too little to block a hospital
+# dates: nothing that a hospital's systems hold happened before, and nothing is planned beyond what the clock knows (spark_jobs.kernel.clock)
+EARLIEST, LATEST = "1970-01-01", "2250-01-01"
 _LISTED_CODES = 50  # a longer system (organisms) is a seed, which the models' own tests compare with
 _ID_LENGTH = 60  # it names a column of a PostgreSQL view, "." written "__"
 
@@ -124,7 +127,7 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
             for c in table.columns
             if c.type in ("date", "datetime") and not c.may_be_planned
         ]  # fmt: skip
-        return rules
+        return [*rules, *(_range(table, c, owner) for c in table.columns if c.type in ("date", "datetime"))]
     if table.period_parent:
         rules.append(
             Rule(
@@ -144,6 +147,26 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
             expression="", columns=key, unique=key, **owner,
         )
     )  # fmt: skip
+    rules.append(
+        Rule(
+            id=f"{table.name}.key.twice",
+            category="plausibility_uniqueness", severity="warning", action="warn", threshold=0.0,
+            label_fr="Une livraison ne tient qu'un enregistrement par clé (de deux différents, le dernier est servi)",
+            label_en="A delivery holds one record per key (of two different ones the last is served)",
+            expression=f"coalesce(strpos(flags, '{table.name}.key.twice'), 0) = 0", columns=("flags",), **owner,
+        )
+    )  # fmt: skip
+    for c in table.columns:
+        if c.pseudonym is not None and c.name == "patient_id":
+            rules.append(
+                Rule(
+                    id=f"{table.name}.{c.name}.unknown",
+                    category="plausibility_atemporal", severity="warning", action="warn", threshold=0.0,
+                    label_fr="L'identifiant de patient désigne quelqu'un (pas ANONYME, INCONNU, 0)",
+                    label_en="The patient identifier names somebody (not ANONYME, INCONNU, 0)",
+                    expression=f"coalesce(strpos(flags, '{table.name}.{c.name}.unknown'), 0) = 0", columns=("flags",), **owner,
+                )
+            )  # fmt: skip
     for reference in table.references:
         last = reference.columns[-1]
         if reference.table != table.name:
@@ -193,6 +216,21 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
         )
     )  # fmt: skip
     return rules
+
+
+def _range(table: Table, column: Column, owner: dict[str, Any]) -> Rule:
+    """A date within what its meaning allows: from ``earliest`` on; of one that may be planned also an end, as no extraction bounds it."""
+    first = (column.earliest or date.fromisoformat(EARLIEST)).isoformat()
+    day = column.name if column.type == "date" else f"cast({column.name}_local as date)"
+    columns = (column.name,) if column.type == "date" else (f"{column.name}_local",)
+    end = f" and {day} < cast('{LATEST}' as date)" if column.may_be_planned else ""
+    return Rule(
+        id=f"{table.name}.{column.name}.range",
+        category="plausibility_atemporal", severity="error", action="quarantine", threshold=0.0,
+        label_fr=f"{column.label_fr} : à partir de {first[:4]}" + (f", avant {LATEST[:4]}" if end else ""),
+        label_en=f"{column.label_en}: from {first[:4]} on" + (f", before {LATEST[:4]}" if end else ""),
+        expression=f"{day} >= cast('{first}' as date){end}", columns=columns, **owner,
+    )  # fmt: skip
 
 
 def mapped_id(table: Table, column: Column) -> str:
@@ -293,8 +331,13 @@ def stage_rules(stage: str, folder: Path = FOLDER, models: Path = MODELS) -> Sta
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         relation, own = _parse(document, stage, f"{stage}/{file.name}", models)
         relations[relation.name] = relation
-        # a file says more of one column's mapped share than the contract implies
+        # a file says more of one column's mapped share, or of one date, than the contract implies
         said = {r.id for r in own if r.id.endswith(".mapped")}
+        if stage == "landed":
+            for r in own:
+                place, _, about = r.id.rpartition(".")
+                said |= {f"{place}.range"} if about in ("range", "placeholder") else set()
+                said |= {f"{place}.future"} if about == "range" and "latest_day" in r.columns else set()
         rules[relation.name] = [r for r in rules.get(relation.name, []) if not (r.implied and r.id in said)] + own
     ids = [r.id for rs in rules.values() for r in rs]
     if len(set(ids)) != len(ids):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ class Column:
     code_system: str | None = None
     references: str | None = None
     pseudonym: Pseudonym | None = None
+    earliest: date | None = (
+        None  # of a date: the first day that it may bear; None: the first of what hospitals keep in systems (rules.EARLIEST)
+    )
     may_be_planned: bool = False  # a date that may lie ahead: the end of a prescription, of a unit code's validity
 
 
@@ -143,6 +147,7 @@ def _column(raw: dict[str, Any]) -> Column:
             check=pseudonym.get("check"),
             with_columns=tuple(pseudonym.get("with", ())),
         ),
+        earliest=date.fromisoformat(raw["earliest"]) if "earliest" in raw else None,
         may_be_planned=raw.get("may_be_planned", False),
     )
 

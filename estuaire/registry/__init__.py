@@ -45,6 +45,7 @@ class Dialect:
     datetime_formats: tuple[str, ...]
     compression: str = "none"
     null_values: tuple[str, ...] = ("",)
+    placeholder_dates: tuple[date, ...] = ()  # days that stand for nothing, of dates and of times
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Hospital:
     """One hospital: ``study_member`` hospitals enter group totals; a ``shifted`` calendar has no real dates.
 
     ``combination_doses``: ``substance`` (doses of a combination are grams of what its DDD counts) or ``product`` (grams of the whole
-    product); ``combination_doses_by_drug``: ATC code -> the same, where a drug differs.
+    product); ``combination_doses_by_drug``: ATC code -> the same, where a drug differs. ``unknown_patients``: local identifiers that stand for
+    nobody in particular, such as ANONYME.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Hospital:
     guidelines: tuple[Guideline, ...] = ()
     combination_doses: str = SUBSTANCE
     combination_doses_by_drug: dict[str, str] = field(default_factory=dict)
+    unknown_patients: tuple[str, ...] = ()
 
     def columns_of(self, table: str) -> dict[str, str]:
         """The hospital's own header names for a table -> contract names; a name not listed is the contract's."""
@@ -132,6 +135,7 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
             datetime_formats=tuple(d["datetime_formats"]),
             compression=d.get("compression", "none"),
             null_values=tuple(d.get("null_values", [""])),
+            placeholder_dates=_placeholders(d.get("placeholder_dates", ()), f"{where} at $.dialects.{name}"),
         )
         for name, d in raw["dialects"].items()
     }
@@ -208,7 +212,18 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
         combination_doses=doses.pop("default"),
         combination_doses_by_drug=doses,
         guidelines=_guidelines(raw.get("guidelines", ()), where),
+        unknown_patients=tuple(raw.get("unknown_patients", ())),
     )
+
+
+def _placeholders(raw: Any, where: str) -> tuple[date, ...]:
+    """Raises ContractError: a day that does not exist."""
+    try:
+        return tuple(date.fromisoformat(day) for day in raw)
+    except ValueError as error:
+        raise ContractError(
+            f"{where}.placeholder_dates: no such day", remedy="write days such as '9999-12-31'"
+        ) from error
 
 
 def _guidelines(raw: Any, where: str) -> tuple[Guideline, ...]:

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from estuaire.codes import code_systems, hospital_map
+from estuaire.codes import standard_codes
 from estuaire.contracts import Contract, Reference, Table, load_contract
 from estuaire.errors import RowUidCollision
 from estuaire.layers import consolidated_columns
@@ -31,7 +31,7 @@ from spark_jobs.kernel import antibacterials, clock
 
 STAY_GAP_HOURS = 24  # records of a full stay this close are one stay (docs/domain/stays.md)
 LONG_STAY_DAYS = 365  # a longer stay is listed: it may be true, or left open
-VERSION = 4  # of the rules in this module: a new one rebuilds every hospital
+VERSION = 5  # of the rules in this module: a new one rebuilds every hospital
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,12 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
     connection.execute(
         f"create or replace temp table version_{table.name} as select *, case when place > 1 then 'replaced' when op = 'delete' then "
         f"'deleted' when {ended} then 'ended' else 'current' end as state, false as undated from (select {joined} as business_key, "
-        f"{day} as period_day, op, sequence, source_updated_at, delivery_id, row_uid_hi, row_uid_lo, row_number() over (partition by "
-        f"{key} order by sequence desc, source_updated_at desc nulls last, source_file desc, line_number desc, "
-        f"delivery_id desc) as place from read_parquet([{paths}])) as ranked"
+        f"{day} as period_day, op, sequence, source_updated_at, delivery_id, row_uid_hi, row_uid_lo, row_number() over newest_first as place, "
+        "op = 'upsert' and lead(delivery_id) over newest_first = delivery_id as twin "
+        f"from read_parquet([{paths}]) window newest_first as (partition by {key} order by sequence desc, source_updated_at desc nulls last, "
+        "source_file desc, line_number desc, delivery_id desc)) as ranked"
     )
+    _twice(connection, table, given)
     row = connection.execute(
         "select count(*) - count(distinct (row_uid_hi, row_uid_lo)) from version_" + table.name
     ).fetchone()
@@ -119,6 +121,26 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
             hospital=given.hospital.id,
             table=table.name,
         )
+
+
+def _twice(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput) -> None:
+    """Temporary table ``twice_<table>`` (business_key): keys of which the delivery that is served held two different records of the same
+    moment. The last of them is served, as the order of versions says; the export is at fault, and nothing tells which is right."""
+    contents = ", ".join(f"landed.{c.name}" for c in table.columns)
+    connection.execute(
+        f"create or replace temp table twice_{table.name} as with suspect as (select business_key, delivery_id, source_updated_at from "
+        f"version_{table.name} where place = 1 and twin) select business_key from suspect "
+        f"join version_{table.name} as version using (business_key, delivery_id) join read_parquet([{_paths(given, table.name)}]) as landed "
+        "on landed.row_uid_hi = version.row_uid_hi and landed.row_uid_lo = version.row_uid_lo "
+        "where version.op = 'upsert' and version.source_updated_at is not distinct from suspect.source_updated_at "
+        f"group by business_key having count(distinct hash({contents})) > 1"
+        if _any_twin(connection, table)
+        else f"create or replace temp table twice_{table.name} (business_key varchar)"
+    )
+
+
+def _any_twin(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
+    return bool(connection.execute(f"select 1 from version_{table.name} where place = 1 and twin limit 1").fetchone())
 
 
 def _omits(table: Table, full: Full, of: str) -> str:
@@ -221,29 +243,26 @@ def _end_unnamed(connection: duckdb.DuckDBPyConnection, table: Table, given: Hos
 
 
 def _standard_codes(
-    connection: duckdb.DuckDBPyConnection, table: Table, hospital: Hospital
+    connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput
 ) -> tuple[dict[str, str], str]:
-    """Per code column the SQL of its standard code, and the joins with the hospital's maps."""
+    """Per code column the SQL of its standard code, and the joins with the hospital's maps: each text that the records bear is looked up
+    once, in the one normal form (``estuaire.texts``), and the records are joined by the text itself."""
     expressions: dict[str, str] = {}
     joins = ""
     for column in table.columns:
         if column.type != "code" or column.code_system is None:
             continue
-        system = code_systems()[column.code_system]
+        written = connection.execute(
+            f"select distinct {column.name} from read_parquet([{_paths(given, table.name)}]) where {column.name} is not null"
+        ).fetchall()
+        pairs = sorted(standard_codes(given.hospital, column.code_system, (text for (text,) in written)).items())
         name = f"map_{column.name}"
-        pairs = hospital_map(hospital, system.name)
         connection.execute(f"create or replace temp table {name} (local_code varchar, standard_code varchar)")
-        if pairs:
-            rows = ", ".join(f"({_literal(a)}, {_literal(b)})" for a, b in sorted(pairs.items()))
+        for start in range(0, len(pairs), 1000):
+            rows = ", ".join(f"({_literal(a)}, {_literal(b)})" for a, b in pairs[start : start + 1000])
             connection.execute(f"insert into {name} values {rows}")
-        joins += f" left join {name} on {name}.local_code = {system.normal_sql('landed.' + column.name)}"
-        expression = f"{name}.standard_code"
-        if system.pattern:
-            own = system.normal_sql("landed." + column.name)
-            expression = (
-                f"coalesce({expression}, case when regexp_full_match({own}, {_literal(system.pattern)}) then {own} end)"
-            )
-        expressions[column.name] = expression
+        joins += f" left join {name} on {name}.local_code = landed.{column.name}"
+        expressions[column.name] = f"{name}.standard_code"
     return expressions, joins
 
 
@@ -404,7 +423,7 @@ def _write(
     merged: bool,
     output: Path,
 ) -> None:
-    codes, code_joins = _standard_codes(connection, table, given.hospital)
+    codes, code_joins = _standard_codes(connection, table, given)
     patient, merge_joins = "landed.patient_id", ""
     if merged and any(c.name == "patient_id" for c in table.columns):
         merge_joins = " left join survivor on survivor.old_id = landed.patient_id"
@@ -412,6 +431,8 @@ def _write(
             patient = "coalesce(survivor.new_id, landed.patient_id)"
     flags, flag_joins = _orphan_flags(connection, table, known, patient)
     flag_joins = merge_joins + flag_joins
+    flag_joins += f" left join twice_{table.name} as twice on twice.business_key = version.business_key"
+    flags.append(f"case when twice.business_key is not null then '{table.name}.key.twice' end")
     derived = {"merged_into": "survivor.new_id" if merged else "null::varchar"}
     if table.name == "stay":
         _stays(connection, given, patient, code_joins + merge_joins, f"coalesce({codes['stay_type']} = 'full', false)")
@@ -525,7 +546,9 @@ def consolidate_hospital(given: HospitalInput, contract: Contract, output_for: A
                 f"create or replace temp table parent_{table.name} as select {', '.join(table.key)} "
                 f"from read_parquet({_literal(output)})"
             )
-            connection.execute(f"drop table version_{table.name}; drop table rejected_{table.name}")
+            connection.execute(
+                f"drop table version_{table.name}; drop table rejected_{table.name}; drop table twice_{table.name}"
+            )
             known.add(table.name)
             row = connection.execute(
                 f"select count(*), coalesce(sum(h::hugeint), 0) from (select hash(t) as h "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,18 @@ def nir_is_valid(value: str) -> bool:
     return int(value[13:]) == 97 - int(body) % 97
 
 
+def _written(value: str) -> str:
+    """An identifier as it is compared: without white space, in upper case."""
+    return "".join(value.split()).upper()
+
+
+# what extracts write where a specimen or a stay has no patient (docs/domain/isolates.md); a hospital's own such words are in its registry
+_NOBODY = re.compile(
+    r"(PATIENT)?(ANONYM(E|ES|OUS|ISE|ISÉ)?|INCONNUE?S?|UNKNOWN)(PATIENTE?)?|SANS(IPP|NOM|IDENTITE|IDENTITÉ)"
+    r"|NON(RENSEIGN|IDENTIFI|CONNU|COMMUNIQU)(E|É)?E?|NEANT|NÉANT|AUCUN|NULL|NONE|N/A|0+|9{6,}|X{2,}|\?+|-+|\.+"
+)
+
+
 class Pseudonymiser:
     """Replaces direct identifiers by 32 hex digits of HMAC-SHA-256 under one key.
 
@@ -68,16 +81,18 @@ class Pseudonymiser:
     The message is ``domain | hospital (hospital scope only) | value [| the column's "with" values]``.
     """
 
-    def __init__(self, key: bytes, hospital: str) -> None:
+    def __init__(self, key: bytes, hospital: str, unknown_patients: tuple[str, ...] = ()) -> None:
         self._key = key
         self._hospital = hospital
         self._seen: dict[tuple[str, str], str | None] = {}
+        self._unknown = frozenset(map(_written, unknown_patients))
+        self._nobody: set[str] = set()  # pseudonyms of what names nobody in particular
 
     def one(self, column: Column, value: str, extra: tuple[str, ...] = ()) -> str | None:
         """Pseudonym of one value; None if the identifier's own key is wrong (``check: nir``)."""
         rule = column.pseudonym
         assert rule is not None  # noqa: S101 - the contract's schema says so
-        text = "".join(value.split()).upper()
+        text = _written(value)
         if rule.check == "nir" and not nir_is_valid(text):
             return None
         scope = self._hospital if rule.scope == "hospital" else ""
@@ -100,7 +115,20 @@ class Pseudonymiser:
         for value in encoded.dictionary.to_pylist():
             place = (rule.domain, value)
             if place not in self._seen:
-                self._seen[place] = self.one(column, value)
+                found_one = self.one(column, value)
+                self._seen[place] = found_one
+                if rule.domain == "patient" and found_one is not None and self._is_nobody(value):
+                    self._nobody.add(found_one)
             mapped.append(self._seen[place])
         dictionary = pa.array(mapped, pa.string())
         return pc.take(dictionary, encoded.indices)
+
+    def unknown(self, pseudonyms: pa.Array) -> pa.Array:
+        """Of a column of patients that ``array`` replaced: which name nobody in particular."""
+        if not self._nobody:
+            return pa.array(np.zeros(len(pseudonyms), bool))
+        return pc.is_in(pseudonyms, value_set=pa.array(sorted(self._nobody), pa.string()))
+
+    def _is_nobody(self, value: str) -> bool:
+        text = _written(value)
+        return text in self._unknown or _NOBODY.fullmatch(text) is not None

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
+import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -28,7 +30,8 @@ from estuaire.errors import AccountingImbalance, ColumnRetyped, EstuaireError, R
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.registry import Dialect, Hospital
 from estuaire.rules import Rule
-from spark_jobs.kernel import clock
+from spark_jobs.kernel import clock, texts
+from spark_jobs.kernel.encoding import EncodingWatch
 from spark_jobs.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
 from spark_jobs.kernel.identity import Pseudonymiser, hash_sum, row_uids
 from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
@@ -36,6 +39,7 @@ from spark_jobs.kernel.typing_sql import BlockQuery, block_query
 
 _RETYPED_SHARE = 0.5  # more unreadable values than this in a required column: it is another type, not bad luck
 _RETYPED_MINIMUM = 20
+_ENCODING = REASONS.index("encoding")
 csv.field_size_limit(1 << 30)  # a long field is no error: framing has set the stray quotes apart
 
 REJECT_SCHEMA = pa.schema(
@@ -133,7 +137,14 @@ def _read_fast(frame: Frame, names: list[str], wanted: list[str], dialect: Diale
 
 
 def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> pa.Table:
-    """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong)."""
+    """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong), ``<column>__spoilt`` (a spreadsheet
+    wrote it) and, of patients, ``<column>__unknown`` (it names nobody in particular)."""
+    named = texts.identifiers(table)
+    for column in named:
+        if column.name in raw.column_names:
+            mask = texts.spoilt(raw[column.name].combine_chunks())
+            none = np.zeros(raw.num_rows, bool)
+            raw = raw.append_column(f"{column.name}__spoilt", pa.array(none) if mask is None else mask)
     for column in table.columns:
         if column.pseudonym is None or column.name not in raw.column_names:
             continue
@@ -147,6 +158,8 @@ def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> 
         bad = pc.and_(pc.is_valid(values), pc.is_null(replaced))
         raw = raw.set_column(raw.column_names.index(column.name), column.name, replaced)
         raw = raw.append_column(f"{column.name}__bad", bad)
+        if column.pseudonym.domain == "patient":
+            raw = raw.append_column(f"{column.name}__unknown", pseudonymiser.unknown(replaced))
     return raw
 
 
@@ -164,11 +177,11 @@ def _joined(
     masks: list[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]], rows: np.ndarray[Any, Any]
 ) -> list[str | None]:
     """Per row of ``rows`` the comma-separated names of the masks that are set, or None."""
-    texts: list[str | None] = []
+    found: list[str | None] = []
     for row in rows:
         hit = [name for name, mask in masks if mask[row]]
-        texts.append(",".join(hit) if hit else None)
-    return texts
+        found.append(",".join(hit) if hit else None)
+    return found
 
 
 class _Lander:
@@ -238,10 +251,10 @@ class _Lander:
         flags: pa.Array = pa.nulls(rows, pa.string())
         if noted:
             flagged = np.flatnonzero(np.logical_or.reduce([m for _, m in noted]))
-            texts: list[str | None] = [None] * rows
+            noted_of: list[str | None] = [None] * rows
             for row, text in zip(flagged, _joined(noted, flagged), strict=True):
-                texts[row] = text
-            flags = pa.array(texts, pa.string())
+                noted_of[row] = text
+            flags = pa.array(noted_of, pa.string())
         data = data.append_column("flags", flags)
         if rejected.any():
             self._reject(frame, data, broken, rejected)
@@ -303,6 +316,80 @@ class _Lander:
         self.rejects_path.unlink(missing_ok=True)
 
 
+class Judge:
+    """What landing's checks say of the records of a file, with nothing written: how `estuaire deliver` tells before sending what landing will
+    set aside. It reads as landing does because it is the same query.
+
+    Attributes:
+        set_aside: rule -> records that it sets aside.
+        days: records of each day of the table's period column that is kept.
+        codes: column of codes -> records of each code.
+    """
+
+    def __init__(
+        self, table: Table, header: Header, dialect: Dialect, hospital: Hospital, rules: tuple[Rule, ...], now: datetime
+    ) -> None:
+        self._table, self._header, self._dialect = table, header, dialect
+        self._connection = _engine(hospital.timezone)
+        self._pseudonymiser = Pseudonymiser(secrets.token_bytes(32), hospital.id, hospital.unknown_patients)
+        origin = {n: f"'{n}'" for n in ("hospital_id", "delivery_id", "source_file")}
+        origin |= {"sequence": "1::bigint", **_latest(now, hospital)}
+        present = frozenset(n for n in header.names if n)
+        self._query = block_query(table, present, dialect, rules, origin)
+        self._coded = [c.name for c in table.columns if c.type == "code" and c.name in present]
+        self.set_aside: Counter[str] = Counter()
+        self.days: Counter[date] = Counter()
+        self.codes: dict[str, Counter[str]] = {name: Counter() for name in self._coded}
+        self._keys: list[np.ndarray[Any, Any]] = []
+
+    def block(self, frame: Frame) -> None:
+        """Judge the sound records of a frame."""
+        if not len(frame.record_number):
+            return
+        uids = row_uids("", "", "", frame.record_number, frame.line_number)
+        typed = _typed(
+            self._connection, self._query, frame, self._header, self._table, self._dialect, self._pseudonymiser, uids
+        )
+        for i, check in enumerate(self._query.checks):
+            if check.action == "quarantine" and (failed := pc.sum(typed[f"check_{i}"]).as_py()):
+                self.set_aside[check.id] += failed
+        self._connection.register("typed", typed)
+        try:
+            column = self._table.period_column
+            if column is not None:
+                local = f"{column}_local" if self._table.column(column).type == "datetime" else column
+                rows = self._counted(f"{local}::date", f"{local} is not null")
+                self.days.update(dict(rows))
+            for name in self._coded:
+                self.codes[name].update(dict(self._counted(name, f"{name} is not null")))
+            key = ", ".join(self._table.key)
+            content = ", ".join(c.name for c in self._table.columns)
+            known = " and ".join(f"{k} is not null" for k in self._table.key if k not in self._table.key_optional)
+            hashed = self._connection.execute(
+                f"select hash({key}, source_updated_at) as key, hash({content}) as content from typed where op = 'upsert' and {known}"
+            ).to_arrow_table()
+            self._keys.append(np.stack([hashed[name].to_numpy() for name in ("key", "content")]))
+        finally:
+            self._connection.unregister("typed")
+
+    def _counted(self, value: str, where: str) -> list[tuple[Any, int]]:
+        rows: list[tuple[Any, int]] = self._connection.execute(
+            f"select {value}, count(*) from typed where {where} group by all"
+        ).fetchall()
+        return rows
+
+    @property
+    def twice(self) -> int:
+        """Keys that two different records of the file share."""
+        if not self._keys:
+            return 0
+        key, content = np.concatenate(self._keys, axis=1)
+        order = np.argsort(key, kind="stable")
+        key, content = key[order], content[order]
+        differ = (key[1:] == key[:-1]) & (content[1:] != content[:-1])
+        return len(np.unique(key[1:][differ]))
+
+
 def _check_retyped(outcome: FileOutcome, table: Table, place: Place) -> None:
     for column in table.columns:
         if not column.required:
@@ -331,6 +418,33 @@ def _engine(timezone: str) -> duckdb.DuckDBPyConnection:
     return engines[timezone]
 
 
+def _typed(
+    connection: duckdb.DuckDBPyConnection,
+    query: BlockQuery,
+    frame: Frame,
+    header: Header,
+    table: Table,
+    dialect: Dialect,
+    pseudonymiser: Pseudonymiser,
+    uids: tuple[Any, Any],
+) -> pa.Table:
+    """The sound records of a frame, typed, with one boolean per check."""
+    text = texts.clean(parse(frame, header, dialect), table, dialect.null_values)
+    raw = _pseudonymise(text, table, pseudonymiser)
+    for name, values in (
+        ("record_number", frame.record_number),
+        ("line_number", frame.line_number),
+        ("row_uid_hi", uids[0]),
+        ("row_uid_lo", uids[1]),
+    ):
+        raw = raw.append_column(name, pa.array(values))
+    connection.register("raw", raw)
+    try:
+        return connection.execute(query.sql).to_arrow_table()
+    finally:
+        connection.unregister("raw")
+
+
 def _land(
     delivered: DeliveredFile,
     lander_for: Callable[[Header], _Lander],
@@ -344,14 +458,16 @@ def _land(
     outcome: FileOutcome,
     block_bytes: int,
 ) -> _Lander:
-    pseudonymiser = Pseudonymiser(key, hospital.id)
+    pseudonymiser = Pseudonymiser(key, hospital.id, hospital.unknown_patients)
     connection = _engine(hospital.timezone)
     line = delivered.header_line()
     lander = lander_for(read_header(line, table=table, hospital=hospital, dialect=dialect, place=place))
     header = lander.header
+    watch = EncodingWatch(delivered.stream, dialect.encoding)
+    watch.look(line)
     try:
         for frame in frames(
-            delivered.stream,
+            cast(BinaryIO, watch),
             delimiter=dialect.delimiter,
             fields=len(header.names),
             encoding=dialect.encoding,
@@ -365,35 +481,23 @@ def _land(
             outcome.rows_in += len(frame.record_number) + len(frame.damaged.record_number)
             outcome.hash_in += hash_sum(*sound) + hash_sum(*hurt)
             lander.damaged(frame, hurt)
+            watch.damaged(int((frame.damaged.reason == _ENCODING).sum()))
             if not len(frame.record_number):
                 continue
-            raw = _pseudonymise(parse(frame, header, dialect), table, pseudonymiser)
-            for name, values in (
-                ("record_number", frame.record_number),
-                ("line_number", frame.line_number),
-                ("row_uid_hi", sound[0]),
-                ("row_uid_lo", sound[1]),
-            ):
-                raw = raw.append_column(name, pa.array(values))
-            connection.register("raw", raw)
-            try:
-                typed = connection.execute(lander.query.sql).to_arrow_table()
-            finally:
-                connection.unregister("raw")
-            lander.block(frame, typed)
+            lander.block(frame, _typed(connection, lander.query, frame, header, table, dialect, pseudonymiser, sound))
+        watch.check(place)
     except BaseException:
         lander.abandon()
         raise
     return lander
 
 
-def _latest(manifest: Manifest, hospital: Hospital) -> dict[str, str]:
+def _latest(extracted: datetime, hospital: Hospital) -> dict[str, str]:
     """SQL of the last moment, and the last local day, that an event of the delivery may bear: a clock may run a day ahead of the
-    extraction. A shifted calendar says nothing of when its events were."""
-    if hospital.calendar == "shifted":
-        return {"latest_at": "null::timestamptz", "latest_day": "null::date"}
+    extraction. A shifted calendar says nothing of when its events were: there it is the last day that the clock knows."""
     zone = ZoneInfo(hospital.timezone)
-    extracted = manifest.extracted_at
+    if hospital.calendar == "shifted":
+        extracted = datetime(clock.LAST_YEAR, 1, 1, tzinfo=UTC) - timedelta(days=2)
     latest = (extracted if extracted.tzinfo else extracted.replace(tzinfo=zone)).astimezone(UTC) + timedelta(days=1)
     return {
         "latest_at": f"timestamptz '{latest.isoformat()}'",
@@ -434,7 +538,7 @@ def land_file(
             "hospital_id": f"'{manifest.hospital}'",
             "delivery_id": f"'{manifest.delivery_id}'",
             "sequence": f"{manifest.sequence}::bigint",
-            **_latest(manifest, hospital),
+            **_latest(manifest.extracted_at, hospital),
             "source_file": "'" + file.path.replace("'", "''") + "'",
         }
         present = frozenset(n for n in header.names if n)

@@ -12,7 +12,8 @@ import sqlglot
 
 from estuaire.contracts import OPERATION_COLUMN, UPDATED_COLUMN, Column, Table
 from estuaire.registry import Dialect
-from estuaire.rules import Rule
+from estuaire.rules import EARLIEST, LATEST, Rule
+from spark_jobs.kernel.texts import identifiers
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,16 @@ def _formats(formats: list[str]) -> str:
     return "[" + ", ".join(_text(f) for f in formats) + "]"
 
 
+def _four_digits(value: str, kind: str) -> str:
+    """A parsed date or time, null where its year has fewer than four digits: strptime's %Y reads 25 as the year 25, and 0000."""
+    return f"case when {value} >= {kind} '1000-01-01' then {value} end"
+
+
 def _parse_datetime(name: str, dialect: Dialect) -> tuple[str, str]:
     """(naive local time, moment with its offset) of a text, each null where the text has the other form."""
     naive = [f for f in dialect.datetime_formats if "%z" not in f]
     aware = [f for f in dialect.datetime_formats if "%z" in f]
-    local = f"try_strptime({name}, {_formats(naive)})" if naive else "null::timestamp"
+    local = _four_digits(f"try_strptime({name}, {_formats(naive)})", "timestamp") if naive else "null::timestamp"
     if not aware:
         return local, "null::timestamptz"
     moments = [f"try_strptime({name}, {_text(f)})" for f in aware]
@@ -54,7 +60,52 @@ def _parse_datetime(name: str, dialect: Dialect) -> tuple[str, str]:
         f"case when ends_with({name}, 'Z') then try_strptime(left({name}, -1) || '+00:00', {_text(f)}) end"
         for f in aware
     ]
-    return local, f"coalesce({', '.join(moments)}, null::timestamptz)"
+    return local, _four_digits(f"coalesce({', '.join(moments)}, null::timestamptz)", "timestamptz")
+
+
+def _datetime_columns(name: str, text: str, dialect: Dialect) -> list[str]:
+    """SQL of ``<name>__local``, ``<name>__aware`` and ``<name>__bad`` of a text; a placeholder is none of the three."""
+    local, aware = _parse_datetime(text, dialect)
+    unread = f"{text} is not null and {name}__{{}} is null and {name}__{{}} is null as {name}__bad"
+    if not dialect.placeholder_dates:
+        return [f"{local} as {name}__local", f"{aware} as {name}__aware", unread.format("local", "aware")]
+    days = _days(dialect)
+    clocks = [f.replace("%z", "").rstrip() for f in dialect.datetime_formats if "%z" in f]
+    # the day as it is written: 9999-12-31T23:59:59Z is no day of the year 10000
+    written = f"regexp_replace({text}, ' *(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$', '')"
+    placeholder = f"try_strptime({written}, {_formats(clocks)})::date in ({days})" if clocks else "false"
+    return [
+        f"{local} as {name}__read",
+        f"{aware} as {name}__moment",
+        f"case when {name}__read::date not in ({days}) then {name}__read end as {name}__local",
+        f"case when coalesce({placeholder}, false) then null else {name}__moment end as {name}__aware",
+        unread.format("read", "moment"),
+    ]
+
+
+def _days(dialect: Dialect) -> str:
+    return ", ".join(f"date '{day.isoformat()}'" for day in dialect.placeholder_dates)
+
+
+def _decimal(text: str, dialect: Dialect) -> str:
+    """A number that DECIMAL(18,6) holds as it is written, else null: nothing is rounded, and no separator of thousands is guessed."""
+    sign = dialect.decimal
+    if sign == ",":
+        # a point where the comma is the decimal sign: 0.5 can be read one way only, 1.000 and 12.345 in two
+        point = f"case when contains({text}, '.') and regexp_full_match({text}, {_text(_GROUPED)}) then null else replace({text}, ',', '.') end"
+    else:
+        point = text
+    return (
+        f"case when regexp_full_match({text}, '{_EXACT}') then try_cast({point} as decimal(18,6)) "
+        f"when regexp_full_match({text}, '{_SHORT_POWER}') and try_cast({point} as decimal(38,20)) = "
+        f"try_cast({point} as decimal(18,6)) then try_cast({point} as decimal(18,6)) end"
+    )
+
+
+# six digits after the sign at the most (zeros are none); a power of ten small enough that DECIMAL(38,20) holds it
+_EXACT = r"[+-]?[0-9]*(?:[.,][0-9]{0,6}0*)?"
+_SHORT_POWER = r"[+-]?[0-9]{1,8}(?:[.,][0-9]{0,8})?[eE][+-]?[01]?[0-9]"
+_GROUPED = r"[+-]?[1-9][0-9]{0,2}([.][0-9]{3})+([eE].*)?"
 
 
 def _ends(table: Table, rules: tuple[Rule, ...]) -> dict[str, str]:
@@ -86,21 +137,21 @@ def _first_pass(column: Column, present: bool, dialect: Dialect) -> list[str]:
         return [f"nullif(trim({name}), '') as {name}", f"false as {name}__bad"]
     text = f"nullif(trim({name}), '')"
     if column.type == "datetime":
-        local, aware = _parse_datetime(text, dialect)
-        return [
-            f"{local} as {name}__local",
-            f"{aware} as {name}__aware",
-            f"{text} is not null and {name}__local is null and {name}__aware is null as {name}__bad",
-        ]
+        return _datetime_columns(name, text, dialect)
     if column.type == "date":
-        typed = f"try_strptime({text}, {_formats(list(dialect.date_formats))})::date"
+        typed = _four_digits(f"try_strptime({text}, {_formats(list(dialect.date_formats))})", "timestamp") + "::date"
+        if dialect.placeholder_dates:
+            return [
+                f"({typed}) as {name}__read",
+                f"case when {name}__read not in ({_days(dialect)}) then {name}__read end as {name}__typed",
+                f"{text} is not null and {name}__read is null as {name}__bad",
+            ]
+        typed = f"({typed})"
     elif column.type == "integer":
         # digits only: DuckDB's own cast rounds 1.5 and reads 0x1F
         typed = f"case when regexp_full_match({text}, '[+-]?[0-9]+') then try_cast({text} as bigint) end"
-    elif dialect.decimal == ",":
-        typed = f"try_cast(replace({text}, ',', '.') as decimal(18,6))"
     else:
-        typed = f"try_cast({text} as decimal(18,6))"
+        typed = _decimal(text, dialect)
     return [f"{typed} as {name}__typed", f"{text} is not null and {name}__typed is null as {name}__bad"]
 
 
@@ -119,6 +170,7 @@ def block_query(
     checks: list[tuple[Check, str]] = []
     alive = "op <> 'delete'"
     ends = _ends(table, rules)
+    spoilable = identifiers(table)
     for column in table.columns:
         name = column.name
         first += _first_pass(column, name in present, dialect)
@@ -149,6 +201,21 @@ def block_query(
         else:
             second.append(name)
             second.append(f"{name}__bad")
+        if name in present and column in spoilable:
+            first.append(f"{name}__spoilt")
+            second.append(f"{name}__spoilt")
+            checks.append(
+                (Check(f"{table.name}.{name}.spreadsheet", (name,), "quarantine"), f"{applies} and {name}__spoilt")
+            )
+        if name in present and column.pseudonym is not None and column.pseudonym.domain == "patient":
+            first.append(f"{name}__unknown")
+            second.append(f"{name}__unknown")
+            checks.append(
+                (
+                    Check(f"{table.name}.{name}.unknown", (name,), "flag"),
+                    f"{applies} and coalesce({name}__unknown, false)",
+                )
+            )
         if column.pseudonym is not None and column.pseudonym.check is not None:
             checks.append((Check(f"{table.name}.{name}.{column.pseudonym.check}", (name,), "flag"), f"{name}__bad"))
         elif name in present:
@@ -158,13 +225,13 @@ def block_query(
         key_rule = rule.implied and rule.columns[0] in table.key
         applies = "true" if key_rule else alive
         # a value that could not be typed, or an hour that does not exist, is one finding, not two
-        own = [c.removesuffix("_local") for c in rule.columns]
+        own = [c.removesuffix("_local") for c in rule.columns if c not in origin]
         unread = [f"{c}__bad" for c in own]
         unread += [f"{c}__missing" for c in own if table.column(c).type == "datetime"]
         read = " and ".join(f"not {u}" for u in dict.fromkeys(unread)) or "true"
         checks.append(
             (
-                Check(rule.id, rule.columns, rule.action),
+                Check(rule.id, tuple(c for c in rule.columns if c not in origin), rule.action),
                 f"{applies} and {read} and not coalesce({rule.sql('duckdb')}, true)",
             )
         )
@@ -174,10 +241,19 @@ def block_query(
         first.append("'upsert' as op")
     checks.append((Check(f"{table.name}.op.value", ("op",), "quarantine"), "op not in ('upsert', 'delete')"))
     if UPDATED_COLUMN in present:
-        local, aware = _parse_datetime(f"nullif(trim({UPDATED_COLUMN}), '')", dialect)
-        first += [f"{local} as updated__local", f"{aware} as updated__aware"]
+        first += _datetime_columns("updated", f"nullif(trim({UPDATED_COLUMN}), '')", dialect)
         looked.append("clock_span(updated__local) as updated__span")
         second.append(f"coalesce(updated__aware, clock_utc(updated__local, updated__span)) as {UPDATED_COLUMN}")
+        second.append("updated__bad")
+        # it decides which version of a record is served: one that cannot be read, or cannot be, would decide wrongly
+        checks.append((Check(f"{table.name}.{UPDATED_COLUMN}.type", (UPDATED_COLUMN,), "quarantine"), "updated__bad"))
+        known = f"{UPDATED_COLUMN} >= timestamptz '{EARLIEST}' and {UPDATED_COLUMN} < timestamptz '{LATEST}'"
+        checks.append(
+            (
+                Check(f"{table.name}.{UPDATED_COLUMN}.range", (UPDATED_COLUMN,), "quarantine"),
+                f"not coalesce({known}, true)",
+            )
+        )
     else:
         second.append(f"null::timestamptz as {UPDATED_COLUMN}")
     outputs = []

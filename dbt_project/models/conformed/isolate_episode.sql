@@ -62,6 +62,7 @@ with candidate as (
             when specimen.purpose = 'screening' then 'screening'
             when specimen.purpose is null then 'unknown_purpose'
             when coalesce(isolate.status, '') not in ('final', 'corrected') then 'not_final'
+            when specimen.of_unknown_patient then 'unknown_patient'
         end as excluded_because
     from {{ ref('isolate') }} as isolate
     left join {{ ref('specimen') }} as specimen on isolate.specimen_key = specimen.specimen_key
