@@ -48,7 +48,7 @@ def plan(settings: Settings, *, secrets: bool = False) -> Plan:
     found = Plan()
     keep = [settings.store_path / "landing"] + ([] if secrets else [settings.secrets_path])
     found.kept = [path for path in keep if path.exists()]
-    found.paths = _without(root, found.kept)
+    found.paths = _without(root, [*found.kept, *(path.resolve() for path in found.kept)])
     outside = [settings.store_path / name for name in _IN_STORE] + ([settings.secrets_path] if secrets else [])
     found.paths += [path for path in outside if path.exists() and not path.is_relative_to(root)]
     if settings.store == "s3":

@@ -11,6 +11,7 @@ import pytest
 from estuaire import ledger, migrations, pseudonym_key
 from estuaire.errors import PseudonymKeyRefused, SecretUnusable
 from estuaire.settings import Settings
+from estuaire.stack import lifecycle
 
 _NUMBERS = itertools.count(1)
 
@@ -131,5 +132,26 @@ def test_nothing_that_runs_after_set_up_can_draw_a_secret() -> None:
         if "ensure_secret(" in (text := p.read_text(encoding="utf-8")) or "secret_files.draw(" in text
     }
     assert callers - own == {"estuaire/stack/airflow.py", "estuaire/stack/postgres.py"}
-    calls_ensure = {str(p.relative_to(root)) for p in sources if "pseudonym_key.ensure(" in p.read_text(encoding="utf-8")}
+    calls_ensure = {
+        str(p.relative_to(root)) for p in sources if "pseudonym_key.ensure(" in p.read_text(encoding="utf-8")
+    }
     assert calls_ensure == {"estuaire/stack/lifecycle.py"}
+
+
+def test_every_up_compares_even_where_all_runs(postgres: Settings, settings: Settings) -> None:
+    """What `up` sees to at each start, on the running server: it registers the key, closes files, and refuses another key."""
+    for role in ("postgres", "estuaire", "analyst", "airflow"):
+        name = f"postgres_{role}"
+        (settings.secrets_path / name).write_bytes((postgres.secrets_path / name).read_bytes())
+        (settings.secrets_path / name).chmod(0o600)
+    lifecycle._mend(settings, lambda _: None)
+    known = _known(settings)
+    open_file = settings.secrets_path / "of-before"
+    open_file.write_text("x")
+    open_file.chmod(0o644)
+    assert "Closed 1 files and folders" in lifecycle._mend(settings, lambda _: None)
+    assert open_file.stat().st_mode & 0o077 == 0
+    _another_key(settings)
+    with pytest.raises(PseudonymKeyRefused):
+        lifecycle._mend(settings, lambda _: None)
+    assert _known(settings) == known

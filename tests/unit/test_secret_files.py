@@ -47,14 +47,16 @@ def _written(settings: Settings, name: str, data: bytes) -> Path:
 def test_a_damaged_key_is_refused_and_stays_as_it_is(settings: Settings, data: bytes) -> None:
     path = _written(settings, "pseudonym_key", data)
     for read in (settings.secret, lambda name: settings.ensure_secret(name, 32)):
-        with pytest.raises(SecretUnusable, match="'pseudonym_key' is (empty|damaged)") as raised:
+        with pytest.raises(SecretUnusable, match=r"'pseudonym_key' is (empty|damaged)") as raised:
             read("pseudonym_key")
         assert HALF not in str(raised.value), "no part of a secret stands in an error"
         assert "backup" in raised.value.remedy
     assert path.read_bytes() == data
 
 
-@pytest.mark.parametrize("name", ["postgres_estuaire", "postgres_postgres", "airflow_admin", "airflow_jwt", "airflow_fernet"])
+@pytest.mark.parametrize(
+    "name", ["postgres_estuaire", "postgres_postgres", "airflow_admin", "airflow_jwt", "airflow_fernet"]
+)
 @pytest.mark.parametrize("data", [b"", b"\n", b"ab12"])
 def test_every_other_secret_too(settings: Settings, name: str, data: bytes) -> None:
     path = _written(settings, name, data)

@@ -42,7 +42,11 @@ def _left_open(settings: Settings) -> list[Path]:
     made = []
     for name in ("landing/h01/d1/patient.csv", "lake/landed/stay/hospital=h01/x.parquet", "work/r/x.parquet"):
         made.append(settings.store_path / name)
-    made += [settings.logs / "scheduler.log", settings.secrets_path / "postgres_estuaire", settings.root / "airflow" / "migrated"]
+    made += [
+        settings.logs / "scheduler.log",
+        settings.secrets_path / "postgres_estuaire",
+        settings.root / "airflow" / "migrated",
+    ]
     for path in made:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("1850178006084\n", encoding="utf-8")
@@ -138,5 +142,7 @@ def test_every_entry_begins_by_closing_what_it_will_make(entry: str, tmp_path: P
     code = f"import os, sys, {entry} as e; sys.argv = ['x', 'land', 'r'] if e.__name__.endswith('submit') else ['x', '--help']\n"
     code += "import atexit; atexit.register(lambda: print('UMASK', oct(os.umask(0)), flush=True))\ne.main()"
     env = {**os.environ, "ESTUAIRE_HOME": str(tmp_path), "SPARK_HOME": "/nowhere", "JAVA_HOME": "/nowhere"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, umask=0o022, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, umask=0o022, check=False
+    )
     assert "UMASK 0o77" in done.stdout

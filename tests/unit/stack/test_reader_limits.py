@@ -172,7 +172,9 @@ def test_an_attempt_that_said_no_last_word_ends_with_the_next_one_or_with_up(set
     second = ledger.begin_stage(settings, "r1", "land")
     assert _states(settings) == [(first.token, "failed"), (second.token, "running")]
     assert ledger.fetch(settings, "select state from control.stage_run where stage = 'load'") == [{"state": "running"}]
-    [row] = ledger.fetch(settings, "select * from control.stage_run where token = %s and stage = 'land'", (first.token,))
+    [row] = ledger.fetch(
+        settings, "select * from control.stage_run where token = %s and stage = 'land'", (first.token,)
+    )
     assert row["ended_at"] is not None
     assert row["retryable"] is True
     assert "without a word" in row["message"]
@@ -182,9 +184,12 @@ def test_an_attempt_that_said_no_last_word_ends_with_the_next_one_or_with_up(set
         )
     assert ledger.abandon_dead(settings) == 1
     assert _states(settings)[-1] == (second.token, "failed")
-    assert ledger.fetch(settings, "select state from control.stage_run where token = %s and stage = 'load'", (other.token,))[0][
-        "state"
-    ] == "running"
+    assert (
+        ledger.fetch(
+            settings, "select state from control.stage_run where token = %s and stage = 'load'", (other.token,)
+        )[0]["state"]
+        == "running"
+    )
 
 
 def test_a_writer_waits_for_the_lock(settings: Settings) -> None:
