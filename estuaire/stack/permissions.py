@@ -64,19 +64,22 @@ def _tops(settings: Settings) -> list[Path]:
 
 
 def _tree(top: Path, skip: set[Path]) -> Iterator[tuple[Path, int]]:
-    """Folders and plain files from ``top`` down, each folder before what it holds; (path, permission bits)."""
-    if top in skip:
-        return
-    try:
-        mode = top.lstat().st_mode
-    except OSError:
-        return
-    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-        return
-    yield top, stat.S_IMODE(mode)
-    if stat.S_ISDIR(mode):
-        for name in _names(top):
-            yield from _tree(top / name, skip)
+    """Folders and plain files from ``top`` down, each folder before what it holds; (path, permission bits).
+
+    Not by recursion: a delivery may be as deep as its hospital likes.
+    """
+    waiting = [top]
+    while waiting:
+        path = waiting.pop()
+        try:
+            mode = path.lstat().st_mode
+        except OSError:  # it is gone, or its path is longer than the system takes: the folders above it are closed
+            continue
+        if path in skip or not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            continue
+        yield path, stat.S_IMODE(mode)
+        if stat.S_ISDIR(mode):
+            waiting += [path / name for name in _names(path)]
 
 
 def _names(folder: Path) -> list[str]:
