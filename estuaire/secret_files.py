@@ -66,7 +66,7 @@ def read(folder: Path, name: str) -> str:
     return value
 
 
-def draw(folder: Path, name: str, value: str) -> None:
+def draw(folder: Path, name: str, text: str) -> None:
     """Put a secret in place, whole and on the disk; nothing is done where one stands already (two processes cannot race).
 
     Raises:
@@ -77,7 +77,7 @@ def draw(folder: Path, name: str, value: str) -> None:
     try:
         private.folder(folder)
         try:
-            write_synced(draft, value + "\n")
+            write_synced(draft, text)
             with contextlib.suppress(FileExistsError):
                 os.link(draft, path)  # fails where the name is taken, as a rename would not
         finally:

@@ -152,7 +152,7 @@ class Settings(BaseSettings):
             SecretUnusable: as ``secret``, or it cannot be written.
         """
         if not os.path.lexists(self.secrets_path / name):
-            secret_files.draw(self.secrets_path, name, secrets.token_hex(nbytes))
+            secret_files.draw(self.secrets_path, name, secrets.token_hex(nbytes) + "\n")
         return self.secret(name)
 
     def s3_keys(self) -> tuple[str, str]:

@@ -90,7 +90,7 @@ def prepare(settings: Settings) -> bool:
     }
     write_private(_password_file(settings), json.dumps(passwords) + "\n")
     for name, given in settings.given_s3_keys().items():
-        if given is not None:
+        if given:  # an empty one is none given: it must not empty the file
             write_private(settings.secrets_path / name, given.get_secret_value() + "\n")
     settings.ensure_secret("airflow_jwt", 32)
     settings.ensure_secret("airflow_api", 32)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from estuaire.errors import SecretUnusable
 from estuaire.settings import Settings
@@ -109,6 +110,13 @@ def test_processes_that_start_together_have_one_key(settings: Settings) -> None:
             racer.join()
         assert keys == {settings.secret("pseudonym_key")}
         (settings.secrets_path / "pseudonym_key").unlink()
+
+
+def test_an_empty_key_of_the_environment_empties_no_file(settings: Settings) -> None:
+    _written(settings, "s3_access_key", b"kept-as-a-file\n")
+    given = settings.model_copy(update={"s3_access_key": SecretStr("")})
+    airflow.prepare(given)
+    assert given.secret("s3_access_key") == "kept-as-a-file"
 
 
 def test_a_lost_superusers_password_beside_its_cluster_is_said(settings: Settings) -> None:
