@@ -25,10 +25,10 @@ READER_SETTINGS = {
     "transaction_timeout": f"{READER_TRANSACTION_SECONDS}s",
     # a reader that leaves a transaction open holds up every swap of the marts
     "idle_in_transaction_session_timeout": "60s",
-    "temp_file_limit": "10GB",
+    "temp_file_limit": "2GB",
 }
 # Functions that let any account that may connect hold or fill something of the server's, beyond what it may read
-_OF_NO_READER = "proname ~ '^pg_(try_)?advisory' or proname ~ '^lo_' or proname in ('lowrite', 'pg_notify')"
+_OF_NO_READER = "proname ~ '^pg_(try_)?advisory' or proname ~ '^lo_' or proname = 'lowrite'"
 
 
 def ensure(settings: Settings, passwords: Mapping[str, str]) -> None:

@@ -133,7 +133,7 @@ def test_limits_and_password_that_an_analyst_changed_are_mended_by_up(settings: 
             cursor.execute("select setting, reset_val from pg_settings where name = %s", (name,))
             assert cursor.fetchone()[0] not in ("0", "-1"), name
         cursor.execute("show temp_file_limit")
-        assert cursor.fetchone() == ("10GB",)
+        assert cursor.fetchone() == ("2GB",)
 
 
 def test_a_reader_that_holds_the_marts_for_too_long_is_ended_by_the_swap(
