@@ -65,6 +65,6 @@ test-s3-outage: setup ## the servers killed in mid-run, in each stage and throug
 bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
 
-clean: down ## remove the database, the lake, logs and caches; never landing/
-	@if [ -x $(BIN)/estuaire ]; then $(BIN)/estuaire clean; fi
+clean: down ## remove the database, the lake, logs and caches, after asking (YES=1: without); never landing/, nor the secrets
+	@if [ -x $(BIN)/estuaire ]; then $(BIN)/estuaire clean $(if $(YES),--yes); fi
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs

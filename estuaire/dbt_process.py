@@ -10,10 +10,13 @@ import os
 import signal
 import sys
 
+from estuaire import private
+
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
+    private.start()
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -104,6 +104,24 @@ class SetupError(EstuaireError):
     code = "E_SETUP"
 
 
+class SecretUnusable(SetupError):
+    """A file of secrets is missing, empty, damaged, or open to other accounts."""
+
+    code = "E_SECRET"
+
+
+class NotConfirmed(SetupError):
+    """What cannot be undone was not confirmed."""
+
+    code = "E_NOT_CONFIRMED"
+
+
+class PseudonymKeyRefused(SetupError):
+    """The pseudonym key is lost, or is not the one that the ledger knows."""
+
+    code = "E_PSEUDONYM_KEY"
+
+
 class ContractError(EstuaireError):
     """A contract or registry file of this project is not valid."""
 

@@ -2,7 +2,7 @@
 
 Layers: ``landed.<table>`` (accepted records of each delivery) and ``consolidated.<table>`` (current records of each hospital).
 Spark writes Parquet files, never overwritten; ``commit`` then registers the new files of every table and retires those that they
-replace in one short transaction, under an advisory lock taken before it begins, with run id and fencing token in the snapshot's
+replace in one short transaction, under a lock taken before it begins, with run id and fencing token in the snapshot's
 message. Readers take their files from ``list_files``, never from a directory listing.
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import duckdb
 import psycopg2
 
+from estuaire import private
 from estuaire.contracts import load_contract
 from estuaire.duck import load_extension, quoted, reading
 from estuaire.errors import DatabaseUnavailable, LakeInlined
@@ -27,7 +28,8 @@ from estuaire.objectstore import ObjectStore, open_store
 from estuaire.settings import Settings
 
 LAYERS = ("landed", "consolidated")
-LOCK = 0x45535455  # "ESTU": key of the advisory lock that every writer of the catalog takes first
+# Every writer of the catalog takes it first. A table's lock: an advisory one could be held by any account that may connect.
+TAKE_LOCK = "lock table control.lake_lock in exclusive mode"
 _NAME = "lake"
 
 PATIENT_MAP = (
@@ -96,7 +98,7 @@ class Lake:
                 load_extension(connection, name)
             data = self.store.url("lake")
             if not read_only and (local := self.store.local_path("lake")):
-                local.mkdir(parents=True, exist_ok=True)
+                private.folder(local)
             options = [f"data_path {quoted(data + '/')}", "metadata_schema 'lake'"]
             if read_only:
                 options.append("read_only")
@@ -114,12 +116,11 @@ class Lake:
 
     @contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """As ``connection``, alone: every other writer waits for the advisory lock, taken before the transaction begins."""
+        """As ``connection``, alone: every other writer waits for the lock, taken before the transaction begins."""
         guard = psycopg2.connect(self._settings.dsn(self._role))
         try:
-            guard.autocommit = True
-            with guard.cursor() as cursor:
-                cursor.execute("select pg_advisory_lock(%s)", (LOCK,))
+            with guard.cursor() as cursor:  # its transaction lasts as long as the lock; it holds no snapshot and no row
+                cursor.execute(TAKE_LOCK)
             with self.connection(read_only=False) as connection:
                 yield connection
         finally:

@@ -17,6 +17,7 @@ import psycopg2.extras
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
+from estuaire import process_identity
 from estuaire.errors import AccountingImbalance, DatabaseUnavailable, EstuaireError, Fenced
 from estuaire.metering import Cost
 from estuaire.settings import Settings
@@ -137,11 +138,33 @@ def begin_stage(settings: Settings, run_id: str, stage: str) -> Stage:
         row = cursor.fetchone()
         assert row is not None  # noqa: S101 - "returning" gives the row
         token = int(row[0])
+        _abandon(cursor, "stage = %s and token < %s", (stage, token))
         cursor.execute(
-            "insert into control.stage_run (run_id, stage, token, state) values (%s, %s, %s, 'running')",
-            (run_id, stage, token),
+            "insert into control.stage_run (run_id, stage, token, state, owner) values (%s, %s, %s, 'running', %s)",
+            (run_id, stage, token, process_identity.own()),
         )
     return Stage(settings, run_id, stage, token)
+
+
+def abandon_dead(settings: Settings) -> int:
+    """End the attempts whose process is gone (killed, or the machine started anew); returns how many. Only on the machine that runs stages.
+
+    An attempt that noted no process (of a version before) is left to the next attempt of its stage.
+    """
+    rows = fetch(settings, "select distinct owner from control.stage_run where state = 'running' and owner is not null")
+    dead = [row["owner"] for row in rows if process_identity.lives(row["owner"]) is not True]
+    with connect(settings) as connection, connection.cursor() as cursor:
+        return _abandon(cursor, "owner = any(%s)", (dead,))
+
+
+def _abandon(cursor: Cursor, which: str, parameters: tuple[object, ...]) -> int:
+    """Note that attempts which said no last word have ended; whether the lake holds their commit is found out from their intent."""
+    cursor.execute(
+        "update control.stage_run set state = 'failed', ended_at = clock_timestamp(), retryable = true, "
+        f"message = 'ended without a word (killed, or its machine went down)' where state = 'running' and {which}",
+        parameters,
+    )
+    return int(cursor.rowcount)
 
 
 def unfinished(settings: Settings, stage: str) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from estuaire.process_identity import start_ticks
+
 _INTERVAL = 0.5
 
 
@@ -33,13 +35,13 @@ class Meter:
     def __init__(self, root: int | None = None) -> None:
         self._root = psutil.Process(root)
         self._stop = threading.Event()
-        self._cpu: dict[tuple[int, float], float] = {}
+        self._cpu: dict[tuple[int, int], float] = {}
         self._peak = 0
         self._thread = threading.Thread(target=self._run, daemon=True, name="meter")
         self._started = self._step = 0.0
         self._gates = 0.0
 
-    def _sample(self, into: dict[tuple[int, float], float]) -> None:
+    def _sample(self, into: dict[tuple[int, int], float]) -> None:
         try:
             tree = [self._root, *self._root.children(recursive=True)]
         except psutil.Error:
@@ -48,7 +50,7 @@ class Meter:
             try:
                 with process.oneshot():
                     times = process.cpu_times()
-                    into[process.pid, process.create_time()] = times.user + times.system
+                    into[process.pid, start_ticks(process.pid) or 0] = times.user + times.system
                     self._peak = max(self._peak, process.memory_info().rss)
             except psutil.Error:
                 continue

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
+from estuaire import private
 from estuaire.errors import FileMissing, PathOutsideDelivery
 from estuaire.settings import Settings
+
+FOLDERS = ("landing", "lake", "work")  # the first parts of all keys
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,10 @@ class DirectoryStore:
     @contextmanager
     def _written(self, path: Path) -> Iterator[Path]:
         """A file beside ``path`` to write first: what is listed is whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private.folder(path.parent)
         temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
         try:
+            private.new_file(temporary)
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)

@@ -47,6 +47,15 @@ def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_secon
     try:
         session = psycopg2.connect(settings.dsn("analyst"))
     except psycopg2.OperationalError as error:
+        if "authentication failed" in str(error):
+            raise QueryRefused(
+                "the analysts' password is not the one that was drawn: somebody changed it",
+                remedy="run `estuaire up`, which gives the role its password again",
+            ) from error
+        if "too many connections for role" in str(error):
+            raise QueryRefused(
+                "analysts have all their connections open", remedy="end one of their sessions"
+            ) from error
         raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`") from error
     try:
         session.set_session(readonly=True)

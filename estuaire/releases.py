@@ -42,10 +42,13 @@ COMMENTS = {
     "conformed": "Patients, stays and facts that the marts were built from; same release as marts",
 }
 READER = "analyst"
+READER_TRANSACTION_SECONDS = 900  # a reader's transaction that is older is ended where it holds up a swap
 KEPT_ARCHIVES = 3
 LOCK_SECONDS = (0.5, 1.0, 2.0)  # how long each try may hold readers up; the last one is repeated
 SWAP_PATIENCE_SECONDS = 120.0
-_PUBLISH_LOCK = 0x6573_7475_7075_626C  # "estupubl"
+_TAKE_LOCK = (
+    "lock table control.publish_lock in exclusive mode"  # which no reader can take, as it could an advisory lock
+)
 _Plan = TypeVar("_Plan")
 _COLUMNS = "release_id, run_id, snapshot_id, code_version, built_at, published_at, state, input_hash, archive_schema, contents, held_back"
 
@@ -133,11 +136,12 @@ def only_publisher(settings: Settings) -> Iterator[None]:
         MartsBusy: another one runs.
     """
     with connect(settings) as session:
-        session.autocommit = True
         with session.cursor() as cur:
-            cur.execute("select pg_try_advisory_lock(%s)", (_PUBLISH_LOCK,))
-            if not one(cur)[0]:
-                raise MartsBusy("another publish or rollback is running", remedy="wait until it has ended")
+            cur.execute("set local lock_timeout = '1s'")  # not `nowait`: autovacuum holds it for a moment
+            try:
+                cur.execute(_TAKE_LOCK)
+            except errors.LockNotAvailable:
+                raise MartsBusy("another publish or rollback is running", remedy="wait until it has ended") from None
         yield
 
 
@@ -153,9 +157,12 @@ def published(cur: cursor) -> Release | None:
 
 
 def reserve_id(session: connection) -> int:
-    """The next release number; one that is not used in the end leaves a gap."""
+    """The next release number, for the one publisher (``only_publisher``); one that is not used in the end is given again.
+
+    Not by the sequence: it jumps by up to 32 when PostgreSQL was killed.
+    """
     with session.cursor() as cur:
-        cur.execute("select nextval(pg_get_serial_sequence('control.release', 'release_id'))")
+        cur.execute("select coalesce(max(release_id), 0) + 1 from control.release")
         number = int(one(cur)[0])
     session.commit()
     return number
@@ -281,6 +288,7 @@ def _in_one_transaction(
         while True:
             with session.cursor() as cur, contextlib.suppress(errors.LockNotAvailable):
                 decided = plan(cur)
+                _end_overdue_readers(cur)
                 cur.execute("set local lock_timeout = '5s'")  # never wait without end, for ourselves least of all
                 with _marts_to_ourselves(settings, LOCK_SECONDS[min(tries, len(LOCK_SECONDS) - 1)]) as ours:
                     if ours:
@@ -299,6 +307,15 @@ def _in_one_transaction(
     if served is None:
         raise PublishFailed("the ledger shows no release after the swap", remedy="report this as a bug")
     return served
+
+
+def _end_overdue_readers(cur: cursor) -> None:
+    """End sessions of the reader whose transaction is older than it may be: the role's own limits can be lifted by whoever uses it."""
+    cur.execute(
+        "select pg_terminate_backend(pid, 1000) from pg_stat_activity where usename = %s and datname = current_database() "
+        "and xact_start < clock_timestamp() - make_interval(secs => %s)",
+        (READER, READER_TRANSACTION_SECONDS),
+    )
 
 
 @contextlib.contextmanager

@@ -7,16 +7,19 @@ what a killed process left is removed by the next stage.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
+from estuaire import private, process_identity
 from estuaire.objectstore import ObjectStore
 from estuaire.settings import Settings
+
+# pid, start in clock ticks since boot, and what makes it unique; without the ticks as a version before named them
+_OWN_FOLDER = re.compile(r"(?P<pid>[0-9]{1,10})-((?P<ticks>[0-9]{1,19})-)?[a-z0-9_]{8}")
 
 
 class LocalFiles:
@@ -52,14 +55,20 @@ def local_files(settings: Settings, store: ObjectStore) -> Iterator[LocalFiles]:
     if store.local_path("work") is not None:
         yield LocalFiles(store, settings.scratch)
         return
-    settings.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=settings.scratch, prefix=f"{os.getpid()}-") as folder:
+    private.folder(settings.scratch)
+    own = process_identity.start_ticks(os.getpid())
+    with tempfile.TemporaryDirectory(dir=settings.scratch, prefix=f"{os.getpid()}-{own}-") as folder:
         yield LocalFiles(store, Path(folder))
 
 
 def sweep(settings: Settings) -> None:
-    """Remove the folders of processes that have ended without doing so."""
-    if settings.scratch.is_dir():
-        for folder in settings.scratch.iterdir():
-            if not psutil.pid_exists(int(folder.name.partition("-")[0])):
-                shutil.rmtree(folder, ignore_errors=True)
+    """Remove the folders of processes that have ended without doing so. What has another name than such a folder is not ours: it stays."""
+    if not settings.scratch.is_dir():
+        return
+    for folder in settings.scratch.iterdir():
+        own = _OWN_FOLDER.fullmatch(folder.name)
+        if own is None or folder.is_symlink() or not folder.is_dir():
+            continue
+        started = process_identity.start_ticks(int(own["pid"]))
+        if started is None or own["ticks"] not in (None, str(started)):
+            shutil.rmtree(folder, ignore_errors=True)

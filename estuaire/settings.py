@@ -1,4 +1,7 @@
-"""Typed settings, from the environment (``ESTUAIRE_*``) and a ``.env`` file; secrets from files of mode 0600.
+"""Typed settings, from the environment (``ESTUAIRE_*``) and the project's ``.env`` file; secrets from files of mode 0600.
+
+A relative path is one below the project's folder, and ``.env`` is the one in it: never the current folder, which is another one for a
+command, for Airflow's processes and for a task. So a setting has one meaning, wherever it is read.
 
 Same code on a laptop and on a server: these settings alone switch the engines.
 """
@@ -8,22 +11,22 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import stat
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticUseDefault
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from estuaire.errors import SetupError
+from estuaire import secret_files
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _SOCKET_PATH_LIMIT = 90  # a Unix socket's whole path may not pass 107 bytes; ".s.PGSQL.54329" is 14
 
 
 class Settings(BaseSettings):
-    """Everything that differs between two installations.
+    """Everything that differs between two installations. Folders: absolute, below the project's, or ``~``; an empty one is none given.
 
     Attributes:
         home: folder of the embedded stack: database, store, logs, secrets. Removed by ``make clean``, but for landing.
@@ -36,12 +39,12 @@ class Settings(BaseSettings):
         s3_bucket: an existing bucket that is Estuaire's own.
         s3_access_key, s3_secret_key: its keys; or left out, and kept in ``secrets/s3_access_key`` and ``secrets/s3_secret_key``.
         spark_master: ``local[N]`` for the embedded stack, or a cluster's URL.
-        real_data: folder of the MIMIC-IV demo, which plays hospital 38 (a relative one is below the project's).
+        real_data: folder of the MIMIC-IV demo, which plays hospital 38.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="ESTUAIRE_", env_file=".env", env_file_encoding="utf-8", extra="ignore"
+        env_prefix="ESTUAIRE_", env_file=PROJECT_ROOT / ".env", env_file_encoding="utf-8", extra="ignore"
     )
 
     home: Path = PROJECT_ROOT / ".estuaire"
@@ -63,7 +66,20 @@ class Settings(BaseSettings):
     min_memory_gib: float = 4.0
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
-    real_data: Path = Path("../shared/data/mimic-iv-demo")
+    real_data: Path = PROJECT_ROOT.parent / "shared" / "data" / "mimic-iv-demo"
+
+    @field_validator("home", "store_root", "secrets_dir", "registry_dir", "real_data", mode="before")
+    @classmethod
+    def _no_empty_folder(cls, value: object) -> object:
+        """An empty text would be the current folder."""
+        if isinstance(value, str) and not value.strip():
+            raise PydanticUseDefault
+        return value
+
+    @field_validator("home", "store_root", "secrets_dir", "registry_dir", "real_data")
+    @classmethod
+    def _one_meaning(cls, value: Path | None) -> Path | None:
+        return None if value is None else (PROJECT_ROOT / value.expanduser()).resolve()
 
     @model_validator(mode="after")
     def _s3_has_an_address(self) -> Settings:
@@ -88,8 +104,8 @@ class Settings(BaseSettings):
 
     @property
     def real_data_path(self) -> Path:
-        """``real_data``, absolute; it need not exist."""
-        return (PROJECT_ROOT / self.real_data.expanduser()).resolve()
+        """``real_data``, whole; it need not exist."""
+        return (PROJECT_ROOT / self.real_data).resolve()
 
     @property
     def logs(self) -> Path:
@@ -125,30 +141,18 @@ class Settings(BaseSettings):
         """The secret kept in ``secrets/<name>``.
 
         Raises:
-            SetupError: the file is missing, or others than its owner may read it.
+            SecretUnusable: the file is missing, empty or damaged, or others than its owner may read it.
         """
-        path = self.secrets_path / name
-        try:
-            mode = path.stat().st_mode
-            value = path.read_text(encoding="utf-8").strip()
-        except FileNotFoundError as error:
-            raise SetupError(
-                f"the secret '{name}' is not there", remedy=f"run `estuaire up`, or write {path} with mode 0600"
-            ) from error
-        if stat.S_IMODE(mode) & 0o077:
-            raise SetupError(
-                f"the secret '{name}' can be read by others than its owner", remedy=f"run `chmod 600 {path}`"
-            )
-        return value
+        return secret_files.read(self.secrets_path, name)
 
     def ensure_secret(self, name: str, nbytes: int = 24) -> str:
-        """The secret ``name``, drawn at random and written with mode 0600 the first time."""
-        path = self.secrets_path / name
-        if not path.exists():
-            self.secrets_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(secrets.token_hex(nbytes) + "\n")
+        """The secret ``name``, drawn at random the first time. Only at set-up (`estuaire up`): whatever runs later only reads.
+
+        Raises:
+            SecretUnusable: as ``secret``, or it cannot be written.
+        """
+        if not os.path.lexists(self.secrets_path / name):
+            secret_files.draw(self.secrets_path, name, secrets.token_hex(nbytes) + "\n")
         return self.secret(name)
 
     def s3_keys(self) -> tuple[str, str]:

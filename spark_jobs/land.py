@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
+from estuaire import pseudonym_key
 from estuaire.contracts import load_contract
 from estuaire.deliveries import PREFIX, note_error, read_manifest
 from estuaire.duck import quoted, reading
@@ -39,13 +40,14 @@ STAGE = "land"
 
 @dataclass(frozen=True)
 class Work:
-    """One file to land."""
+    """One file to land, under the key of this fingerprint."""
 
     hospital: str
     delivery: str
     index: int
     run_id: str
     token: int
+    key_fingerprint: str
 
 
 def output_keys(work: Work, table: str) -> tuple[str, str]:
@@ -87,7 +89,7 @@ def land_one(settings: Settings, work: Work) -> dict[str, Any]:
             table=load_contract(manifest.contract_version).table(file.table),
             hospital=registry.get(work.hospital),
             rules=load_rules("landed")[file.table],
-            key=settings.ensure_secret("pseudonym_key", 32).encode(),
+            key=pseudonym_key.read(settings, work.key_fingerprint),
             output=local.path(output),
             rejects=local.path(rejects),
         )
@@ -275,7 +277,6 @@ def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) 
     lake = Lake(settings)
     lake.ensure()
     recover(settings, lake, STAGE, change_of, publish)
-    settings.ensure_secret("pseudonym_key", 32)
     return attempt(
         settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit)
     )
@@ -283,9 +284,10 @@ def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) 
 
 def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any) -> dict[str, int]:
     store, registry = open_store(settings), load_registry(settings.registry_dir)
+    key = pseudonym_key.checked(settings)
     places = pending(settings)
     work = [
-        (file.bytes, Work(hospital, delivery, i, stage.run_id, stage.token))
+        (file.bytes, Work(hospital, delivery, i, stage.run_id, stage.token, key))
         for hospital, delivery in places
         for i, file in enumerate(read_manifest(store, registry, hospital, delivery).files)
     ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from estuaire import private
 from estuaire.errors import EstuaireError
 from estuaire.settings import Settings
 from spark_jobs import s3a
@@ -67,6 +68,7 @@ def spread(spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *
     packed = bins(items, max(1, context.defaultParallelism * per_core))
 
     def run(part: Iterator[list[T]]) -> Iterator[R]:
+        private.start()  # a worker is a child of the JVM, not of the driver
         for packet in part:
             for item in packet:
                 yield guarded(work, item)

@@ -149,36 +149,32 @@ def _simulated(plan: SimulationPlan, progress: Progress) -> None:
     progress(f"{len(summary.deliveries)} deliveries of {len(plan.hospitals)} hospitals, {summary.rows:,} records")
 
 
-def clean() -> None:
-    """Remove the database, the lake, logs and secrets of this installation; landing/ stays as hospitals delivered it."""
-    import shutil
-
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    secrets: Annotated[
+        bool,
+        typer.Option(
+            "--secrets", help="The secrets, too: whatever was delivered gets other pseudonyms from then on, for ever."
+        ),
+    ] = False,
+) -> None:
+    """Remove the database, the lake and the logs of this installation; landing/ stays as hospitals delivered it, and the secrets stay."""
+    from estuaire import cleaning
+    from estuaire.cli.asking import ask
     from estuaire.errors import SetupError
-    from estuaire.objectstore import open_store
     from estuaire.settings import settings
     from estuaire.stack import lifecycle
 
     own = settings()
     if any(part.state != "stopped" for part in lifecycle.status(own)):
         raise SetupError("the stack is running", remedy="run `estuaire down` first")
-    if own.store == "s3":  # first: its keys are among the secrets
-        store = open_store(own)
-        for name in ("lake/", "work/"):
-            for item in store.list(name):
-                store.delete(item.key)
-    landing = (own.store_path / "landing").resolve()
-    kept = 0
-    for path in sorted(own.root.iterdir()) if own.root.exists() else []:
-        if landing.is_relative_to(path.resolve()):
-            for inner in sorted(path.iterdir()):
-                if inner.resolve() != landing:
-                    shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
-            kept += landing.exists()
-        elif path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    if own.store_path != own.root / "store":
-        for name in ("lake", "work"):
-            shutil.rmtree(own.store_path / name, ignore_errors=True)
-    typer.echo(f"Removed {own.root}" + (f"; kept {landing}" if kept else ""))
+    going = cleaning.plan(own, secrets=secrets)
+    if not going:
+        typer.echo("There is nothing to remove.")
+        return
+    for line in going.lines():
+        typer.echo(line)
+    if not yes:
+        ask("Remove these for good?", otherwise="`estuaire clean --yes` removes without asking")
+    cleaning.remove(own, going)
+    typer.echo(f"Removed; kept {', '.join(map(str, going.kept))}" if going.kept else "Removed")

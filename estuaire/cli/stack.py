@@ -39,6 +39,8 @@ def up() -> None:
         console.print("Everything runs already.")
     else:
         console.print(f"Started in {result.seconds:.0f} s: {', '.join(result.started)}.", highlight=False)
+    if result.repaired:
+        console.print(f"{result.repaired}.", highlight=False, soft_wrap=True)
     console.print(f"Airflow: {result.url}", highlight=False, soft_wrap=True)
     secret = settings().secrets_path / airflow.ADMIN_SECRET
     console.print(f"User '{airflow.ADMIN}', password in {secret}", highlight=False, soft_wrap=True)

@@ -19,6 +19,7 @@ from estuaire.errors import SetupError
 
 ACCOUNT = "estuaire"
 _ACL = "system.posix_acl_access"
+_DEFAULT_ACL = "system.posix_acl_default"
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _NO_ID = 0xFFFFFFFF
 _SEARCH = 0o1
@@ -75,6 +76,45 @@ def acl_with_search(current: bytes | None, mode: int, uid: int) -> bytes:
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in kept)
 
 
+def open_to_others(path: Path, mode: int, uid: int | None) -> bool:
+    """Whether an account other than the owner has a right to ``path``; that ``uid`` may pass through is no such right.
+
+    Args:
+        mode: its permission bits. Where there is an ACL those of the group are its mask.
+    """
+    if os.path.isdir(path) and _xattr(path, _DEFAULT_ACL) is not None:
+        return True  # new files take it over, whatever the umask
+    if not mode & 0o077:
+        return False
+    raw = _xattr(path, _ACL)
+    if raw is None:
+        return True
+    entries = _parse(raw)
+    mask = next((bits for tag, bits, _ in entries if tag == _MASK), 7)
+    for tag, bits, ident in entries:
+        if tag in (_USER_OBJ, _MASK):
+            continue
+        given = bits if tag == _OTHER else bits & mask
+        if given and not (tag == _USER and ident == uid and given == _SEARCH):
+            return True
+    return False
+
+
+def close(path: Path, mode: int) -> None:
+    """Take every right of other accounts away. Raises OSError where ``path`` is another account's, or gone."""
+    path.chmod(mode & 0o700)
+    for name in (_ACL, _DEFAULT_ACL):
+        if _xattr(path, name) is not None:
+            os.removexattr(path, name)
+
+
+def _xattr(path: Path, name: str) -> bytes | None:
+    try:
+        return os.getxattr(path, name)
+    except OSError:
+        return None
+
+
 def _parse(raw: bytes) -> list[tuple[int, int, int]]:
     return list(struct.iter_unpack("<HHI", raw[4:]))
 
@@ -107,7 +147,7 @@ def _create() -> pwd.struct_passwd:
     if program is None:
         raise SetupError(f"PostgreSQL does not run as root and the account '{ACCOUNT}' is not there", remedy=remedy)
     command = [program, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, umask=0o022)
     try:
         return pwd.getpwnam(ACCOUNT)  # also when another `estuaire up` created it meanwhile
     except KeyError:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from estuaire import private, secret_files
 from estuaire.errors import SetupError
 from estuaire.settings import PROJECT_ROOT, Settings
 from estuaire.stack import processes
@@ -35,6 +36,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 ADMIN, VIEWER = "admin", "viewer"
 ADMIN_SECRET, VIEWER_SECRET = "airflow_admin", "airflow_viewer"
+FERNET = "airflow_fernet"
 DAGS_FOLDER = PROJECT_ROOT / "dags"
 PLUGINS_FOLDER = PROJECT_ROOT / "infra" / "airflow" / "plugins"
 _CLOSED_PORT = "1"  # nothing listens there: see the module's docstring
@@ -79,8 +81,8 @@ def environment(settings: Settings, java_home: Path) -> dict[str, str]:
 
 def prepare(settings: Settings) -> bool:
     """Write the folders and secrets that Airflow needs; True when the administrator's password is new."""
-    settings.airflow_home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private.folder(settings.airflow_home)
+    private.folder(settings.logs)
     new = not (settings.secrets_path / ADMIN_SECRET).exists()
     passwords = {
         ADMIN: settings.ensure_secret(ADMIN_SECRET, 12),
@@ -88,13 +90,14 @@ def prepare(settings: Settings) -> bool:
     }
     write_private(_password_file(settings), json.dumps(passwords) + "\n")
     for name, given in settings.given_s3_keys().items():
-        if given is not None:
+        if given:  # an empty one is none given: it must not empty the file
             write_private(settings.secrets_path / name, given.get_secret_value() + "\n")
     settings.ensure_secret("airflow_jwt", 32)
     settings.ensure_secret("airflow_api", 32)
-    fernet = settings.secrets_path / "airflow_fernet"
-    if not fernet.exists():
-        write_private(fernet, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+    if not os.path.lexists(settings.secrets_path / FERNET):
+        fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        secret_files.draw(settings.secrets_path, FERNET, fernet)
+    settings.secret(FERNET)
     return new
 
 
@@ -119,6 +122,7 @@ def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
                 stdout=output,
                 stderr=output,
                 check=False,
+                umask=private.UMASK,
             )
     except OSError as error:  # an interpreter that this account may not execute
         raise SetupError(
@@ -191,7 +195,7 @@ def _options(settings: Settings) -> dict[str, str]:
         ("core", "execution_api_server_url"): f"{base_url(settings)}/execution/",
         ("core", "hostname_callable"): "estuaire.stack.hostname.loopback",
         ("core", "min_serialized_dag_update_interval"): 10,
-        ("core", "fernet_key_cmd"): _read(settings, "airflow_fernet"),
+        ("core", "fernet_key_cmd"): _read(settings, FERNET),
         ("database", "sql_alchemy_conn"): _database_url(settings, "psycopg2"),
         ("database", "sql_alchemy_conn_async"): _database_url(settings, "asyncpg"),
         ("database", "sql_alchemy_pool_size"): 4,

@@ -216,7 +216,14 @@ def _download(scratch: Path) -> Path | None:
 def _quiet(command: list[str], environment: dict[str, str] | None = None, cwd: Path | None = None) -> int:
     try:
         return subprocess.run(
-            command, env=environment, cwd=cwd, capture_output=True, timeout=600, check=False
+            # what a package's scripts write is for every account
+            command,
+            env=environment,
+            cwd=cwd,
+            capture_output=True,
+            timeout=600,
+            check=False,
+            umask=0o022,
         ).returncode
     except (OSError, subprocess.TimeoutExpired):
         return 127

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
-import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,9 +12,10 @@ from typing import Literal
 
 import psutil
 
+from estuaire import ledger, migrations, private, process_identity, pseudonym_key
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
-from estuaire.stack import airflow, jdk, postgres, preflight, processes, roles
+from estuaire.stack import account, airflow, jdk, permissions, postgres, preflight, processes, roles
 
 Report = Callable[[str], None]
 State = Literal["running", "starting", "stalled", "unknown", "stopped"]
@@ -40,34 +39,37 @@ class PartStatus:
 
 @dataclass(frozen=True)
 class UpResult:
-    """What `up` did. ``started`` is empty when all was running; ``new_password`` on the very first start only."""
+    """What `up` did. ``started`` is empty when all was running; ``new_password`` on the very first start only.
+
+    ``repaired``: what it found open to other accounts, in one sentence; empty where nothing was.
+    """
 
     started: tuple[str, ...]
     seconds: float
     url: str
     new_password: str | None
+    repaired: str = ""
 
 
 def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
-    """Start what does not run, and wait until all parts do their work.
+    """Start what does not run, and wait until all parts do their work; mend roles, rights of files and the ledger, even where all runs.
 
     Raises:
-        SetupError: the machine or the configuration does not allow it (nothing was started), or a part does not start.
+        SetupError: the machine or the configuration does not allow it (nothing was started), a secret is lost or damaged, or a part
+            does not start.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     begin = time.monotonic()
     with _alone(settings, report):
         if not _needs_work(settings):
-            return UpResult((), time.monotonic() - begin, airflow.base_url(settings), None)
+            repaired = _mend(settings, report)
+            return UpResult((), time.monotonic() - begin, airflow.base_url(settings), None, repaired)
         report("checking the machine")
         preflight.check(settings)
         java_home = jdk.ensure_jdk(settings, report=report)
         report("starting PostgreSQL")
         started = ["postgres"] if postgres.start(settings) else []
-        roles.ensure(settings, postgres.ensure_passwords(settings))
-        if importlib.util.find_spec("estuaire.migrations"):
-            report("bringing the platform's tables to this version")
-            importlib.import_module("estuaire.migrations").upgrade(settings)
+        repaired = _mend(settings, report)
         new_password = airflow.prepare(settings)
         env = airflow.environment(settings, java_home)
         report("bringing Airflow's database to this version")
@@ -83,7 +85,22 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
             seconds=time.monotonic() - begin,
             url=airflow.base_url(settings),
             new_password=settings.secret(airflow.ADMIN_SECRET) if new_password else None,
+            repaired=repaired,
         )
+
+
+def _mend(settings: Settings, report: Report) -> str:
+    """What every `up` sees to once PostgreSQL runs: rights of files, roles, the platform's tables, the pseudonym key, attempts whose
+    process is gone. Returns what it closed to other accounts, in one sentence."""
+    user = account.server_user()
+    repaired = permissions.repair(settings, user[0] if user else None).sentence()
+    postgres.open_way(settings, user)
+    roles.ensure(settings, postgres.ensure_passwords(settings))
+    report("bringing the platform's tables to this version")
+    migrations.upgrade(settings)
+    pseudonym_key.ensure(settings)
+    ledger.abandon_dead(settings)
+    return repaired
 
 
 def down(settings: Settings, report: Report = lambda _: None) -> bool:
@@ -109,12 +126,12 @@ def status(settings: Settings) -> list[PartStatus]:
     parts = [_part(postgres.NAME, server, "running" if answering else "starting", None)]
     beats = airflow.heartbeats(settings) if processes.find(settings, "api-server") else None
     now = datetime.now(UTC)
-    database_up = _seconds_up(server) if answering else 0.0
+    database_up = _seconds_up(server.pid) if server and answering else 0.0
     for name in airflow.COMMANDS:
         beat = (beats or {}).get(name)
         age = (now - beat).total_seconds() if beat else None
         record = processes.read_record(settings, name)
-        seconds_up = min(time.time() - record.started, database_up) if record else 0.0
+        seconds_up = min(_seconds_up(record.pid), database_up) if record else 0.0
         if name == "api-server":
             state: State = "running" if beats is not None else _late(seconds_up)
         else:
@@ -135,10 +152,8 @@ def judge(heartbeat_age: float | None, seconds_up: float) -> State:
     return _late(seconds_up)
 
 
-def _seconds_up(process: psutil.Process | None) -> float:
-    with contextlib.suppress(psutil.Error):
-        return time.time() - process.create_time() if process else 0.0
-    return 0.0
+def _seconds_up(pid: int) -> float:
+    return process_identity.seconds_up(pid) or 0.0
 
 
 def _late(seconds_up: float) -> State:
@@ -152,7 +167,7 @@ def _part(name: str, process: psutil.Process | None, state_if_alive: State, age:
                 name=name,
                 state=state_if_alive,
                 pid=process.pid,
-                seconds_up=round(time.time() - process.create_time(), 1),
+                seconds_up=round(_seconds_up(process.pid), 1),
                 memory_mib=round(process.memory_info().rss / 1024**2, 1),
                 heartbeat_age=round(age, 1) if age is not None else None,
             )
@@ -210,7 +225,7 @@ def _did_not_start(settings: Settings, name: str) -> SetupError:
 def _alone(settings: Settings, report: Report) -> Iterator[None]:
     """One `up` or `down` of this home at a time; a second one waits."""
     try:
-        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        private.folder(settings.run_dir)
         lock = (settings.run_dir / "lock").open("w")
     except OSError as error:
         raise SetupError(

@@ -19,7 +19,9 @@ from pathlib import Path
 import psutil
 import psycopg2
 
-from estuaire.errors import DatabaseUnavailable, SetupError
+from estuaire import private
+from estuaire.errors import DatabaseUnavailable, SecretUnusable, SetupError
+from estuaire.secret_files import write_synced
 from estuaire.settings import Settings
 from estuaire.stack import account, processes
 from estuaire.stack.postgres_config import HBA, passfile, server_config
@@ -48,7 +50,19 @@ def bin_dir() -> Path:
 
 
 def ensure_passwords(settings: Settings) -> dict[str, str]:
-    """Password of each role, drawn the first time; (re)writes ``settings.passfile`` (0600)."""
+    """Password of each role, drawn the first time; (re)writes ``settings.passfile`` (0600).
+
+    A role whose password was lost gets the new one by ``roles.ensure``; the superuser's alone nobody can give.
+
+    Raises:
+        SecretUnusable: a password's file is empty or damaged, or the superuser's is lost and its databases are there.
+    """
+    superuser = settings.secrets_path / "postgres_postgres"
+    if (settings.postgres_data / "PG_VERSION").exists() and not os.path.lexists(superuser):
+        raise SecretUnusable(
+            "the password of PostgreSQL's superuser is lost, and its databases are there",
+            remedy=f"restore {superuser} from the backup, or write it again (mode 0600) from the line of postgres in {settings.passfile}",
+        )
     passwords = {role: settings.ensure_secret(f"postgres_{role}") for role in ROLES}
     write_private(settings.passfile, passfile(passwords))
     return passwords
@@ -59,12 +73,17 @@ def write_private(path: Path, text: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_IMODE(path.stat().st_mode) == 0o600 and path.read_text(encoding="utf-8") == text:
             return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private.folder(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
+    try:
+        write_synced(draft, text)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise SetupError(
+            f"{path} cannot be written ({error.strerror})",
+            remedy=f"make room and rights for {path.parent}, then try again",
+        ) from error
 
 
 def is_running(settings: Settings) -> bool:
@@ -97,11 +116,9 @@ def start(settings: Settings) -> bool:
         return False
     user = account.server_user()
     data = settings.postgres_data
-    data.parent.mkdir(parents=True, exist_ok=True)
+    private.folder(data.parent)
     _prepare_socket_dir(settings, user)
-    if user:
-        for target in (data, settings.socket_dir / "socket", bin_dir() / "postgres"):
-            account.open_path(target, user[0])
+    open_way(settings, user)
     if not (data / "PG_VERSION").exists():
         _initdb(settings, user)
     _clear_after_kill(settings)
@@ -112,6 +129,13 @@ def start(settings: Settings) -> bool:
     if not _wait_ready(settings):
         raise SetupError(f"PostgreSQL ended at start{_last_words(settings)}", remedy=_log_remedy(settings))
     return True
+
+
+def open_way(settings: Settings, user: tuple[int, int] | None) -> None:
+    """Let the server's account, where it is another than ours, pass through to its own folders and programs."""
+    if user:
+        for target in (settings.postgres_data, settings.socket_dir / "socket", bin_dir() / "postgres"):
+            account.open_path(target, user[0])
 
 
 def stop(settings: Settings, *, wait: float = 60.0) -> None:
@@ -167,7 +191,7 @@ def _log_remedy(settings: Settings) -> str:
 def _prepare_socket_dir(settings: Settings, user: tuple[int, int] | None) -> None:
     """Folder of the socket, ours alone. In /tmp another account could have made it first: then refuse it."""
     folder = settings.socket_dir
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    private.folder(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()

@@ -30,6 +30,8 @@ def server_config(*, port: int, socket_dir: Path, small_shared_memory: bool, mem
             "unix_socket_directories": str(socket_dir),
             "unix_socket_permissions": "0700",
             "max_connections": 100,
+            "reserved_connections": 60,  # for the pipeline and Airflow (roles.PIPELINE): others leave them free
+            "authentication_timeout": "30s",  # a connection that never says who it is takes a place, too
             "password_encryption": "scram-sha-256",
             "shared_buffers": "512MB",
             "work_mem": f"{min(256, max(64, int(memory / 96 / 2**20)))}MB",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from estuaire import private
 from estuaire.errors import EstuaireError, SetupError
 from estuaire.settings import Settings
 from estuaire.stack import processes
@@ -105,7 +106,7 @@ def server_problems(settings: Settings) -> list[Problem]:
 
 def home_problems(root: Path) -> list[Problem]:
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        private.folder(root)
         with tempfile.NamedTemporaryFile(dir=root):
             return []
     except OSError as error:

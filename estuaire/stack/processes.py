@@ -19,32 +19,39 @@ from pathlib import Path
 
 import psutil
 
+from estuaire import private, process_identity
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
 
 MARK_HOME = "ESTUAIRE_STACK_OF"
 MARK_PART = "ESTUAIRE_STACK_PART"
-_SAME_START_SECONDS = 1.0  # create_time() is rounded to clock ticks
 _children: dict[int, subprocess.Popen[bytes]] = {}  # kept to reap those that end while this process lives
 
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """What the pid file of a part holds: a pid alone may have been given to another process since."""
+    """What the pid file of a part holds: a pid alone may have been given to another process since.
+
+    ``identity`` is told in the machine's boot and clock ticks (``estuaire.process_identity``); empty in a file of before, which told
+    the start by the clock: such a process is known by its marks.
+    """
 
     name: str
     pid: int
-    started: float
+    identity: str
 
-    def process(self) -> psutil.Process | None:
+    def process(self, settings: Settings) -> psutil.Process | None:
         """The live process of this record, or None when it has ended or its pid belongs to another one."""
         child = _children.get(self.pid)
         if child is not None:
             child.poll()
+        if self.identity:
+            same = process_identity.lives(self.identity) is True
+        else:
+            same = _marked(self.pid, settings, self.name)
         try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < _SAME_START_SECONDS
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            process = psutil.Process(self.pid) if same else None
+            return process if process and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
 
@@ -66,15 +73,15 @@ def read_record(settings: Settings, name: str) -> ProcessRecord | None:
     """The record of part ``name``; None when there is none, or it is damaged (a crash while writing)."""
     try:
         raw = json.loads(pid_file(settings, name).read_text(encoding="utf-8"))
-        return ProcessRecord(name=str(raw["name"]), pid=int(raw["pid"]), started=float(raw["started"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ProcessRecord(name=str(raw["name"]), pid=int(raw["pid"]), identity=str(raw.get("identity", "")))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def find(settings: Settings, name: str) -> psutil.Process | None:
     """The live process of part ``name``, or None."""
     record = read_record(settings, name)
-    return record.process() if record else None
+    return record.process(settings) if record else None
 
 
 def start(
@@ -95,8 +102,8 @@ def start(
     Raises:
         SetupError: the command cannot be executed.
     """
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    settings.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private.folder(settings.run_dir)
+    private.folder(settings.logs)
     identity: dict[str, object] = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
     handle = os.open(log_file(settings, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -108,6 +115,7 @@ def start(
             stdout=handle,
             stderr=handle,
             start_new_session=True,
+            umask=private.UMASK,
             **identity,  # type: ignore[call-overload]
         )
     except OSError as error:
@@ -117,11 +125,8 @@ def start(
     finally:
         os.close(handle)
     _children[child.pid] = child
-    try:
-        started = psutil.Process(child.pid).create_time()
-    except psutil.NoSuchProcess:
-        started = time.time()
-    record = ProcessRecord(name=name, pid=child.pid, started=started)
+    # one that has ended already is nobody: its pid may be another's soon
+    record = ProcessRecord(name, child.pid, process_identity.of(child.pid) or f"ended/{child.pid}/0")
     _write(pid_file(settings, name), record)
     return record
 
@@ -197,6 +202,15 @@ def tail(path: Path, lines: int) -> list[str]:
     except FileNotFoundError:
         return []
     return text.splitlines()[-lines:] if lines > 0 else []
+
+
+def _marked(pid: int, settings: Settings, name: str) -> bool:
+    """Whether a process carries the marks of this part of this stack."""
+    try:
+        environment = psutil.Process(pid).environ()
+    except (psutil.Error, OSError):
+        return False
+    return environment.get(MARK_HOME) == str(settings.root) and environment.get(MARK_PART) == name
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -16,7 +16,7 @@ import duckdb
 import psycopg2
 import pytest
 
-from estuaire import ledger, migrations
+from estuaire import ledger, migrations, pseudonym_key
 from estuaire.deliveries import Found, discover
 from estuaire.lake import Lake
 from estuaire.manifest import Manifest, ManifestFile
@@ -154,6 +154,7 @@ def migrated(postgres: Settings) -> Settings:
     create_database(postgres, "empty_platform", "template1")
     settings = postgres.model_copy(update={"postgres_database": "empty_platform"})
     migrations.upgrade(settings)
+    pseudonym_key.ensure(settings)
     return settings
 
 

@@ -15,6 +15,7 @@ import pytest
 from published import ROW_KEYS, copied
 from small_platform import Platform
 
+from estuaire import pseudonym_key
 from estuaire.handing_in import Asked, Receipt, hand_in, prepare
 from estuaire.publish import PublishOutcome
 from estuaire.registry import load_registry
@@ -298,9 +299,11 @@ def test_another_pseudonym_key_publishes_the_same_marts(
     secrets = tmp_path / "secrets"
     shutil.copytree(other.settings.secrets_path, secrets)
     (secrets / "pseudonym_key").write_text(
-        "another key of the tests, as long as a drawn one is: 0123456789\n", encoding="utf-8"
+        "another key of the tests, as long as a drawn one is: 01234567890\n", encoding="utf-8"
     )
     other.settings = other.settings.model_copy(update={"secrets_dir": secrets})
+    other.execute("delete from control.pseudonym_key")  # an installation of its own, whose first key this is
+    pseudonym_key.ensure(other.settings)
     other.copy_delivery(h38.platform.settings.store_path, "h38", h38.receipt.manifest.delivery_id)
     other.land(), other.consolidate(), other.load()
     assert other.publish().state == "published"

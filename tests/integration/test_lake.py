@@ -14,7 +14,7 @@ from small_platform import Platform, dose
 from estuaire import ledger
 from estuaire.duck import load_extension
 from estuaire.errors import Fenced, LakeInlined
-from estuaire.lake import LOCK, PATIENT_MAP, Change, NewFile
+from estuaire.lake import PATIENT_MAP, TAKE_LOCK, Change, NewFile
 from spark_jobs import land
 
 MAP = "patient_map"
@@ -198,9 +198,8 @@ def test_writers_wait_for_each_other(platform: Platform) -> None:
 
 def test_a_writer_holds_the_lock_before_it_begins(platform: Platform) -> None:
     guard = psycopg2.connect(platform.settings.dsn())
-    guard.autocommit = True
     with guard.cursor() as cursor:
-        cursor.execute("select pg_advisory_lock(%s)", (LOCK,))
+        cursor.execute(TAKE_LOCK)
     change = _replace(platform, "a", "h01", ["a"])
     writer = threading.Thread(target=platform.lake.commit, args=(change,))
     writer.start()

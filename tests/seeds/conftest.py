@@ -19,7 +19,7 @@ from local_spark import spark
 from pyspark.sql import functions
 from small_platform import Platform
 
-from estuaire import dbt_build, migrations
+from estuaire import dbt_build, migrations, pseudonym_key
 from estuaire.gates.gx import Suites
 from estuaire.settings import Settings
 from estuaire.simulator.catalogue import INDEX_ORGANISM
@@ -51,6 +51,7 @@ def template(postgres: Settings) -> Settings:
     key = settings.secrets_path / "pseudonym_key"
     key.write_text(PSEUDONYM_KEY + "\n", encoding="utf-8")
     key.chmod(0o600)
+    pseudonym_key.ensure(settings)
     dbt_build.run(settings, ["seed"], log=settings.logs / "seeds.log")
     # the true null is no question of the study: a new question is a row
     with psycopg2.connect(settings.dsn("estuaire")) as connection, connection.cursor() as cursor:

@@ -30,7 +30,7 @@ def test_a_secret_is_drawn_once_and_only_its_owner_reads_it(settings: Settings) 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610])
 def test_a_secret_that_others_may_touch_is_refused_with_the_command_to_run(settings: Settings, mode: int) -> None:
-    value = settings.ensure_secret("pseudonym_key")
+    value = settings.ensure_secret("pseudonym_key", 32)
     path = settings.secrets_path / "pseudonym_key"
     path.chmod(mode)
     for read in (settings.secret, settings.ensure_secret):

@@ -121,7 +121,7 @@ def test_server_listens_on_loopback_only(postgres: Settings) -> None:
 
 def test_password_changed_in_its_file_is_given_to_the_role(postgres: Settings) -> None:
     path = postgres.secrets_path / "postgres_analyst"
-    server.write_private(path, "another\n")
+    server.write_private(path, "another-password\n")
     roles.ensure(postgres, server.ensure_passwords(postgres))
     assert _ask(postgres, "analyst", "SELECT 1") == 1
 

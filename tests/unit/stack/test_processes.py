@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from estuaire import process_identity
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
 from estuaire.stack import processes
@@ -92,6 +93,67 @@ def test_pid_of_another_process_is_recognised_as_stale(settings: Settings) -> No
     assert processes.find(settings, "part") is None
     processes.stop(settings, "part")  # must not hurt this process
     assert not processes.pid_file(settings, "part").exists()
+
+
+def test_a_clock_that_is_set_hides_no_process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` took four living processes for dead after a step of 5 s, killed them and started others."""
+    record = _start(settings, "part", "import time; time.sleep(60)")
+    began = psutil.Process.create_time
+    for step in (5.0, -3600.0, 1e7):
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self, step=step: began(self) + step)
+        monkeypatch.setattr(time, "time", lambda step=step: time.clock_gettime(time.CLOCK_REALTIME) + step)
+        found = processes.find(settings, "part")
+        assert found is not None
+        assert found.pid == record.pid
+        assert 0 <= (process_identity.seconds_up(record.pid) or -1) < 60
+    monkeypatch.undo()
+    processes.stop(settings, "part")
+
+
+def test_the_file_of_a_version_before_is_understood_by_the_marks(settings: Settings) -> None:
+    """It told the start by the clock; another process that has the pid by now has other marks, or none."""
+    record = _start(settings, "part", "import time; time.sleep(60)")
+    old = {"name": "part", "pid": record.pid, "started": 1.0}
+    processes.pid_file(settings, "part").write_text(json.dumps(old))
+    limit = time.monotonic() + 10
+    while processes.find(settings, "part") is None and time.monotonic() < limit:
+        time.sleep(0.05)  # until the child has executed the program: before, its environment is this test's
+    found = processes.find(settings, "part")
+    assert found is not None
+    assert found.pid == record.pid
+    processes.pid_file(settings, "other").write_text(json.dumps({**old, "name": "other"}))
+    assert processes.find(settings, "other") is None
+    processes.stop(settings, "part")
+    assert not psutil.pid_exists(record.pid)
+
+
+def test_an_identity_is_one_process_of_one_boot() -> None:
+    own = process_identity.own()
+    boot, pid, ticks = own.split("/")
+    assert process_identity.lives(own) is True
+    assert process_identity.lives(f"{boot}/{pid}/{int(ticks) - 1}") is False, "the pid of a process that has ended"
+    assert process_identity.lives(f"{boot}/{2**22 + 1}/1") is False
+    for unknown in (f"another-boot/{pid}/{ticks}", "", "x", f"{boot}/{pid}", f"{boot}/{pid}/x"):
+        assert process_identity.lives(unknown) is None
+    with subprocess.Popen(SLEEP) as child:
+        theirs = process_identity.of(child.pid)
+        assert theirs is not None
+        child.kill()
+        while process_identity.start_ticks(child.pid) is not None:
+            time.sleep(0.01)
+        assert process_identity.lives(theirs) is False, "a zombie has ended"
+
+
+def test_what_a_part_writes_is_its_own(settings: Settings) -> None:
+    before = os.umask(0o022)
+    try:
+        _start(settings, "part", "open('made', 'w'); import os; os.mkdir('folder'); print('x', flush=True)")
+        _printed(settings, "part")
+    finally:
+        os.umask(before)
+    assert (settings.root / "made").stat().st_mode & 0o777 == 0o600
+    assert (settings.root / "folder").stat().st_mode & 0o777 == 0o700
+    processes.stop(settings, "part")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', "null"])
