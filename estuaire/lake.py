@@ -4,6 +4,9 @@ Layers: ``landed.<table>`` (accepted records of each delivery) and ``consolidate
 Spark writes Parquet files, never overwritten; ``commit`` then registers the new files of every table and retires those that they
 replace in one short transaction, under an advisory lock taken before it begins, with run id and fencing token in the snapshot's
 message. Readers take their files from ``list_files``, never from a directory listing.
+
+Property: no attempt commits once a newer one of its stage has begun. The lock alone cannot promise it (its session may be lost while the
+commit goes on), so PostgreSQL decides inside the commit's own transaction: a trigger compares the message's token with ``control.fence``.
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ import psycopg2
 
 from estuaire.contracts import load_contract
 from estuaire.duck import load_extension, quoted, reading
-from estuaire.errors import DatabaseUnavailable, LakeInlined
+from estuaire.errors import DatabaseUnavailable, Fenced, LakeInlined
 from estuaire.layers import LayerColumn, consolidated_columns, landed_columns
 from estuaire.objectstore import ObjectStore, open_store
 from estuaire.settings import Settings
 
 LAYERS = ("landed", "consolidated")
 LOCK = 0x45535455  # "ESTU": key of the advisory lock that every writer of the catalog takes first
+FENCED = "E_FENCED"  # what the trigger's exception begins with
 _NAME = "lake"
 
 PATIENT_MAP = (
@@ -156,11 +160,35 @@ class Lake:
                         connection.execute(
                             f"alter table {_NAME}.{layer}.{table} add column {column.name} {column.duckdb}"
                         )
+            self._fence()
+
+    def _fence(self) -> None:
+        """Let PostgreSQL judge every commit by ``control.fence_lake_commit``; looked after by each stage, since the table is DuckLake's."""
+        session = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            with session, session.cursor() as cursor:
+                cursor.execute(
+                    "select 1 from pg_trigger where tgrelid = 'lake.ducklake_snapshot_changes'::regclass and tgname = 'estuaire_fence' "
+                    "and tgenabled = 'O' and tgfoid = 'control.fence_lake_commit'::regproc"
+                )
+                if cursor.fetchone() is None:
+                    cursor.execute(
+                        "create or replace trigger estuaire_fence before insert or update on lake.ducklake_snapshot_changes "
+                        "for each row execute function control.fence_lake_commit()"
+                    )
+                    cursor.execute("alter table lake.ducklake_snapshot_changes enable trigger estuaire_fence")
+        finally:
+            session.close()
 
     def list_files(self, layer: str, table: str) -> list[str]:
         """Paths of the files of a table's newest snapshot."""
         with self.connection() as connection:
             return self._files(connection, layer, table)
+
+    def list_layer(self, layer: str) -> dict[str, list[str]]:
+        """As ``list_files``, of every table of a layer, over one connection."""
+        with self.connection() as connection:
+            return {table: self._files(connection, layer, table) for own, table in tables() if own == layer}
 
     @staticmethod
     def _files(connection: duckdb.DuckDBPyConnection, layer: str, table: str) -> list[str]:
@@ -196,13 +224,11 @@ class Lake:
         ).fetchone()
         return int(row[0]) if row and row[0] is not None else None
 
-    def commit(self, change: Change, *, may_commit: object = None, attempts: int = 3) -> int:
+    def commit(self, change: Change, *, attempts: int = 3) -> int:
         """Apply a change in one snapshot; returns its id. Committing the same change twice is a no-op.
 
-        Args:
-            may_commit: called under the lock, before anything is written; raises Fenced where a newer attempt holds the token.
-
         Raises:
+            Fenced: the change's token is not the newest of its stage; nothing was committed.
             LakeInlined: the catalog holds inlined rows; nothing was committed.
         """
         for attempt in range(1, attempts + 1):
@@ -210,11 +236,11 @@ class Lake:
                 done = self._find(connection, change)
                 if done is not None:
                     return done
-                if callable(may_commit):
-                    may_commit()
                 try:
                     return self._apply(connection, change)
-                except (duckdb.TransactionException, duckdb.IOException):
+                except (duckdb.TransactionException, duckdb.IOException) as error:
+                    if FENCED in str(error):
+                        raise Fenced.of(change.stage) from error
                     if attempt == attempts:
                         done = self.find_commit(change)
                         if done is None:

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
         s3_access_key, s3_secret_key: its keys; or left out, and kept in ``secrets/s3_access_key`` and ``secrets/s3_secret_key``.
         spark_master: ``local[N]`` for the embedded stack, or a cluster's URL.
         real_data: folder of the MIMIC-IV demo, which plays hospital 38 (a relative one is below the project's).
+        full_may_end: share of the records of its tables and period that a full delivery may end without a confirmation;
+            full_may_end_by_table: table -> share, where it is another.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
 
@@ -61,6 +63,8 @@ class Settings(BaseSettings):
     secrets_dir: Path | None = None
     min_free_disk_gib: float = 5.0
     min_memory_gib: float = 4.0
+    full_may_end: float = Field(default=0.2, ge=0, le=1)
+    full_may_end_by_table: dict[str, float] = Field(default_factory=dict)
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
     real_data: Path = Path("../shared/data/mimic-iv-demo")

@@ -163,13 +163,17 @@ def accept(settings: Settings, run_id: str) -> str | None:
         raise RunFailed(message, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
     rows = ledger.fetch(
         settings,
-        "select count(*) filter (where state = 'landed') as landed, count(*) filter (where state = 'blocked') as blocked "
+        "select count(*) filter (where state = 'landed') as landed, count(*) filter (where state = 'blocked') as blocked, "
+        "count(*) filter (where state = 'held') as held "
         "from control.delivery where run_id = %s",
         (run_id,),
     )
     landed, blocked = rows[0]["landed"], rows[0]["blocked"]
-    message = f"{landed} deliveries landed, {blocked} blocked"
-    if not landed and not downstream_work(settings):
+    held = rows[0]["held"]
+    message = f"{landed} deliveries landed, {blocked} blocked" + (
+        f", {held} held until they are confirmed" if held else ""
+    )
+    if not landed and (blocked or not held) and not downstream_work(settings):
         ledger.end_run(settings, run_id, "failed", message)
         build_quietly(settings, run_id)
         raise RunFailed(message, remedy="mend the deliveries that the gate tasks name, then `estuaire run` again")
