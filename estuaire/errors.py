@@ -404,3 +404,23 @@ class NothingToRetry(EstuaireError):
     """Nothing of a run or delivery failed, or what failed cannot pass as it stands."""
 
     code = "E_NOTHING_TO_RETRY"
+
+
+class DiskFull(EstuaireError):
+    """There is no space left for a file of the store or of a task."""
+
+    code = "E_DISK_FULL"
+    retryable = True
+
+
+class DatabaseFull(EstuaireError):
+    """PostgreSQL has no space left."""
+
+    code = "E_DATABASE_FULL"
+    retryable = True
+
+
+class StoreNotWritable(EstuaireError):
+    """A folder of the platform is read-only, or not this account's."""
+
+    code = "E_NOT_WRITABLE"

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from estuaire import set_aside, unmapped_codes
+from estuaire import set_aside, space, unmapped_codes
 from estuaire.codes import map_error
 from estuaire.contracts import load_contract
 from estuaire.duck import nothing, of_files, quoted, readable, reading
@@ -171,7 +171,7 @@ def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str,
         unreadable = unreadable_files(settings, [key for _, key in work.files]) if error.code in _MAY_BE_A_FILE else []
         if unreadable:
             return work.hospital, Failure(lost_files(work.hospital, unreadable))
-        if error.retryable and not isinstance(error, TaskFailed):
+        if isinstance(error, space.KINDS) or (error.retryable and not isinstance(error, TaskFailed)):
             raise
         error.hospital = work.hospital
         return work.hospital, Failure(error)

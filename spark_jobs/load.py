@@ -20,7 +20,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
-from estuaire import last_good, set_aside
+from estuaire import last_good, set_aside, space
 from estuaire.contracts import load_contract
 from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.duck import load_extension, of_files, quoted, readable, reading
@@ -106,7 +106,7 @@ def load_one(settings: Settings, works: tuple[Work, ...]) -> list[Loaded] | Fail
     try:
         return guarded(partial(load_hospital, settings), works)
     except EstuaireError as error:
-        if error.retryable and not isinstance(error, TaskFailed | StoreUnavailable):
+        if isinstance(error, space.KINDS) or (error.retryable and not isinstance(error, TaskFailed | StoreUnavailable)):
             raise
         with reading(open_store(settings)) as duck:
             lost = [f for work in works for f in work.files if not readable(duck, f)]

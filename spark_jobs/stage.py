@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import psycopg2
 
-from estuaire import set_aside
+from estuaire import set_aside, space
 from estuaire.duck import unavailable
 from estuaire.errors import EstuaireError, LedgerRefused, typed
 from estuaire.lake import Change, Lake
@@ -140,7 +140,7 @@ def attempt(
         if not isinstance(error, EstuaireError) and s3a.failed(error):
             stage.fail(meter.cost(), unavailable())
             raise unavailable() from error
-        ours = None if isinstance(error, EstuaireError) else typed(str(error))
+        ours = None if isinstance(error, EstuaireError) else typed(str(error)) or space.typed(error)
         stage.fail(meter.cost(), ours or error)
         if ours is not None:
             raise ours from error

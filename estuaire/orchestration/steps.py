@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-from estuaire import __version__, deliveries, ledger
+from estuaire import __version__, deliveries, ledger, space
 from estuaire.errors import EstuaireError, GateBlocked, RunFailed
 from estuaire.lake import Lake
 from estuaire.metering import Meter
@@ -215,7 +215,11 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
             snapshot = Lake(settings).snapshot()
             outcome = build_and_publish(settings, run_id, snapshot, code_version(), meter=meter)
     except BaseException as error:
-        stage.fail(meter.cost(), error)
+        full = space.typed(error)
+        stage.fail(meter.cost(), full or error)
+        if full is not None and full is not error:
+            ledger.end_run(settings, run_id, "failed", full.sentence())
+            raise full from error
         retryable = isinstance(error, EstuaireError) and error.retryable
         if not retryable:
             text = error.sentence() if isinstance(error, EstuaireError) else type(error).__name__
