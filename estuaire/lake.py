@@ -185,6 +185,19 @@ class Lake:
         with self.connection() as connection:
             return self._files(connection, layer, table)
 
+    def known_files(self) -> set[str]:
+        """Ends of the paths (``hospital=<id>/<file>``, or the file alone) that the catalog holds in any snapshot, or is to delete."""
+        session = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            with session, session.cursor() as cursor:
+                cursor.execute(
+                    "select path from lake.ducklake_data_file union all select path from lake.ducklake_files_scheduled_for_deletion"
+                )
+                paths = [str(path) for (path,) in cursor.fetchall()]
+        finally:
+            session.close()
+        return {"/".join(path.split("/")[-2:]) for path in paths} | {path for path in paths if "/" not in path}
+
     def list_layer(self, layer: str) -> dict[str, list[str]]:
         """As ``list_files``, of every table of a layer, over one connection."""
         with self.connection() as connection:

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
         real_data: folder of the MIMIC-IV demo, which plays hospital 38 (a relative one is below the project's).
         full_may_end: share of the records of its tables and period that a full delivery may end without a confirmation;
             full_may_end_by_table: table -> share, where it is another.
+        sweep_after_hours: age at which what a failed attempt left behind is removed.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
 
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     min_memory_gib: float = 4.0
     full_may_end: float = Field(default=0.2, ge=0, le=1)
     full_may_end_by_table: dict[str, float] = Field(default_factory=dict)
+    sweep_after_hours: int = Field(default=24, ge=1)
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
     real_data: Path = Path("../shared/data/mimic-iv-demo")

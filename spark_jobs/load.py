@@ -20,7 +20,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
-from estuaire import last_good, set_aside, space
+from estuaire import last_good, leftovers, set_aside, space
 from estuaire.contracts import load_contract
 from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.duck import load_extension, of_files, quoted, readable, reading
@@ -414,7 +414,13 @@ def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
     Raises:
         AccountingImbalance: staging would not hold what consolidation accounted for, less what is not loaded for a reason.
     """
-    return attempt(settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, meter))
+    return attempt(
+        settings,
+        run_id,
+        STAGE,
+        lambda stage, meter: _run(settings, stage, spark, meter),
+        lambda stage: leftovers.sweep(settings, Lake(settings)),
+    )
 
 
 def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str, Any]:
