@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import duckdb
 import psycopg2
 
+from estuaire import faults
 from estuaire.contracts import load_contract
 from estuaire.duck import load_extension, quoted, reading
 from estuaire.errors import DatabaseUnavailable, Fenced, LakeInlined
@@ -265,6 +266,7 @@ class Lake:
     def _apply(self, connection: duckdb.DuckDBPyConnection, change: Change) -> int:
         connection.execute("begin")
         try:
+            faults.reach("lake.begun")
             # one statement per table, not per hospital or file: each takes some hundredths of a second
             retired: dict[tuple[str, str], list[str]] = {}
             for layer, table, hospital in change.retire:
@@ -286,11 +288,13 @@ class Lake:
                 f"extra_info => {quoted(json.dumps({'pid': os.getpid()}))})"
             )
             self._refuse_inlined(connection)
+            faults.reach("lake.filled")
             connection.execute("commit")
         except BaseException:
             with suppress(duckdb.Error):  # it may have ended already: the caller reads the catalog back
                 connection.execute("rollback")
             raise
+        faults.reach("lake.committed")
         done = self._find(connection, change)
         if done is None:
             # the change was empty: DuckLake makes no snapshot for it

@@ -17,6 +17,7 @@ import psycopg2.extras
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
+from estuaire import faults
 from estuaire.errors import AccountingImbalance, DatabaseUnavailable, EstuaireError, Fenced
 from estuaire.metering import Cost
 from estuaire.settings import Settings
@@ -99,6 +100,7 @@ class Stage:
                 "update control.stage_run set intent = %s where run_id = %s and stage = %s and token = %s",
                 (json.dumps(intent), self.run_id, self.name, self.token),
             )
+        faults.reach("stage.intended")
 
     def end(self, cursor: Cursor, state: str, cost: Cost, rows: int, snapshot: int | None, message: str = "") -> None:
         """Note the attempt's end and what it cost, in the caller's transaction."""
@@ -111,6 +113,8 @@ class Stage:
                 self.run_id, self.name, self.token,
             ),
         )  # fmt: skip
+        if state == "committed":
+            faults.reach("stage.noted")
 
     def resolve(
         self, cursor: Cursor, run_id: str, token: int, state: str, snapshot: int | None, intent: dict[str, Any] | None

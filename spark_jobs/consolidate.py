@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from estuaire import set_aside, space, unmapped_codes
+from estuaire import faults, set_aside, space, unmapped_codes
 from estuaire.codes import map_error
 from estuaire.contracts import load_contract
 from estuaire.duck import nothing, of_files, quoted, readable, reading
@@ -433,6 +433,7 @@ def _run(
     found = {h: outcomes for h, outcomes in done.items() if not isinstance(outcomes, Failure)}
     failed = {h: failure.error for h, failure in done.items() if isinstance(failure, Failure)}
     meter.step(f"{len(work)} hospitals consolidated")
+    faults.reach("consolidate.written")
     if before_audit is not None:
         before_audit(found)
     with meter.gate():
@@ -440,6 +441,7 @@ def _run(
     meter.step("audited")
     blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
     _note_verdicts(settings, stage, audited, blocked, given, found)
+    faults.reach("consolidate.judged")
     results = {h: outcomes for h, outcomes in found.items() if h not in blocked}
     intent: dict[str, Any] = _intent(given, results, [])
     failed |= {item["hospital_id"]: error for item, error in refused(stage, intent, publish)}
@@ -455,6 +457,7 @@ def _run(
     if results:
         mapped = _patient_map(settings, lake, stage, results)
         meter.step("patient map written")
+        faults.reach("consolidate.mapped")
         if before_commit is not None:
             before_commit(results)
         intent = _intent(given, results, mapped)
@@ -462,6 +465,7 @@ def _run(
             stage.check_fence(cursor)
             write_accounts(cursor, stage, accounts(settings, results, came_in(settings, sorted(results))))
         meter.step("read back and accounted for")
+        faults.reach("consolidate.accounted")
         stage.intend(intent)
         snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
     with connect(settings) as connection, connection.cursor() as cursor:

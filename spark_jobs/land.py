@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
-from estuaire import confirming, set_aside
+from estuaire import confirming, faults, set_aside
 from estuaire.contracts import load_contract
 from estuaire.deliveries import PREFIX, note_error, read_manifest
 from estuaire.duck import quoted, reading
@@ -303,6 +303,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
     meter.step(f"{len(work)} files read and written")
     landings = _landings(settings, places, [FileOutcome(**r) for r in results])
     sound = [x for x in landings if x.error_fields is None]
+    faults.reach("land.written")
     with meter.gate():
         audit = gate.audit(settings, spark, stage.run_id, [(x.manifest, x.files) for x in sound])
     meter.step("audited")
@@ -341,6 +342,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
             else:
                 passed.append(landing)
     meter.step("accounted for")
+    faults.reach("land.judged")
     for landing in landings:
         if landing.error is not None:
             print(landing.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
@@ -357,6 +359,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
         for file in landing.files:
             if file.rejects:
                 store.delete(file.rejects)
+    faults.reach("land.tidied")
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         if snapshot is not None:

@@ -20,7 +20,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
-from estuaire import last_good, leftovers, set_aside, space
+from estuaire import faults, last_good, leftovers, set_aside, space
 from estuaire.contracts import load_contract
 from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.duck import load_extension, of_files, quoted, readable, reading
@@ -446,6 +446,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     _set_aside(stage, failures, sorted(hospitals.keys() - failures.keys()))
     hospitals = {h: content for h, content in hospitals.items() if h not in failures}
     meter.step("copied")
+    faults.reach("load.filled")
     snapshot = lake.snapshot()
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
@@ -454,6 +455,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             accounts = accounts_of(hospitals, loaded, sizes)
             write_accounts(cursor, stage, accounts)  # before the swap: where it does not balance, nothing is swapped in
             rows += sum(a.rows_out for a in accounts)
+            faults.reach("load.accounted")
             last_good.keep_served(cursor, hospitals)
             for item in sorted((one.work for one in loaded), key=lambda w: (w.table, w.hospital)):
                 _swap(cursor, item)
@@ -469,6 +471,8 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 "do update set content_hash = excluded.content_hash, run_id = excluded.run_id, updated_at = now()",
                 [(h, content, stage.run_id) for h, content in hospitals.items()],
             )
+            faults.reach("load.swapped")
+    faults.reach("load.committed")
     meter.step("swapped in")
     if loaded:
         _analyze(settings, [*sorted({one.work.table for one in loaded}), "patient_map", "administration_day"])

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import psycopg2
 
-from estuaire import set_aside, space
+from estuaire import faults, set_aside, space
 from estuaire.duck import unavailable
 from estuaire.errors import EstuaireError, LedgerRefused, typed
 from estuaire.lake import Change, Lake
@@ -44,6 +44,7 @@ def refused(stage: Stage, intent: Intent, publish: Publish) -> list[tuple[dict[s
         stage.check_fence(cursor)
         found = _written(cursor, intent, stage.run_id, 0, publish)
         connection.rollback()
+    faults.reach("stage.rehearsed")
     return found
 
 
@@ -133,9 +134,13 @@ def attempt(
     meter = Meter(spark_root())
     try:
         with meter:
+            faults.reach("stage.begun")
             if recovery is not None:
                 recovery(stage)
-            return work(stage, meter)
+            faults.reach("stage.recovered")
+            done = work(stage, meter)
+        faults.reach("stage.ended")
+        return done
     except BaseException as error:
         if not isinstance(error, EstuaireError) and s3a.failed(error):
             stage.fail(meter.cost(), unavailable())
