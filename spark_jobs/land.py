@@ -31,10 +31,10 @@ from estuaire.registry import load_registry
 from estuaire.rules import load_rules
 from estuaire.scratch import local_files
 from estuaire.settings import Settings
-from spark_jobs.consolidate import inputs
+from spark_jobs.consolidate import inputs, lost_files, unreadable_files
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
-from spark_jobs.session import guarded, spread
+from spark_jobs.session import TaskFailed, guarded, spread
 from spark_jobs.stage import attempt, recover, refused, without
 
 STAGE = "land"
@@ -428,7 +428,10 @@ def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, con
                     weighed = (standing, one.full, fetched(one.files), list(one.rejected), load_contract())
                     ends = guarded(lambda given: kernel.ended_by(*given), weighed)
                 except EstuaireError as error:
-                    found[one.delivery] = error
+                    unreadable = unreadable_files(settings, [key for _, key in files])
+                    if error.retryable and not isinstance(error, TaskFailed) and not unreadable:
+                        raise
+                    found[one.delivery] = lost_files(weighing.hospital, unreadable) if unreadable else error
                     continue
                 if confirming.too_many(settings, ends):
                     found[one.delivery] = ends
@@ -451,7 +454,7 @@ def to_hold(
     for hospital in sorted(fulls):
         own = sorted((x for x in passed if x.manifest.hospital == hospital), key=lambda x: x.manifest.sequence)
         known = landed.get(hospital, {"files": [], "fulls": [], "rejected": []})
-        if not known["files"] and len(own) == 1:
+        if not known["files"] and not any(x.manifest.kind == "full" for x in own[1:]):
             continue  # its first delivery: nothing stands
         arriving = tuple(_arriving(settings, x, confirmed) for x in own)
         weighing = Weighing(hospital, tuple(known["files"]), tuple(known["fulls"]), tuple(known["rejected"]), arriving)

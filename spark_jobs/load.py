@@ -432,7 +432,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     lake = Lake(settings)
     files = _lake_files(lake)
     with connect(settings) as connection, connection.cursor() as cursor:
-        hospitals |= _ghosts(cursor, files)
+        hospitals = _ghosts(settings, cursor, files) | hospitals
     sizes = consolidated_rows(settings) if hospitals else {}
     work: dict[str, list[tuple[int, Work]]] = {}
     for hospital in hospitals:
@@ -493,10 +493,11 @@ def _lake_files(lake: Lake) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def _ghosts(cursor: Any, files: dict[str, dict[str, list[str]]]) -> dict[str, str]:
+def _ghosts(settings: Settings, cursor: Any, files: dict[str, dict[str, list[str]]]) -> dict[str, str]:
     """Hospitals noted as loaded of which staging shows rows that the lake does not hold (an earlier version left them there) -> the hash
     of what they are loaded with, so that they are loaded once more."""
-    loaded = last_good.loaded(cursor)
+    aside = set_aside.unresolved(settings)
+    loaded = {h: content for h, content in last_good.loaded(cursor).items() if h not in aside}
     return {h: loaded[h] for _, h in emptied(cursor, {h: set(tables) for h, tables in files.items()}, loaded)}
 
 

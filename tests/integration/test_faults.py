@@ -8,20 +8,15 @@ and the gates find nothing. ``make test`` takes the points around the commits; `
 from __future__ import annotations
 
 import itertools
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from small_platform import Platform, dose
+from calm_stages import STAGES, Pair, pair, without_spark
 
 from estuaire import faults, leftovers
-from estuaire.gates import consolidated as gate_consolidated
-from estuaire.gates import landed as gate_landed
 from estuaire.ledger import Stage
-from estuaire.registry import FOLDER
-from spark_jobs import consolidate, land, load
+
+__all__ = ["pair", "without_spark"]
 
 COMMIT = ["stage.rehearsed", "stage.intended", "lake.begun", "lake.filled", "lake.committed"]
 END = ["stage.noted", "stage.ended"]
@@ -39,8 +34,6 @@ ALWAYS = {
     ("consolidate", "lake.committed"),
     ("load", "load.committed"),
 }
-HOSPITALS = ("h01", "h02")
-STAGES = {"land": land, "consolidate": consolidate, "load": load}
 
 
 class Killed(BaseException):
@@ -60,86 +53,6 @@ def _cases() -> list[Any]:
 
 def test_every_point_is_tried() -> None:
     assert {p for points in ALL.values() for p in points} == set(faults.POINTS)
-
-
-def _here(spark: Any, items: Any, work: Callable[[Any], Any], **more: Any) -> list[Any]:
-    return [work(item) for _, item in items]
-
-
-@pytest.fixture(scope="module")
-def without_spark() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for module in STAGES.values():
-            patch.setattr(module, "spread", _here)
-        for module in (land, consolidate):
-            patch.setattr(module, "warm_up", lambda: None)
-        patch.setattr(
-            gate_landed,
-            "audit",
-            lambda settings, spark, run_id, landed: gate_landed.Audit(
-                {(m.hospital, m.delivery_id): gate_landed.Finding(m.hospital, m.delivery_id) for m, _ in landed}, []
-            ),
-        )
-        patch.setattr(
-            gate_consolidated,
-            "audit",
-            lambda settings, spark, run_id, outcomes: gate_consolidated.Audit(
-                {h: gate_consolidated.Finding(h) for h in outcomes}, []
-            ),
-        )
-        yield
-
-
-@dataclass
-class Pair:
-    """The platform that meets faults, and one that gets the same deliveries and meets none."""
-
-    tried: Platform
-    calm: Platform
-    deliveries: int = 0
-
-    def deliver(self) -> None:
-        """Two records of each hospital."""
-        self.deliveries += 1
-        n = self.deliveries
-        for platform in (self.tried, self.calm):
-            for hospital in HOSPITALS:
-                platform.deliver(
-                    f"d{n}", n, hospital=hospital, headers=None, administration=[dose(f"A{n}"), dose(f"B{n}")]
-                )
-
-    def run(self, stage: str, platform: Platform | None = None) -> None:
-        on = platform or self.tried
-        if stage == "land":
-            on.discover()
-        STAGES[stage].run(on.settings, on.new_run(), None)
-
-
-@pytest.fixture(scope="module")
-def pair(migrated: Any, tmp_path_factory: pytest.TempPathFactory, without_spark: None) -> Pair:
-    from small_platform import create_database
-
-    registry = tmp_path_factory.mktemp("registry")
-    shutil.copytree(FOLDER.parent if FOLDER.name == "hospitals" else FOLDER, registry, dirs_exist_ok=True)
-    own = (registry / "hospitals" / "h01.yml").read_text(encoding="utf-8")
-    for file in (registry / "hospitals").glob("*.yml"):
-        if file.stem != "h01":
-            file.unlink()
-    second = own.replace("id: h01", "id: h02").replace("990000013", "990000021")
-    (registry / "hospitals" / "h02.yml").write_text(second, encoding="utf-8")
-    maps = registry / "code_maps"
-    shutil.rmtree(maps / "h02", ignore_errors=True)
-    shutil.copytree(maps / "h01", maps / "h02")
-    made = []
-    for name in ("faults_tried", "faults_calm"):
-        create_database(migrated, name, "empty_platform")
-        folder = tmp_path_factory.mktemp(name)
-        settings = migrated.model_copy(
-            update={"postgres_database": name, "store_root": folder, "registry_dir": registry, "sweep_after_hours": 0}
-        )
-        made.append(Platform(settings, None))
-        made[-1].lake.ensure()
-    return Pair(*made)
 
 
 @pytest.mark.parametrize(("stage", "point", "how"), _cases())
