@@ -7,7 +7,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-cases test-seeds test-s3 test-s3-outage bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-cases test-seeds test-faults test-s3 test-s3-outage bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -55,6 +55,9 @@ test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL
 
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q -s -m seeds tests/seeds
+
+test-faults: setup ## the stages killed and failed at every step boundary, and run again
+	$(BIN)/python -m pytest -q -m "faults or not faults" tests/integration/test_faults.py
 
 test-s3: setup ## the store's tests and a small run on two real S3 servers, built once with Go
 	$(BIN)/python -m pytest -q -s -m "s3 and not outage" tests/s3

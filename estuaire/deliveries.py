@@ -183,7 +183,7 @@ def discover(settings: Settings, store: ObjectStore, registry: Registry, run_id:
         fingerprint = _fingerprint(objects)
         row = known.get((hospital, delivery))
         prefix = f"{PREFIX}{hospital}/{delivery}/"
-        if row and row["fingerprint"] == fingerprint and row["state"] in ("landed", "blocked"):
+        if row and row["fingerprint"] == fingerprint and row["state"] in ("landed", "blocked", "held"):
             found.unchanged += 1
             continue
         landed = row is not None and row["state"] == "landed"

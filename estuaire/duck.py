@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from estuaire.errors import StoreUnavailable
+from estuaire.layers import LayerColumn
 from estuaire.objectstore import ObjectStore
 
 
@@ -41,6 +42,30 @@ def reading(store: ObjectStore, *, threads: int = 1) -> Iterator[duckdb.DuckDBPy
         raise
     finally:
         connection.close()
+
+
+def of_files(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], columns: Sequence[LayerColumn]) -> str:
+    """SQL of the rows of Parquet files with all of a layer's columns: one that a file lacks, written before it was added, is null there."""
+    listed = f"read_parquet([{', '.join(map(quoted, paths))}], union_by_name = true, hive_partitioning = false)"
+    present = {row[0] for row in connection.execute(f"describe select * from {listed}").fetchall()}
+    missing = [f"null::{c.duckdb} as {c.name}" for c in columns if c.name not in present]
+    return f"select {', '.join(['*', *missing])} from {listed}"
+
+
+def nothing(columns: Sequence[LayerColumn]) -> str:
+    """SQL of no rows with a layer's columns."""
+    return f"select {', '.join(f'null::{c.duckdb} as {c.name}' for c in columns)} where false"
+
+
+def readable(connection: duckdb.DuckDBPyConnection, path: str) -> bool:
+    """Whether a Parquet file is there and can be read to its last value."""
+    try:
+        connection.execute(
+            f"select sum(hash(columns(*))) from read_parquet({quoted(path)}, hive_partitioning = false)"
+        ).fetchall()
+    except duckdb.Error:
+        return False
+    return True
 
 
 def unavailable() -> StoreUnavailable:

@@ -337,6 +337,41 @@ class Fenced(EstuaireError):
 
     code = "E_FENCED"
 
+    @classmethod
+    def of(cls, stage: str) -> Fenced:
+        """The error of an attempt of this stage."""
+        return cls(
+            f"a newer attempt of stage {stage} has begun; this one may not commit",
+            remedy="nothing to do: the newer attempt goes on",
+        )
+
+
+class LedgerRefused(EstuaireError):
+    """The ledger cannot take the rows of what a hospital would commit, or has committed, to the lake."""
+
+    code = "E_LEDGER_REFUSED"
+
+
+class LakeFileUnreadable(EstuaireError):
+    """A Parquet file of the lake is lost or damaged."""
+
+    code = "E_LAKE_FILE"
+
+
+class FullHeld(EstuaireError):
+    """A full delivery would end more of the records that stand than may go without a word."""
+
+    code = "E_FULL_HELD"
+    explained = Explained(
+        "Une livraison complète mettrait fin à une grande part des enregistrements en place : un export coupé ressemble à cela. "
+        "Elle attend une confirmation ; rien n'en est pris en compte.",
+        "Si l'export est complet, demandez la confirmation (`estuaire confirm`) ; sinon, livrez-le de nouveau, entier, sous un nouvel "
+        "identifiant.",
+        "A full delivery would end a large share of the records that stand: an export cut short looks like this. "
+        "It waits for a confirmation; nothing of it counts.",
+        "If the export is whole, ask for its confirmation (`estuaire confirm`); else deliver it again, whole, under a new id.",
+    )
+
 
 class LakeInlined(EstuaireError):
     """The lake's catalog holds inlined rows: readers that list files would miss or resurrect rows."""
@@ -399,3 +434,23 @@ class NothingToRetry(EstuaireError):
     """Nothing of a run or delivery failed, or what failed cannot pass as it stands."""
 
     code = "E_NOTHING_TO_RETRY"
+
+
+class DiskFull(EstuaireError):
+    """There is no space left for a file of the store or of a task."""
+
+    code = "E_DISK_FULL"
+    retryable = True
+
+
+class DatabaseFull(EstuaireError):
+    """PostgreSQL has no space left."""
+
+    code = "E_DATABASE_FULL"
+    retryable = True
+
+
+class StoreNotWritable(EstuaireError):
+    """A folder of the platform is read-only, or not this account's."""
+
+    code = "E_NOT_WRITABLE"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from estuaire import ledger
+from estuaire import ledger, set_aside
 from estuaire.deliveries import fingerprint_of
 from estuaire.errors import (
     ChecksumMismatch,
@@ -218,6 +218,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     stopped = [
         *_stops_of_deliveries(arrived),
         *(_stop(f"{b['hospital_id']}: gate consolidated", b["error"]) for b in standing),
+        *_stops_of_hospitals(settings, rows),
         *_stops_of_runs(rows, stages),
     ]
     if subject.deliveries:
@@ -291,6 +292,16 @@ def _stops_of_deliveries(arrived: list[Row]) -> list[Stop]:
     return [_stop(f"{r['hospital_id']}/{r['delivery_id']}", str(r["error"])) for r in arrived if r["error_code"]]
 
 
+def _stops_of_hospitals(settings: Settings, rows: list[Row]) -> list[Stop]:
+    """Hospitals that a stage of these runs went on without, and still does."""
+    runs = {r["run_id"] for r in rows}
+    return [
+        _stop(f"{r['hospital_id']}: {r['stage']}", r["error"])
+        for r in set_aside.standing(settings)
+        if r["run_id"] in runs
+    ]
+
+
 def _stops_of_runs(rows: list[Row], stages: list[Row]) -> list[Stop]:
     """The last attempt of each failed run's failed stage; the run's own message where no stage tells."""
     found = []
@@ -333,7 +344,12 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], waiting: list[
     for row in (r for r in arrived if r["error_code"]):
         place = f"{row['hospital_id']}/{row['delivery_id']}"
         kind = "renew" if row["state"] == "landed" else "correct" if row["error_code"] in NEEDS_HOSPITAL else "retry"
-        command = f"estuaire retry {place}" if kind == "retry" else "estuaire run"
+        kind = "confirm" if row["state"] == "held" else kind
+        commands = {
+            "retry": f"estuaire retry {place}",
+            "confirm": f"estuaire confirm {place.replace('/', ' ')} --by NAME",
+        }
+        command = commands.get(kind, "estuaire run")
         steps.append(Step(kind, command, place, row["remedy"] or ""))
     steps += [Step("gate", "estuaire run", hospital) for hospital in waiting]
     failed = [r for r in _latest(rows) if r["state"] == "failed"]
@@ -445,6 +461,8 @@ def _put_back(settings: Settings, store: ObjectStore, places: Sequence[Place]) -
             elif state == "landed":
                 landed = f"{hospital}/{delivery} has landed"
                 why_not.append(f"{landed}; {code}: {remedy}" if code else landed)
+            elif state == "held":
+                why_not.append(f"{hospital}/{delivery} is held ({remedy})")
             elif state == "blocked" and code in NEEDS_HOSPITAL and present == fingerprint:
                 why_not.append(
                     f"{hospital}/{delivery} was refused with {code}, which only a corrected delivery from the hospital mends "

@@ -4,6 +4,9 @@ Layers: ``landed.<table>`` (accepted records of each delivery) and ``consolidate
 Spark writes Parquet files, never overwritten; ``commit`` then registers the new files of every table and retires those that they
 replace in one short transaction, under a lock taken before it begins, with run id and fencing token in the snapshot's
 message. Readers take their files from ``list_files``, never from a directory listing.
+
+Property: no attempt commits once a newer one of its stage has begun. The lock alone cannot promise it (its session may be lost while the
+commit goes on), so PostgreSQL decides inside the commit's own transaction: a trigger compares the message's token with ``control.fence``.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ from dataclasses import dataclass, field
 import duckdb
 import psycopg2
 
-from estuaire import private
+from estuaire import faults, private
 from estuaire.contracts import load_contract
 from estuaire.duck import load_extension, quoted, reading
-from estuaire.errors import DatabaseUnavailable, LakeInlined
+from estuaire.errors import DatabaseUnavailable, Fenced, LakeInlined
 from estuaire.layers import LayerColumn, consolidated_columns, landed_columns
 from estuaire.objectstore import ObjectStore, open_store
 from estuaire.settings import Settings
@@ -30,6 +33,7 @@ from estuaire.settings import Settings
 LAYERS = ("landed", "consolidated")
 # Every writer of the catalog takes it first. A table's lock: an advisory one could be held by any account that may connect.
 TAKE_LOCK = "lock table control.lake_lock in exclusive mode"
+FENCED = "E_FENCED"  # what the trigger's exception begins with
 _NAME = "lake"
 
 PATIENT_MAP = (
@@ -157,11 +161,48 @@ class Lake:
                         connection.execute(
                             f"alter table {_NAME}.{layer}.{table} add column {column.name} {column.duckdb}"
                         )
+            self._fence()
+
+    def _fence(self) -> None:
+        """Let PostgreSQL judge every commit by ``control.fence_lake_commit``; looked after by each stage, since the table is DuckLake's."""
+        session = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            with session, session.cursor() as cursor:
+                cursor.execute(
+                    "select 1 from pg_trigger where tgrelid = 'lake.ducklake_snapshot_changes'::regclass and tgname = 'estuaire_fence' "
+                    "and tgenabled = 'O' and tgfoid = 'control.fence_lake_commit'::regproc"
+                )
+                if cursor.fetchone() is None:
+                    cursor.execute(
+                        "create or replace trigger estuaire_fence before insert or update on lake.ducklake_snapshot_changes "
+                        "for each row execute function control.fence_lake_commit()"
+                    )
+                    cursor.execute("alter table lake.ducklake_snapshot_changes enable trigger estuaire_fence")
+        finally:
+            session.close()
 
     def list_files(self, layer: str, table: str) -> list[str]:
         """Paths of the files of a table's newest snapshot."""
         with self.connection() as connection:
             return self._files(connection, layer, table)
+
+    def known_files(self) -> set[str]:
+        """Ends of the paths (``hospital=<id>/<file>``, or the file alone) that the catalog holds in any snapshot, or is to delete."""
+        session = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            with session, session.cursor() as cursor:
+                cursor.execute(
+                    "select path from lake.ducklake_data_file union all select path from lake.ducklake_files_scheduled_for_deletion"
+                )
+                paths = [str(path) for (path,) in cursor.fetchall()]
+        finally:
+            session.close()
+        return {"/".join(path.split("/")[-2:]) for path in paths} | {path for path in paths if "/" not in path}
+
+    def list_layer(self, layer: str) -> dict[str, list[str]]:
+        """As ``list_files``, of every table of a layer, over one connection."""
+        with self.connection() as connection:
+            return {table: self._files(connection, layer, table) for own, table in tables() if own == layer}
 
     @staticmethod
     def _files(connection: duckdb.DuckDBPyConnection, layer: str, table: str) -> list[str]:
@@ -197,13 +238,11 @@ class Lake:
         ).fetchone()
         return int(row[0]) if row and row[0] is not None else None
 
-    def commit(self, change: Change, *, may_commit: object = None, attempts: int = 3) -> int:
+    def commit(self, change: Change, *, attempts: int = 3) -> int:
         """Apply a change in one snapshot; returns its id. Committing the same change twice is a no-op.
 
-        Args:
-            may_commit: called under the lock, before anything is written; raises Fenced where a newer attempt holds the token.
-
         Raises:
+            Fenced: the change's token is not the newest of its stage; nothing was committed.
             LakeInlined: the catalog holds inlined rows; nothing was committed.
         """
         for attempt in range(1, attempts + 1):
@@ -211,11 +250,11 @@ class Lake:
                 done = self._find(connection, change)
                 if done is not None:
                     return done
-                if callable(may_commit):
-                    may_commit()
                 try:
                     return self._apply(connection, change)
-                except (duckdb.TransactionException, duckdb.IOException):
+                except (duckdb.TransactionException, duckdb.IOException) as error:
+                    if FENCED in str(error):
+                        raise Fenced.of(change.stage) from error
                     if attempt == attempts:
                         done = self.find_commit(change)
                         if done is None:
@@ -227,6 +266,7 @@ class Lake:
     def _apply(self, connection: duckdb.DuckDBPyConnection, change: Change) -> int:
         connection.execute("begin")
         try:
+            faults.reach("lake.begun")
             # one statement per table, not per hospital or file: each takes some hundredths of a second
             retired: dict[tuple[str, str], list[str]] = {}
             for layer, table, hospital in change.retire:
@@ -248,11 +288,13 @@ class Lake:
                 f"extra_info => {quoted(json.dumps({'pid': os.getpid()}))})"
             )
             self._refuse_inlined(connection)
+            faults.reach("lake.filled")
             connection.execute("commit")
         except BaseException:
             with suppress(duckdb.Error):  # it may have ended already: the caller reads the catalog back
                 connection.execute("rollback")
             raise
+        faults.reach("lake.committed")
         done = self._find(connection, change)
         if done is None:
             # the change was empty: DuckLake makes no snapshot for it

@@ -17,10 +17,12 @@ import psycopg2.extras
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from estuaire import process_identity
+from estuaire import faults, process_identity
 from estuaire.errors import AccountingImbalance, DatabaseUnavailable, EstuaireError, Fenced
 from estuaire.metering import Cost
 from estuaire.settings import Settings
+
+FENCE_PATIENCE = "120s"  # how long a new attempt waits for a commit under way
 
 
 @contextmanager
@@ -88,10 +90,7 @@ class Stage:
         cursor.execute("select token from control.fence where stage = %s for share", (self.name,))
         row = cursor.fetchone()
         if row is None or row[0] != self.token:
-            raise Fenced(
-                f"a newer attempt of stage {self.name} has begun; this one may not commit",
-                remedy="nothing to do: the newer attempt goes on",
-            )
+            raise Fenced.of(self.name)
 
     def intend(self, intent: dict[str, Any]) -> None:
         """Write what the lake commit will change, before it."""
@@ -101,6 +100,7 @@ class Stage:
                 "update control.stage_run set intent = %s where run_id = %s and stage = %s and token = %s",
                 (json.dumps(intent), self.run_id, self.name, self.token),
             )
+        faults.reach("stage.intended")
 
     def end(self, cursor: Cursor, state: str, cost: Cost, rows: int, snapshot: int | None, message: str = "") -> None:
         """Note the attempt's end and what it cost, in the caller's transaction."""
@@ -113,12 +113,30 @@ class Stage:
                 self.run_id, self.name, self.token,
             ),
         )  # fmt: skip
+        if state == "committed":
+            faults.reach("stage.noted")
+
+    def resolve(
+        self, cursor: Cursor, run_id: str, token: int, state: str, snapshot: int | None, intent: dict[str, Any] | None
+    ) -> None:
+        """Note how an earlier attempt ended, as the lake tells it, and what of its intent is left."""
+        cursor.execute(
+            "update control.stage_run set state = %s, snapshot_id = %s, intent = %s where run_id = %s and stage = %s and token = %s",
+            (state, snapshot, None if intent is None else json.dumps(intent), run_id, self.name, token),
+        )
 
     def fail(self, cost: Cost, error: BaseException) -> None:
-        """Note that the attempt failed; only a typed error's own sentence is kept (an unknown one may hold values)."""
+        """Note that the attempt failed; only a typed error's own sentence is kept (an unknown one may hold values). An attempt whose end
+        a newer one has noted (it found its commit in the lake) keeps that end."""
         fenced = isinstance(error, Fenced)
         text = error.sentence() if isinstance(error, EstuaireError) else type(error).__name__
         with connect(self.settings) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "select state from control.stage_run where run_id = %s and stage = %s and token = %s for update",
+                (self.run_id, self.name, self.token),
+            )
+            if cursor.fetchone() != ("running",):
+                return
             self.end(cursor, "fenced" if fenced else "failed", cost, 0, None, text)
             # an error that nobody typed may pass (a lost connection, a full disk): it is tried again
             cursor.execute(
@@ -128,8 +146,23 @@ class Stage:
 
 
 def begin_stage(settings: Settings, run_id: str, stage: str) -> Stage:
-    """Begin an attempt of a stage: draws the next fencing token, which fences every earlier attempt."""
+    """Begin an attempt of a stage: draws the next fencing token, which fences every earlier attempt.
+
+    A commit of an earlier one that is under way is waited for: afterwards it has happened, or never will.
+
+    Raises:
+        DatabaseUnavailable: that commit does not end.
+    """
     with connect(settings) as connection, connection.cursor() as cursor:
+        try:
+            cursor.execute("set local lock_timeout = %s", (FENCE_PATIENCE,))
+            cursor.execute("select 1 from control.fence where stage = %s for update", (stage,))
+            cursor.execute("set local lock_timeout = 0")
+        except psycopg2.errors.LockNotAvailable as error:
+            raise DatabaseUnavailable(
+                f"an earlier attempt of stage {stage} has been committing for {FENCE_PATIENCE}",
+                remedy="the stage is tried again; if it stays so, restart PostgreSQL (`estuaire down`, `estuaire up`)",
+            ) from error
         cursor.execute(
             "insert into control.fence (stage, token) values (%s, 1) "
             "on conflict (stage) do update set token = control.fence.token + 1 returning token",
@@ -167,13 +200,13 @@ def _abandon(cursor: Cursor, which: str, parameters: tuple[object, ...]) -> int:
     return int(cursor.rowcount)
 
 
-def unfinished(settings: Settings, stage: str) -> list[dict[str, Any]]:
-    """Earlier attempts that wrote an intent and no end: the lake may or may not hold their commit."""
+def unfinished(settings: Settings, stage: str, before: int) -> list[dict[str, Any]]:
+    """Attempts with a token below ``before`` that wrote an intent and no end: the lake may or may not hold their commit."""
     return fetch(
         settings,
         "select run_id, stage, token, intent from control.stage_run "
-        "where stage = %s and intent is not null and state in ('running', 'failed') order by token",
-        (stage,),
+        "where stage = %s and token < %s and intent is not null and state <> 'committed' order by token",
+        (stage, before),
     )
 
 

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         s3_access_key, s3_secret_key: its keys; or left out, and kept in ``secrets/s3_access_key`` and ``secrets/s3_secret_key``.
         spark_master: ``local[N]`` for the embedded stack, or a cluster's URL.
         real_data: folder of the MIMIC-IV demo, which plays hospital 38.
+        full_may_end: share of the records of its tables and period that a full delivery may end without a confirmation;
+            full_may_end_by_table: table -> share, where it is another.
+        sweep_after_hours: age at which what a failed attempt left behind is removed.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
 
@@ -64,6 +67,9 @@ class Settings(BaseSettings):
     secrets_dir: Path | None = None
     min_free_disk_gib: float = 5.0
     min_memory_gib: float = 4.0
+    full_may_end: float = Field(default=0.2, ge=0, le=1)
+    full_may_end_by_table: dict[str, float] = Field(default_factory=dict)
+    sweep_after_hours: int = Field(default=24, ge=1)
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
     real_data: Path = PROJECT_ROOT.parent / "shared" / "data" / "mimic-iv-demo"

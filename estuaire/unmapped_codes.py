@@ -6,6 +6,7 @@ in use, and those of the one that is. The view ``control.code_to_map`` shows the
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 
@@ -14,7 +15,17 @@ from psycopg2.extras import execute_values
 
 from estuaire.mapped_share import marts_of_codes
 
+LONGEST = 200  # characters of a code in the ledger: an index takes 2.7 kB, and nobody maps a longer one
 Unmapped = dict[str, dict[str, dict[str, int]]]
+
+
+def bounded(code: str) -> str:
+    """The code as the ledger holds it: a longer one is cut, with a mark that tells it from others that begin alike; NUL is no text."""
+    code = code.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if len(code) <= LONGEST:
+        return code
+    mark = hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{code[: LONGEST - 20]}... {mark}"
 
 
 def merged(parts: Iterable[Unmapped]) -> Unmapped:
@@ -23,7 +34,7 @@ def merged(parts: Iterable[Unmapped]) -> Unmapped:
     for part in parts:
         for system, codes in part.items():
             for code, places in codes.items():
-                own = found.setdefault(system, {}).setdefault(code, {})
+                own = found.setdefault(system, {}).setdefault(bounded(code), {})
                 for place, records in places.items():
                     own[place] = own.get(place, 0) + records
     return found

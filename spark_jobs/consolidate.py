@@ -14,14 +14,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from estuaire import unmapped_codes
+import duckdb
+
+from estuaire import faults, set_aside, space, unmapped_codes
 from estuaire.codes import map_error
 from estuaire.contracts import load_contract
-from estuaire.duck import quoted, reading
-from estuaire.errors import EstuaireError
+from estuaire.duck import nothing, of_files, quoted, readable, reading
+from estuaire.errors import EstuaireError, FileMissing, LakeFileUnreadable, StoreUnavailable
 from estuaire.gates import consolidated as gate
 from estuaire.gates.gx import warm_up
-from estuaire.lake import Change, Lake, NewFile
+from estuaire.lake import PATIENT_MAP, Change, Lake, NewFile
+from estuaire.layers import consolidated_columns
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
@@ -31,8 +34,8 @@ from estuaire.scratch import local_files
 from estuaire.settings import Settings
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.patient_map import patient_map
-from spark_jobs.session import spread
-from spark_jobs.stage import attempt, recover
+from spark_jobs.session import TaskFailed, guarded, spread
+from spark_jobs.stage import attempt, recover, refused
 
 STAGE = "consolidate"
 
@@ -50,13 +53,15 @@ class Work:
     stays_until: datetime | None
 
 
-def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Per hospital what its consolidation reads, and the hash of it all."""
+def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Per hospital (of ``only``, or all) what its consolidation reads, and the hash of it all."""
     registry = load_registry(settings.registry_dir)
     found: dict[str, dict[str, Any]] = {}
     for row in fetch(
         settings,
-        "select hospital_id, table_name, key, rows from control.landed_file order by hospital_id, table_name, key",
+        "select hospital_id, table_name, key, rows from control.landed_file "
+        "where %(only)s::text[] is null or hospital_id = any(%(only)s) order by hospital_id, table_name, key",
+        {"only": only},
     ):
         entry = found.setdefault(row["hospital_id"], _nothing())
         entry["files"].append((row["table_name"], row["key"]))
@@ -64,7 +69,9 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
     for row in fetch(
         settings,
         "select hospital_id, sequence, period_from, period_to, manifest from control.delivery "
-        "where state = 'landed' and kind = 'full' order by hospital_id, sequence",
+        "where state = 'landed' and kind = 'full' and (%(only)s::text[] is null or hospital_id = any(%(only)s)) "
+        "order by hospital_id, sequence",
+        {"only": only},
     ):
         tables = tuple(sorted({f["table"] for f in row["manifest"]["files"]}))
         full = kernel.Full(row["sequence"], row["period_from"], row["period_to"], tables)
@@ -84,7 +91,9 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
         "select r.hospital_id, r.table_name, r.business_key, r.sequence, r.source_updated_at "
         "from control.rejected_record r join control.delivery d using (hospital_id, delivery_id) "
         "where d.state = 'landed' and r.state in ('open', 'sent_to_hospital') and r.business_key is not null "
+        "and (%(only)s::text[] is null or r.hospital_id = any(%(only)s)) "
         "order by r.hospital_id, r.table_name, r.business_key, r.sequence",
+        {"only": only},
     ):
         updated = row["source_updated_at"]
         if row["hospital_id"] in found:
@@ -96,7 +105,9 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
     for hospital, entry in found.items():
         maps = {s: p.read_text(encoding="utf-8") for s, p in sorted(registry.get(hospital).code_maps.items())}
         until = entry["stays_until"] and entry["stays_until"].astimezone(UTC).isoformat()
-        text = repr((kernel.VERSION, entry["files"], entry["fulls"], entry["rejected"], until, maps))
+        text = repr(
+            (kernel.depends_on(registry.get(hospital)), entry["files"], entry["fulls"], entry["rejected"], until, maps)
+        )
         entry["input_hash"] = hashlib.sha256(text.encode()).hexdigest()
     return found
 
@@ -121,10 +132,13 @@ def changed(settings: Settings) -> list[str]:
 def _changed(settings: Settings, given: dict[str, dict[str, Any]]) -> list[str]:
     built = {r["hospital_id"]: r["input_hash"] for r in fetch(settings, "select * from control.consolidation")}
     standing = {r["hospital_id"]: r["input_hash"] for r in fetch(settings, "select * from control.consolidation_block")}
+    aside = set_aside.unresolved(settings)
     return sorted(
         h
         for h, entry in given.items()
-        if built.get(h) != entry["input_hash"] and standing.get(h) != _with_rules(entry["input_hash"])
+        if h not in aside
+        and built.get(h) != entry["input_hash"]
+        and standing.get(h) != _with_rules(entry["input_hash"])
     )
 
 
@@ -138,8 +152,57 @@ def output_key(work: Work, table: str) -> str:
     return f"lake/consolidated/{table}/hospital={work.hospital}/{work.run_id}-{work.token}.parquet"
 
 
-def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str, Any]]]:
-    """Consolidate one hospital, inside a Spark task; what each table gave."""
+@dataclass(frozen=True)
+class Failure:
+    """Why a hospital could not be consolidated; the others go on."""
+
+    error: EstuaireError
+
+
+def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str, Any]] | Failure]:
+    """Consolidate one hospital, inside a Spark task; what each table gave. Whatever its files do ends at this hospital.
+
+    Raises:
+        EstuaireError: one that may pass (the store does not answer): the stage is tried again.
+    """
+    try:
+        return work.hospital, guarded(partial(_consolidate, settings), work)
+    except EstuaireError as error:
+        unreadable = unreadable_files(settings, [key for _, key in work.files]) if error.code in _MAY_BE_A_FILE else []
+        if unreadable:
+            return work.hospital, Failure(lost_files(work.hospital, unreadable))
+        if isinstance(error, space.KINDS) or (error.retryable and not isinstance(error, TaskFailed)):
+            raise
+        error.hospital = work.hospital
+        return work.hospital, Failure(error)
+
+
+_MAY_BE_A_FILE = (TaskFailed.code, FileMissing.code, StoreUnavailable.code)
+
+
+def hospital_of(path: str) -> str:
+    """The hospital of a file of the lake, by its path or key."""
+    return path.split("/hospital=")[1].split("/")[0]
+
+
+def unreadable_files(settings: Settings, keys: list[str]) -> list[str]:
+    """Of these files of the lake those that are lost or damaged, read whole."""
+    store = open_store(settings)
+    with reading(store) as connection:
+        return [key for key in keys if store.stat(key) is None or not readable(connection, store.url(key))]
+
+
+def lost_files(hospital: str, paths: list[str]) -> LakeFileUnreadable:
+    """The typed error of files of a hospital that are lost or damaged."""
+    named = ", ".join(sorted("/".join(p.split("/")[-4:]) for p in paths)[:3])
+    return LakeFileUnreadable(
+        f"{len(paths)} of its files in the lake cannot be read: {named}; what was published of it stays served",
+        remedy="put the file back from a backup of the store, or look at the disk; the next run takes it up",
+        hospital=hospital,
+    )
+
+
+def _consolidate(settings: Settings, work: Work) -> list[dict[str, Any]]:
     with local_files(settings, open_store(settings)) as local:
         files: dict[str, list[str]] = {}
         for table, key in work.files:
@@ -163,7 +226,7 @@ def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str,
         ]
         for result in results:
             local.keep(result["output"])
-    return work.hospital, results
+    return results
 
 
 def read_back(settings: Settings, keys: list[str]) -> dict[tuple[str, str], tuple[int, int]]:
@@ -249,20 +312,70 @@ def publish(cursor: Any, intent: dict[str, Any], run_id: str, snapshot: int) -> 
 
 
 def _patient_map(settings: Settings, lake: Lake, stage: Stage, results: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Write the patient map over all hospitals (rebuilt ones from their new files); keys of its files."""
+    """Write the patient map over all hospitals (rebuilt ones from their new files); keys of its files. A hospital whose file cannot be
+    read keeps the rows that it has in the map that stands."""
     store = open_store(settings)
     new = [store.url(o["output"]) for outcomes in results.values() for o in outcomes if o["table"] == "patient"]
-    old = [p for p in lake.list_files("consolidated", "patient") if not any(f"hospital={h}/" in p for h in results)]
+    old = [p for p in lake.list_files("consolidated", "patient") if hospital_of(p) not in results]
     if not new and not old:
         return []
     key = f"lake/consolidated/patient_map/{stage.run_id}-{stage.token}.parquet"
-    files = ", ".join(map(quoted, [*new, *old]))
     with local_files(settings, store) as local, reading(store, threads=2) as connection:
         path = local.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        patient_map(connection, f"read_parquet([{files}], hive_partitioning = false)").write_parquet(str(path))
+        try:
+            mapped(connection, [*new, *old]).write_parquet(str(path))
+        except duckdb.Error:
+            unreadable = [p for p in old if not readable(connection, p)]
+            if not unreadable:
+                raise
+            away = sorted(hospital_of(p) for p in unreadable)
+            _set_aside(stage, {h: lost_files(h, [p for p in unreadable if hospital_of(p) == h]) for h in away}, [])
+            _rebuild_next(stage, away)
+            sound = [*new, *(p for p in old if p not in unreadable)]
+            _with_former(connection, sound, lake.list_files("consolidated", "patient_map"), away, str(path))
         local.keep(key)
     return [key]
+
+
+def mapped(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> duckdb.DuckDBPyRelation:
+    """The patient map over these files of patients."""
+    columns = consolidated_columns(load_contract().table("patient"))
+    return patient_map(connection, f"({of_files(connection, paths, columns)}) as patients")
+
+
+def _with_former(
+    connection: duckdb.DuckDBPyConnection, paths: list[str], former: list[str], away: list[str], output: str
+) -> None:
+    """Write the map over ``paths``, and of the hospitals ``away`` the rows of the former one."""
+    names = ", ".join(c.name for c in PATIENT_MAP)
+    queries = []
+    if paths:
+        mapped(connection, paths).create("renewed")
+        queries.append(f"select {names} from renewed")
+    if former:
+        queries.append(
+            f"select {names} from ({of_files(connection, former, PATIENT_MAP)}) "
+            f"where hospital_id in ({', '.join(map(quoted, away))})"
+        )
+    if not queries:
+        queries = [f"select {names} from ({nothing(PATIENT_MAP)})"]
+    connection.sql(" union all ".join(queries)).write_parquet(output)
+
+
+def _rebuild_next(stage: Stage, hospitals: list[str]) -> None:
+    """Let the next attempt build these hospitals' files anew from their landed ones."""
+    with connect(stage.settings) as connection, connection.cursor() as cursor:
+        stage.check_fence(cursor)
+        rebuild(cursor, hospitals)
+
+
+def rebuild(cursor: Any, hospitals: list[str]) -> None:
+    """Forget what these hospitals' files were built from, in the caller's transaction: the next consolidation builds them anew."""
+    cursor.execute(
+        "update control.consolidation set input_hash = 'a file of the lake cannot be read' where hospital_id = any(%s)",
+        (hospitals,),
+    )
 
 
 def run(
@@ -279,12 +392,12 @@ def run(
     """
     lake = Lake(settings)
     lake.ensure()
-    recover(settings, lake, STAGE, change_of, publish)
     return attempt(
         settings,
         run_id,
         STAGE,
         lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit, before_audit),
+        lambda stage: recover(stage, lake, change_of, publish),
     )
 
 
@@ -316,8 +429,11 @@ def _run(
         for h in hospitals
         if h not in wrong
     ]
-    found = dict(spread(spark, work, partial(consolidate_one, settings)))
+    done = dict(spread(spark, work, partial(consolidate_one, settings)))
+    found = {h: outcomes for h, outcomes in done.items() if not isinstance(outcomes, Failure)}
+    failed = {h: failure.error for h, failure in done.items() if isinstance(failure, Failure)}
     meter.step(f"{len(work)} hospitals consolidated")
+    faults.reach("consolidate.written")
     if before_audit is not None:
         before_audit(found)
     with meter.gate():
@@ -325,17 +441,23 @@ def _run(
     meter.step("audited")
     blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
     _note_verdicts(settings, stage, audited, blocked, given, found)
+    faults.reach("consolidate.judged")
+    results = {h: outcomes for h, outcomes in found.items() if h not in blocked}
+    intent: dict[str, Any] = _intent(given, results, [])
+    failed |= {item["hospital_id"]: error for item, error in refused(stage, intent, publish)}
+    _set_aside(stage, failed, sorted(done.keys() - failed.keys()))
+    blocked |= failed
     for hospital, error in blocked.items():
         print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
         for outcome in found.get(hospital, []):
             open_store(settings).delete(outcome["output"])
-    results = {h: outcomes for h, outcomes in found.items() if h not in blocked}
+    results = {h: outcomes for h, outcomes in results.items() if h not in blocked}
     snapshot: int | None = None
     rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
-    intent: dict[str, Any] = {}
     if results:
         mapped = _patient_map(settings, lake, stage, results)
         meter.step("patient map written")
+        faults.reach("consolidate.mapped")
         if before_commit is not None:
             before_commit(results)
         intent = _intent(given, results, mapped)
@@ -343,14 +465,27 @@ def _run(
             stage.check_fence(cursor)
             write_accounts(cursor, stage, accounts(settings, results, came_in(settings, sorted(results))))
         meter.step("read back and accounted for")
+        faults.reach("consolidate.accounted")
         stage.intend(intent)
-        snapshot = lake.commit(change_of(stage.run_id, stage.token, intent), may_commit=stage.check_fence)
+        snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
     with connect(settings) as connection, connection.cursor() as cursor:
+        stage.check_fence(cursor)
         if snapshot is not None:
             publish(cursor, intent, stage.run_id, snapshot)
         meter.step("committed")
         stage.end(cursor, "committed", meter.cost(), rows, snapshot, _message(blocked))
     return {"hospitals": sorted(results), "blocked": sorted(blocked), "rows": rows}
+
+
+def _set_aside(stage: Stage, failed: dict[str, EstuaireError], passed: list[str]) -> None:
+    """Note the hospitals that this attempt goes on without, and that others no longer are any."""
+    with connect(stage.settings) as connection, connection.cursor() as cursor:
+        stage.check_fence(cursor)
+        for hospital in passed:
+            set_aside.clear(cursor, hospital, STAGE)
+        for hospital, error in failed.items():
+            set_aside.note(cursor, hospital, STAGE, stage.run_id, error)
+            gate.write_block(cursor, stage.run_id, hospital, error)
 
 
 def _message(blocked: dict[str, EstuaireError]) -> str:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
-from estuaire import pseudonym_key
+from estuaire import confirming, faults, pseudonym_key, set_aside
 from estuaire.contracts import load_contract
 from estuaire.deliveries import PREFIX, note_error, read_manifest
 from estuaire.duck import quoted, reading
@@ -31,9 +31,11 @@ from estuaire.registry import load_registry
 from estuaire.rules import load_rules
 from estuaire.scratch import local_files
 from estuaire.settings import Settings
-from spark_jobs.kernel.land_file import FileOutcome, land_file
-from spark_jobs.session import spread
-from spark_jobs.stage import attempt, recover
+from spark_jobs.consolidate import inputs, lost_files, unreadable_files
+from spark_jobs.kernel import consolidate as kernel
+from spark_jobs.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
+from spark_jobs.session import TaskFailed, guarded, spread
+from spark_jobs.stage import attempt, recover, refused, without
 
 STAGE = "land"
 
@@ -109,6 +111,7 @@ class Landing:
     files: list[FileOutcome] = field(default_factory=list)
     error: EstuaireError | None = None
     error_fields: dict[str, Any] | None = None
+    ends: confirming.Ends | None = None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -116,12 +119,13 @@ class Landing:
 
 
 def pending(settings: Settings) -> list[tuple[str, str]]:
-    """Deliveries that the ledger holds as received."""
+    """Deliveries that the ledger holds as received, but for those of hospitals whose lake it does not know whole."""
     rows = fetch(
         settings,
         "select hospital_id, delivery_id from control.delivery where state = 'received' order by hospital_id, sequence",
     )
-    return [(r["hospital_id"], r["delivery_id"]) for r in rows]
+    aside = set_aside.unresolved(settings)
+    return [(r["hospital_id"], r["delivery_id"]) for r in rows if r["hospital_id"] not in aside]
 
 
 def read_back(settings: Settings, files: list[FileOutcome]) -> dict[str, tuple[int, int]]:
@@ -276,9 +280,12 @@ def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) 
     """
     lake = Lake(settings)
     lake.ensure()
-    recover(settings, lake, STAGE, change_of, publish)
     return attempt(
-        settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit)
+        settings,
+        run_id,
+        STAGE,
+        lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit),
+        lambda stage: recover(stage, lake, change_of, publish),
     )
 
 
@@ -297,6 +304,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
     meter.step(f"{len(work)} files read and written")
     landings = _landings(settings, places, [FileOutcome(**r) for r in results])
     sound = [x for x in landings if x.error_fields is None]
+    faults.reach("land.written")
     with meter.gate():
         audit = gate.audit(settings, spark, stage.run_id, [(x.manifest, x.files) for x in sound])
     meter.step("audited")
@@ -304,6 +312,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
         before_commit(landings)
     written = read_back(settings, [f for x in sound for f in x.files])
     meter.step("read back")
+    held = to_hold(settings, spark, [x for x in sound if audit.findings[x.place].verdict()[0] != "block"])
     passed: list[Landing] = []
     rows = 0
     with connect(settings) as connection, connection.cursor() as cursor:
@@ -318,6 +327,9 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
                 write_accounts(cursor, stage, accounts(landing, written, rejected))
                 landing.error = gate.write(cursor, stage.run_id, audit.findings[landing.place])
                 rows += sum(f.rows_in for f in landing.files)
+                if landing.place in held:
+                    landing.error, landing.ends = held[landing.place]
+                    gate.write_block(cursor, stage.run_id, landing.place, landing.error)
             if landing.error is not None:
                 note_error(
                     cursor,
@@ -325,11 +337,13 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
                     landing.error.code,
                     landing.error.sentence(),
                     landing.error.remedy,
-                    "blocked",
+                    "blocked" if landing.ends is None else "held",
                 )
+                confirming.note_ends(cursor, *landing.place, landing.ends)
             else:
                 passed.append(landing)
     meter.step("accounted for")
+    faults.reach("land.judged")
     for landing in landings:
         if landing.error is not None:
             print(landing.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
@@ -337,38 +351,164 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
                 if file.output:
                     store.delete(file.output)
     snapshot: int | None = None
-    if passed:
-        intent = {
-            "deliveries": [
-                {
-                    "hospital_id": x.manifest.hospital,
-                    "delivery_id": x.manifest.delivery_id,
-                    "files": [
-                        {
-                            "table": f.table,
-                            "key": f.output,
-                            "rows": written[f.output][0],
-                            "bytes": (store.stat(f.output) or _missing(f.output)).size,
-                        }
-                        for f in x.files
-                        if f.output
-                    ],
-                }
-                for x in passed
-            ]
-        }
+    intent: dict[str, Any] = {"deliveries": [_item(store, x, written) for x in passed]}
+    intent = _refuse(stage, intent)
+    if intent["deliveries"]:
         stage.intend(intent)
-        snapshot = lake.commit(change_of(stage.run_id, stage.token, intent), may_commit=stage.check_fence)
+        snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
     for landing in landings:
         for file in landing.files:
             if file.rejects:
                 store.delete(file.rejects)
+    faults.reach("land.tidied")
     with connect(settings) as connection, connection.cursor() as cursor:
-        if passed and snapshot is not None:
+        stage.check_fence(cursor)
+        if snapshot is not None:
             publish(cursor, intent, stage.run_id, snapshot)
         meter.step("committed")
         stage.end(cursor, "committed", meter.cost(), rows, snapshot)
-    return {"landed": len(passed), "blocked": len(landings) - len(passed), "rows": rows}
+    landed = len(intent["deliveries"])
+    return {"landed": landed, "blocked": len(landings) - landed, "rows": rows}
+
+
+def _item(store: ObjectStore, landing: Landing, written: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """A delivery as an intent lists it."""
+    files = [
+        {
+            "table": f.table,
+            "key": f.output,
+            "rows": written[f.output][0],
+            "bytes": (store.stat(f.output) or _missing(f.output)).size,
+        }
+        for f in landing.files
+        if f.output
+    ]
+    hospital, delivery = landing.place
+    return {"hospital_id": hospital, "delivery_id": delivery, "files": files}
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """A delivery that passed the gate, as ``ends_one`` weighs it: ``full`` is None for a delta."""
+
+    delivery: str
+    files: tuple[tuple[str, str], ...]
+    full: kernel.Full | None
+    rejected: tuple[kernel.Rejected, ...]
+    confirmed: bool
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """A hospital's deliveries of this run, by sequence, and what is landed of it."""
+
+    hospital: str
+    files: tuple[tuple[str, str], ...]
+    fulls: tuple[kernel.Full, ...]
+    rejected: tuple[kernel.Rejected, ...]
+    arriving: tuple[Arriving, ...]
+
+
+def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, confirming.Ends | EstuaireError]]:
+    """What each full delivery of a hospital that must be held would end, inside a Spark task; or why that cannot be told."""
+    found: dict[str, confirming.Ends | EstuaireError] = {}
+    with local_files(settings, open_store(settings)) as local:
+
+        def fetched(files: tuple[tuple[str, str], ...]) -> dict[str, list[str]]:
+            by_table: dict[str, list[str]] = {}
+            for table, key in files:
+                by_table.setdefault(table, []).append(str(local.fetched(key)))
+            return by_table
+
+        hospital = load_registry(settings.registry_dir).get(weighing.hospital)
+        files, fulls, rejected = weighing.files, weighing.fulls, weighing.rejected
+        for one in weighing.arriving:
+            if one.full is not None and not one.confirmed and files:
+                try:
+                    standing = kernel.HospitalInput(hospital, fetched(files), list(fulls), list(rejected))
+                    weighed = (standing, one.full, fetched(one.files), list(one.rejected), load_contract())
+                    ends = guarded(lambda given: kernel.ended_by(*given), weighed)
+                except EstuaireError as error:
+                    unreadable = unreadable_files(settings, [key for _, key in files])
+                    if error.retryable and not isinstance(error, TaskFailed) and not unreadable:
+                        raise
+                    found[one.delivery] = lost_files(weighing.hospital, unreadable) if unreadable else error
+                    continue
+                if confirming.too_many(settings, ends):
+                    found[one.delivery] = ends
+                    continue
+            files, rejected = (*files, *one.files), (*rejected, *one.rejected)
+            fulls = fulls if one.full is None else (*fulls, one.full)
+    return weighing.hospital, found
+
+
+def to_hold(
+    settings: Settings, spark: Any, passed: list[Landing]
+) -> dict[tuple[str, str], tuple[EstuaireError, confirming.Ends | None]]:
+    """Full deliveries that would end more than may go without a word -> the error to show, and what they would end (docs/decisions/0017);
+    None of one that cannot be weighed: it is blocked."""
+    fulls = {x.manifest.hospital for x in passed if x.manifest.kind == "full"}
+    if not fulls:
+        return {}
+    landed, confirmed = inputs(settings, sorted(fulls)), confirming.confirmed(settings)
+    work = []
+    for hospital in sorted(fulls):
+        own = sorted((x for x in passed if x.manifest.hospital == hospital), key=lambda x: x.manifest.sequence)
+        known = landed.get(hospital, {"files": [], "fulls": [], "rejected": []})
+        if not known["files"] and not any(x.manifest.kind == "full" for x in own[1:]):
+            continue  # its first delivery: nothing stands
+        arriving = tuple(_arriving(settings, x, confirmed) for x in own)
+        weighing = Weighing(hospital, tuple(known["files"]), tuple(known["fulls"]), tuple(known["rejected"]), arriving)
+        work.append((sum(f.rows_in for x in own for f in x.files), weighing))
+    found: dict[tuple[str, str], tuple[EstuaireError, confirming.Ends | None]] = {}
+    for hospital, weighed in spread(spark, work, partial(ends_one, settings)):
+        for delivery, ends in weighed.items():
+            if isinstance(ends, EstuaireError):
+                ends.hospital, ends.delivery = hospital, delivery
+                found[hospital, delivery] = (ends, None)
+            else:
+                found[hospital, delivery] = (confirming.held(settings, hospital, delivery, ends), ends)
+    return found
+
+
+def _arriving(settings: Settings, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving:
+    manifest, store = landing.manifest, open_store(settings)
+    full = None
+    if manifest.kind == "full":
+        tables = tuple(sorted({f.table for f in manifest.files}))
+        full = kernel.Full(manifest.sequence, manifest.period_from, manifest.period_to, tables)
+    rejected = []
+    for file in landing.files:
+        for row in _rows_of(store, file.rejects) if file.rejects else ():
+            told = dict(zip(REJECT_SCHEMA.names, row, strict=True))
+            if told["business_key"] is not None:
+                updated = told["source_updated_at"]
+                rejected.append(
+                    kernel.Rejected(
+                        file.table, told["business_key"], manifest.sequence, updated.isoformat() if updated else None
+                    )
+                )
+    files = tuple((f.table, f.output) for f in landing.files if f.output)
+    return Arriving(
+        manifest.delivery_id, files, full, tuple(rejected), (*landing.place, manifest.content_hash) in confirmed
+    )
+
+
+def _refuse(stage: Stage, intent: dict[str, Any]) -> dict[str, Any]:
+    """Block the deliveries whose rows the ledger would not take after the lake's commit; the intent of the others."""
+    failures = refused(stage, intent, publish)
+    if failures:
+        with connect(stage.settings) as connection, connection.cursor() as cursor:
+            stage.check_fence(cursor)
+            for item, error in failures:
+                place = (item["hospital_id"], item["delivery_id"])
+                gate.write_block(cursor, stage.run_id, place, error)
+                note_error(cursor, *place, error.code, error.sentence(), error.remedy, "blocked")
+                print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
+        for item, _ in failures:
+            for file in item["files"]:
+                open_store(stage.settings).delete(file["key"])
+    return without(intent, [item for item, _ in failures])
 
 
 def _missing(key: str) -> Any:

@@ -20,18 +20,20 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
-from estuaire import last_good
+from estuaire import faults, last_good, leftovers, set_aside, space
 from estuaire.contracts import load_contract
 from estuaire.dbt_sources import DERIVED_TABLES
-from estuaire.duck import load_extension, quoted, reading
+from estuaire.duck import load_extension, of_files, quoted, readable, reading
+from estuaire.errors import EstuaireError, StoreUnavailable
 from estuaire.lake import PATIENT_MAP, Lake
-from estuaire.layers import staging_columns
+from estuaire.layers import consolidated_columns, staging_columns
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.registry import SUBSTANCE, Hospital, load_registry
 from estuaire.settings import PROJECT_ROOT, Settings
-from spark_jobs.session import spread
+from spark_jobs.consolidate import hospital_of, lost_files, rebuild
+from spark_jobs.session import TaskFailed, guarded, spread
 from spark_jobs.stage import attempt
 
 STAGE = "load"
@@ -85,6 +87,34 @@ class Loaded:
     days: list[tuple[date, int, int]]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a hospital could not be loaded; the others go on, and what staging held of it stays."""
+
+    hospital: str
+    error: EstuaireError
+    lost: bool
+
+
+def load_one(settings: Settings, works: tuple[Work, ...]) -> list[Loaded] | Failure:
+    """Load a hospital, inside a Spark task. Whatever its files do ends at this hospital.
+
+    Raises:
+        EstuaireError: one that may pass (store or database do not answer): the stage is tried again.
+    """
+    hospital = works[0].hospital
+    try:
+        return guarded(partial(load_hospital, settings), works)
+    except EstuaireError as error:
+        if isinstance(error, space.KINDS) or (error.retryable and not isinstance(error, TaskFailed | StoreUnavailable)):
+            raise
+        with reading(open_store(settings)) as duck:
+            lost = [f for work in works for f in work.files if not readable(duck, f)]
+        if not lost and error.retryable and not isinstance(error, TaskFailed):
+            raise
+        return Failure(hospital, lost_files(hospital, lost) if lost else error, bool(lost))
+
+
 def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
     """Fill the partition tables of a hospital, inside a Spark task."""
     with connect(settings) as connection, connection.cursor() as cursor:
@@ -102,7 +132,7 @@ def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
         duck.execute("call pg_clear_cache()")
         for work in works:
             names = ", ".join(c.name for c in staging_columns(load_contract().table(work.table)))
-            duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {_source(work)}")
+            duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {_source(duck, work)}")
         duck.execute("commit")
         with connect(settings) as connection, connection.cursor() as cursor:
             return [Loaded(work, _accounts(duck, cursor, work), _days(duck, work)) for work in works]
@@ -113,7 +143,7 @@ def _days(duck: Any, work: Work) -> list[tuple[date, int, int]]:
         return []
     rows: list[tuple[date, int, int]] = duck.execute(
         "select given_at_local::date as given_on, count(*), count(*) filter (where status = 'given') "
-        f"from {_files(work)} where given_at_local is not null group by 1 order by 1"
+        f"from {_files(duck, work)} where given_at_local is not null group by 1 order by 1"
     ).fetchall()
     return rows
 
@@ -123,7 +153,7 @@ def _accounts(duck: Any, cursor: Any, work: Work) -> list[Account]:
     found: dict[str, Account] = {}
     rows = duck.execute(
         f"select delivery_id, {_reason(work.table)} as reason, count(*), sum(record_number::hugeint)::varchar "
-        f"from {_files(work)} group by all"
+        f"from {_files(duck, work)} group by all"
     ).fetchall()
     for delivery, reason, count, total in rows:
         account = found.setdefault(delivery, Account(work.hospital, delivery, work.table))
@@ -143,12 +173,12 @@ def _accounts(duck: Any, cursor: Any, work: Work) -> list[Account]:
     return list(found.values())
 
 
-def _files(work: Work) -> str:
-    return f"read_parquet([{', '.join(quoted(f) for f in work.files)}])"
+def _files(duck: Any, work: Work) -> str:
+    return f"({of_files(duck, work.files, consolidated_columns(load_contract().table(work.table)))})"
 
 
-def _source(work: Work) -> str:
-    return f"{_files(work)} where {_wanted(work.table)}"
+def _source(duck: Any, work: Work) -> str:
+    return f"{_files(duck, work)} where {_wanted(work.table)}"
 
 
 def ensure_staging(cursor: Any) -> bool:
@@ -207,14 +237,17 @@ def _ensure_hospital(cursor: Any) -> bool:
 
 def pending(settings: Settings) -> dict[str, str]:
     """Hospitals whose staging rows are not those that loading would give now -> the hash of what it would give: the consolidated
-    content, which drugs the warehouse holds, and what the registry says a dose of a combination is."""
-    drugs = hashlib.sha256(",".join(antibacterial_codes()).encode()).hexdigest()[:16]
+    content, which rows and columns the warehouse holds, and what the registry says a dose of a combination is."""
+    held = [(t.name, _reason(t.name), staging_columns(t)) for t in load_contract().tables]
+    drugs = hashlib.sha256(repr(held).encode()).hexdigest()[:16]
     rows = fetch(
         settings,
         "select c.hospital_id, c.content_hash, l.content_hash as loaded from control.consolidation c "
         "left join control.load l using (hospital_id) order by 1",
     )
     registered = load_registry(settings.registry_dir).hospitals
+    aside = set_aside.unresolved(settings)
+    rows = [r for r in rows if r["hospital_id"] not in aside]
     wanted = {r["hospital_id"]: f"{r['content_hash']}-{drugs}{_basis(registered.get(r['hospital_id']))}" for r in rows}
     return {r["hospital_id"]: wanted[r["hospital_id"]] for r in rows if r["loaded"] != wanted[r["hospital_id"]]}
 
@@ -266,14 +299,44 @@ def _analyze(settings: Settings, tables: list[str]) -> None:
         list(pool.map(one, tables))
 
 
-def _swap(cursor: Any, work: Work) -> None:
+def _partitions(cursor: Any) -> dict[tuple[str, str], list[str]]:
+    """(table, hospital) -> the partitions that staging shows."""
     cursor.execute(
-        "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid "
-        "where i.inhparent = to_regclass(%s) and pg_get_expr(c.relpartbound, c.oid) = %s",
-        (f"staging.{work.table}", f"FOR VALUES IN ('{work.hospital}')"),
+        "select p.relname, substring(pg_get_expr(c.relpartbound, c.oid) from 'FOR VALUES IN \\(''(.*)''\\)'), c.relname "
+        "from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent "
+        "join pg_namespace n on n.oid = p.relnamespace where n.nspname = 'staging' and p.relkind = 'p'"
     )
-    for (old,) in cursor.fetchall():
+    found: dict[tuple[str, str], list[str]] = {}
+    for table, hospital, partition in cursor.fetchall():
+        found.setdefault((table, hospital), []).append(partition)
+    return found
+
+
+def emptied(cursor: Any, lake: dict[str, set[str]], hospitals: Iterable[str]) -> list[tuple[str, str]]:
+    """(table, hospital) of which staging shows rows and the lake holds none: the last one was deleted or ended.
+
+    Args:
+        lake: hospital -> tables of which the lake holds files.
+    """
+    known, found = set(load_contract().names), []
+    for table, hospital in sorted(_partitions(cursor)):
+        if table in known and hospital in hospitals and table not in lake.get(hospital, ()):
+            cursor.execute(
+                sql.SQL("select exists (select from staging.{} where hospital_id = %s)").format(sql.Identifier(table)),
+                (hospital,),
+            )
+            if cursor.fetchone() == (True,):
+                found.append((table, hospital))
+    return found
+
+
+def _drop_partition(cursor: Any, table: str, hospital: str) -> None:
+    for old in _partitions(cursor).get((table, hospital), ()):
         cursor.execute(sql.SQL("drop table staging.{}").format(sql.Identifier(old)))
+
+
+def _swap(cursor: Any, work: Work) -> None:
+    _drop_partition(cursor, work.table, work.hospital)
     partition = sql.Identifier(work.partition)
     # the check lets PostgreSQL attach without reading the rows again
     cursor.execute(
@@ -351,7 +414,13 @@ def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
     Raises:
         AccountingImbalance: staging would not hold what consolidation accounted for, less what is not loaded for a reason.
     """
-    return attempt(settings, run_id, STAGE, lambda stage, meter: _run(settings, stage, spark, meter))
+    return attempt(
+        settings,
+        run_id,
+        STAGE,
+        lambda stage, meter: _run(settings, stage, spark, meter),
+        lambda stage: leftovers.sweep(settings, Lake(settings)),
+    )
 
 
 def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str, Any]:
@@ -361,21 +430,23 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             last_good.drop(cursor)  # its rows have the former columns
     hospitals = pending(settings)
     lake = Lake(settings)
-    work: dict[str, list[tuple[int, Work]]] = {}
+    files = _lake_files(lake)
+    with connect(settings) as connection, connection.cursor() as cursor:
+        hospitals = _ghosts(settings, cursor, files) | hospitals
     sizes = consolidated_rows(settings) if hospitals else {}
-    if hospitals:
-        for table in load_contract().tables:
-            by_hospital: dict[str, list[str]] = {}
-            for path in lake.list_files("consolidated", table.name):
-                by_hospital.setdefault(path.split("/hospital=")[1].split("/")[0], []).append(path)
-            for hospital in hospitals:
-                files = tuple(by_hospital.get(hospital, ()))
-                if files:
-                    item = Work(hospital, table.name, stage.token, files)
-                    work.setdefault(hospital, []).append((sum(sizes.get((hospital, table.name), {}).values()), item))
+    work: dict[str, list[tuple[int, Work]]] = {}
+    for hospital in hospitals:
+        for table, paths in files.get(hospital, {}).items():
+            item = Work(hospital, table, stage.token, tuple(paths))
+            work.setdefault(hospital, []).append((sum(sizes.get((hospital, table), {}).values()), item))
     packets = [(sum(size for size, _ in items), tuple(w for _, w in items)) for items in work.values()]
-    loaded = [pair for part in spread(spark, packets, partial(load_hospital, settings)) for pair in part]
+    done = spread(spark, packets, partial(load_one, settings))
+    failures = {part.hospital: part for part in done if isinstance(part, Failure)}
+    loaded = [pair for part in done if not isinstance(part, Failure) for pair in part]
+    _set_aside(stage, failures, sorted(hospitals.keys() - failures.keys()))
+    hospitals = {h: content for h, content in hospitals.items() if h not in failures}
     meter.step("copied")
+    faults.reach("load.filled")
     snapshot = lake.snapshot()
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
@@ -384,9 +455,12 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             accounts = accounts_of(hospitals, loaded, sizes)
             write_accounts(cursor, stage, accounts)  # before the swap: where it does not balance, nothing is swapped in
             rows += sum(a.rows_out for a in accounts)
+            faults.reach("load.accounted")
             last_good.keep_served(cursor, hospitals)
             for item in sorted((one.work for one in loaded), key=lambda w: (w.table, w.hospital)):
                 _swap(cursor, item)
+            for table, hospital in emptied(cursor, {h: set(tables) for h, tables in files.items()}, hospitals):
+                _drop_partition(cursor, table, hospital)
             _reload_days(cursor, hospitals, loaded)
             rows += _reload_patient_map(cursor, lake)
             _reload_hospitals(cursor, settings)
@@ -397,13 +471,46 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 "do update set content_hash = excluded.content_hash, run_id = excluded.run_id, updated_at = now()",
                 [(h, content, stage.run_id) for h, content in hospitals.items()],
             )
+            faults.reach("load.swapped")
+    faults.reach("load.committed")
     meter.step("swapped in")
     if loaded:
         _analyze(settings, [*sorted({one.work.table for one in loaded}), "patient_map", "administration_day"])
         meter.step("analysed")
+    note = f"set aside: {', '.join(sorted(failures))}" if failures else "" if hospitals else "nothing new"
     with connect(settings) as connection, connection.cursor() as cursor:
-        stage.end(cursor, "committed", meter.cost(), rows, snapshot, "" if hospitals else "nothing new")
+        stage.check_fence(cursor)
+        stage.end(cursor, "committed", meter.cost(), rows, snapshot, note)
     return {"hospitals": sorted(hospitals), "rows": rows}
+
+
+def _lake_files(lake: Lake) -> dict[str, dict[str, list[str]]]:
+    """Hospital -> table -> files that the lake holds of its consolidated records."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for table, paths in lake.list_layer("consolidated").items():
+        for path in paths if table in load_contract().names else ():
+            found.setdefault(hospital_of(path), {}).setdefault(table, []).append(path)
+    return found
+
+
+def _ghosts(settings: Settings, cursor: Any, files: dict[str, dict[str, list[str]]]) -> dict[str, str]:
+    """Hospitals noted as loaded of which staging shows rows that the lake does not hold (an earlier version left them there) -> the hash
+    of what they are loaded with, so that they are loaded once more."""
+    aside = set_aside.unresolved(settings)
+    loaded = {h: content for h, content in last_good.loaded(cursor).items() if h not in aside}
+    return {h: loaded[h] for _, h in emptied(cursor, {h: set(tables) for h, tables in files.items()}, loaded)}
+
+
+def _set_aside(stage: Stage, failures: dict[str, Failure], passed: list[str]) -> None:
+    """Note the hospitals that this attempt goes on without; a lost file of the lake is built anew by the next consolidation."""
+    with connect(stage.settings) as connection, connection.cursor() as cursor:
+        stage.check_fence(cursor)
+        for hospital in passed:
+            set_aside.clear(cursor, hospital, STAGE)
+        for hospital, failure in failures.items():
+            set_aside.note(cursor, hospital, STAGE, stage.run_id, failure.error)
+            print(failure.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
+        rebuild(cursor, [h for h, failure in failures.items() if failure.lost])
 
 
 def main(settings: Settings, run_id: str, spark: Any) -> str:

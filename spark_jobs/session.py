@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from estuaire import private
+from estuaire import private, space
 from estuaire.errors import EstuaireError
 from estuaire.settings import Settings
 from spark_jobs import s3a
@@ -52,6 +52,8 @@ def guarded(work: Callable[[T], R], item: T) -> R:
     except EstuaireError:
         raise
     except Exception as error:  # noqa: BLE001 - replaced, not swallowed
+        if (full := space.typed(error)) is not None:
+            raise full from None
         frame = traceback.extract_tb(error.__traceback__)[-1]
         kind, place = type(error).__name__, f"{Path(frame.filename).name}:{frame.lineno}"
     raise TaskFailed(

@@ -1,12 +1,15 @@
-"""What every stage that commits to the lake does alike: recover an earlier attempt, take the token, measure, note the end."""
+"""What every stage that commits to the lake does alike: take the token, recover earlier attempts, measure, note the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import psycopg2
+
+from estuaire import faults, set_aside, space
 from estuaire.duck import unavailable
-from estuaire.errors import EstuaireError, typed
+from estuaire.errors import EstuaireError, LedgerRefused, typed
 from estuaire.lake import Change, Lake
 from estuaire.ledger import Stage, begin_stage, connect, unfinished
 from estuaire.metering import Meter, spark_root
@@ -18,31 +21,109 @@ R = TypeVar("R")
 Intent = dict[str, Any]
 ChangeOf = Callable[[str, int, Intent], Change]
 Publish = Callable[[Any, Intent, str, int], None]
+ITEMS = ("deliveries", "hospitals")  # under which of these an intent lists what it commits
 
 
-def recover(settings: Settings, lake: Lake, stage: str, change_of: ChangeOf, publish: Publish) -> int:
+def items(intent: Intent) -> Iterator[tuple[dict[str, Any], Intent]]:
+    """Each item of an intent (a delivery, a hospital), and the intent of it alone."""
+    name = next(n for n in ITEMS if n in intent)
+    for item in intent[name]:
+        yield item, {**intent, name: [item]}
+
+
+def without(intent: Intent, dropped: list[dict[str, Any]]) -> Intent:
+    """The intent without these items."""
+    name = next(n for n in ITEMS if n in intent)
+    return {**intent, name: [item for item in intent[name] if item not in dropped]}
+
+
+def refused(stage: Stage, intent: Intent, publish: Publish) -> list[tuple[dict[str, Any], LedgerRefused]]:
+    """Items of an intent whose ledger rows PostgreSQL will not take: asked before the lake's commit, after which nothing may fail, by
+    writing them all and rolling back."""
+    with connect(stage.settings) as connection, connection.cursor() as cursor:
+        stage.check_fence(cursor)
+        found = _written(cursor, intent, stage.run_id, 0, publish)
+        connection.rollback()
+    faults.reach("stage.rehearsed")
+    return found
+
+
+def _written(
+    cursor: Any, intent: Intent, run_id: str, snapshot: int, publish: Publish
+) -> list[tuple[dict[str, Any], LedgerRefused]]:
+    """Write each item's ledger rows behind a savepoint; those that were refused."""
+    found = []
+    for item, alone in items(intent):
+        cursor.execute("savepoint item")
+        try:
+            publish(cursor, alone, run_id, snapshot)
+        except psycopg2.Error as error:
+            if cursor.connection.closed:
+                raise
+            cursor.execute("rollback to savepoint item")
+            found.append((item, _ledger_refused(item, error)))
+        cursor.execute("release savepoint item")
+    return found
+
+
+def _ledger_refused(item: dict[str, Any], error: psycopg2.Error) -> LedgerRefused:
+    # the database's own message may quote a value: its class and SQLSTATE do not
+    return LedgerRefused(
+        f"the ledger does not take its rows: {type(error).__name__}, SQLSTATE {error.pgcode}",
+        remedy="nothing else is stopped; report it as a defect with the run's id, the next run tries again",
+        hospital=item["hospital_id"],
+        delivery=item.get("delivery_id"),
+    )
+
+
+def recover(stage: Stage, lake: Lake, change_of: ChangeOf, publish: Publish) -> int:
     """Resolve earlier attempts that wrote an intent and no end: where the lake holds their commit, the ledger rows follow; where it
-    does not, nothing was changed. Returns how many were finished."""
+    does not, nothing was changed. Returns how many were finished.
+
+    Called by an attempt that holds the newest token: no earlier one can commit any more. A hospital whose rows the ledger refuses is set
+    aside, its part of the intent stays and is tried again by the next attempt; the other hospitals go on.
+    """
     finished = 0
-    for row in unfinished(settings, stage):
+    for row in unfinished(stage.settings, stage.name, stage.token):
         snapshot = lake.find_commit(change_of(row["run_id"], row["token"], row["intent"]))
-        with connect(settings) as connection, connection.cursor() as cursor:
+        with connect(stage.settings) as connection, connection.cursor() as cursor:
+            stage.check_fence(cursor)
+            left: list[dict[str, Any]] = []
             if snapshot is not None:
-                publish(cursor, row["intent"], row["run_id"], snapshot)
-                finished += 1
-            cursor.execute(
-                "update control.stage_run set state = %s, snapshot_id = %s, intent = case when %s then intent end "
-                "where run_id = %s and stage = %s and token = %s",
-                (
-                    "committed" if snapshot is not None else "failed", snapshot, snapshot is not None,
-                    row["run_id"], stage, row["token"],
-                ),
-            )  # fmt: skip
+                failures = _written(cursor, row["intent"], row["run_id"], snapshot, publish)
+                left = [item for item, _ in failures]
+                for item, _ in items(without(row["intent"], left)):
+                    set_aside.clear(cursor, item["hospital_id"], stage.name)
+                for item, error in failures:
+                    set_aside.note(cursor, item["hospital_id"], stage.name, row["run_id"], error)
+                finished += not left
+            kept = (
+                None
+                if snapshot is None
+                else without(row["intent"], _done(row["intent"], left))
+                if left
+                else row["intent"]
+            )
+            state = "committed" if snapshot is not None and not left else "failed"
+            stage.resolve(cursor, row["run_id"], row["token"], state, snapshot, kept)
     return finished
 
 
-def attempt(settings: Settings, run_id: str, stage_name: str, work: Callable[[Stage, Meter], R]) -> R:
+def _done(intent: Intent, left: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item for item, _ in items(intent) if item not in left]
+
+
+def attempt(
+    settings: Settings,
+    run_id: str,
+    stage_name: str,
+    work: Callable[[Stage, Meter], R],
+    recovery: Callable[[Stage], object] | None = None,
+) -> R:
     """Run one attempt of a stage with its token and meter; a failure is noted in the ledger and raised again.
+
+    Args:
+        recovery: resolves earlier attempts, once this one holds the token (see ``recover``).
 
     Raises:
         StoreUnavailable: Spark or one of its tasks met an object store that does not answer.
@@ -53,12 +134,18 @@ def attempt(settings: Settings, run_id: str, stage_name: str, work: Callable[[St
     meter = Meter(spark_root())
     try:
         with meter:
-            return work(stage, meter)
+            faults.reach("stage.begun")
+            if recovery is not None:
+                recovery(stage)
+            faults.reach("stage.recovered")
+            done = work(stage, meter)
+        faults.reach("stage.ended")
+        return done
     except BaseException as error:
         if not isinstance(error, EstuaireError) and s3a.failed(error):
             stage.fail(meter.cost(), unavailable())
             raise unavailable() from error
-        ours = None if isinstance(error, EstuaireError) else typed(str(error))
+        ours = None if isinstance(error, EstuaireError) else typed(str(error)) or space.typed(error)
         stage.fail(meter.cost(), ours or error)
         if ours is not None:
             raise ours from error

@@ -14,7 +14,7 @@ import pytest
 
 from estuaire.settings import Settings
 
-ASKED_FOR = ("seeds", "s3")  # markers of tests that run only where they are asked for: make test-seeds, make test-s3
+ASKED_FOR = ("seeds", "s3", "faults")  # markers of tests that run only where they are asked for: make test-seeds...
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from estuaire.confirming import Fewer
     from estuaire.handing_in import Receipt
 
 _WORDS = {
@@ -63,6 +64,7 @@ def deliver(
 ) -> None:
     """Check a hospital's files, write their manifest and hand both in; prints a receipt."""
     from estuaire.cli.guide import language
+    from estuaire.confirming import would_end
     from estuaire.handing_in import Asked, hand_in, prepare, write_manifest
     from estuaire.objectstore import open_store
     from estuaire.registry import load_registry
@@ -84,6 +86,17 @@ def deliver(
         text = json.dumps(done.as_dict(chosen), ensure_ascii=False, indent=2)
         receipt.write_text(text + "\n", encoding="utf-8")
     _print(done, chosen)
+    _print_ends(would_end(configured, done.manifest), chosen)
+
+
+def _print_ends(found: list[Fewer], chosen: str) -> None:
+    """What a full delivery ends, where the ledger can tell."""
+    from rich.console import Console
+    from rich.text import Text
+
+    colon = " :" if chosen == "fr" else ":"
+    for one in found:
+        Console(soft_wrap=True).print(Text(f"{_WORDS[chosen]['warning']}{colon} {one.text(chosen)}", style="yellow"))
 
 
 def _print(done: Receipt, chosen: str) -> None:

@@ -44,6 +44,10 @@ _WORDS = {
     "follow": ("it is under way; this follows it", "c'est en cours ; ceci le suit"),
     "land": ("received, not landed yet; this lands it", "reçue, pas encore intégrée ; ceci l'intègre"),
     "correct": ("the hospital corrects {about}", "l'hôpital corrige {about}"),
+    "confirm": (
+        "{about} waits: confirm that the export is whole, or the hospital delivers it again under a new id",
+        "{about} attend : confirmez que l'export est complet, ou l'hôpital le livre de nouveau sous un nouvel identifiant",
+    ),
     "renew": (
         "{about} stays as it was landed; the correction comes as a new delivery",
         "{about} reste telle qu'intégrée ; la correction arrive comme nouvelle livraison",

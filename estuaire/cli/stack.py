@@ -63,6 +63,25 @@ def down() -> None:
     console.print("Everything is stopped." if stopped else "Nothing was running.")
 
 
+def _print_waiting() -> None:
+    """Deliveries that wait for a confirmation and hospitals set aside, where the ledger answers."""
+    from psycopg2.errors import UndefinedColumn, UndefinedTable
+
+    from estuaire import ledger, set_aside
+    from estuaire.errors import EstuaireError
+    from estuaire.settings import settings
+
+    try:
+        held = ledger.fetch(
+            settings(), "select error from control.delivery where state = 'held' order by hospital_id, delivery_id"
+        )
+        sentences = [r["error"] for r in (*held, *set_aside.standing(settings()))]
+    except (EstuaireError, UndefinedTable, UndefinedColumn):  # down, or not set up yet: the table says so
+        return
+    for sentence in sentences:
+        typer.echo(f"WAITS {sentence}")
+
+
 def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
     """State of each server and process. Exit code 3 when a part does not run."""
     from rich.console import Console
@@ -74,6 +93,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
         typer.echo(json.dumps(parts, indent=2))
     else:
         Console().print(stack_table(parts))
+        _print_waiting()
     if any(part["state"] != "running" for part in parts):
         raise typer.Exit(3)
 

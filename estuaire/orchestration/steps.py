@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-from estuaire import __version__, deliveries, ledger
+from estuaire import __version__, deliveries, ledger, space
 from estuaire.errors import EstuaireError, GateBlocked, RunFailed
 from estuaire.lake import Lake
 from estuaire.metering import Meter
@@ -163,13 +163,17 @@ def accept(settings: Settings, run_id: str) -> str | None:
         raise RunFailed(message, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
     rows = ledger.fetch(
         settings,
-        "select count(*) filter (where state = 'landed') as landed, count(*) filter (where state = 'blocked') as blocked "
+        "select count(*) filter (where state = 'landed') as landed, count(*) filter (where state = 'blocked') as blocked, "
+        "count(*) filter (where state = 'held') as held "
         "from control.delivery where run_id = %s",
         (run_id,),
     )
     landed, blocked = rows[0]["landed"], rows[0]["blocked"]
-    message = f"{landed} deliveries landed, {blocked} blocked"
-    if not landed and not downstream_work(settings):
+    held = rows[0]["held"]
+    message = f"{landed} deliveries landed, {blocked} blocked" + (
+        f", {held} held until they are confirmed" if held else ""
+    )
+    if not landed and (blocked or not held) and not downstream_work(settings):
         ledger.end_run(settings, run_id, "failed", message)
         build_quietly(settings, run_id)
         raise RunFailed(message, remedy="mend the deliveries that the gate tasks name, then `estuaire run` again")
@@ -211,7 +215,11 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
             snapshot = Lake(settings).snapshot()
             outcome = build_and_publish(settings, run_id, snapshot, code_version(), meter=meter)
     except BaseException as error:
-        stage.fail(meter.cost(), error)
+        full = space.typed(error)
+        stage.fail(meter.cost(), full or error)
+        if full is not None and full is not error:
+            ledger.end_run(settings, run_id, "failed", full.sentence())
+            raise full from error
         retryable = isinstance(error, EstuaireError) and error.retryable
         if not retryable:
             text = error.sentence() if isinstance(error, EstuaireError) else type(error).__name__

@@ -33,27 +33,32 @@ def _names() -> dict[str, frozenset[tuple[str, ...]]]:
     return {first: frozenset(names) for first, names in found.items()}
 
 
+def names() -> list[tuple[str, ...]]:
+    """Every name that is looked for, in order."""
+    return sorted(name for found in _names().values() for name in found)
+
+
 def names_antibacterial(text: str) -> bool:
     """Whether the words of a code or label hold the name of an antibacterial, whole.
 
     >>> names_antibacterial("CEFTRIAXONE 1G PDR INJ"), names_antibacterial("Multivitamines"), names_antibacterial("pristinamycine 500")
     (True, False, True)
     """
-    words, names = _words(text), _names()
+    words, known = _words(text), _names()
     return any(
-        words[i : i + len(name)] == name for i, word in enumerate(words) for name in names.get(word, frozenset())
+        words[i : i + len(name)] == name for i, word in enumerate(words) for name in known.get(word, frozenset())
     )
 
 
-def flag_sql(connection: duckdb.DuckDBPyConnection, paths: str, standard: str, joins: str) -> tuple[str, str]:
+def flag_sql(connection: duckdb.DuckDBPyConnection, landed: str, standard: str, joins: str) -> tuple[str, str]:
     """SQL of the flag of a drug that no map knows and that names an antibacterial, and the join that it needs.
 
     Args:
-        paths: the landed files of administrations, as a list of SQL literals.
+        landed: the relation of landed administrations.
         standard, joins: SQL of the standard code of ``landed.drug_code``, and the joins that it needs.
     """
     written = connection.execute(
-        f"select distinct coalesce(landed.drug_code, ''), coalesce(landed.drug_label, '') from read_parquet([{paths}]) as landed "
+        f"select distinct coalesce(landed.drug_code, ''), coalesce(landed.drug_label, '') from {landed} as landed "
         f"{joins} where {standard} is null"
     ).fetchall()
     connection.execute("create or replace temp table antibacterial (drug_code varchar, drug_label varchar)")

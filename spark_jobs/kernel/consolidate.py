@@ -12,9 +12,13 @@ it. Each stays a row of its own: none is lost.
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,15 +27,20 @@ import duckdb
 
 from estuaire.codes import standard_codes
 from estuaire.contracts import Contract, Reference, Table, load_contract
+from estuaire.duck import of_files
 from estuaire.errors import RowUidCollision
-from estuaire.layers import consolidated_columns
+from estuaire.layers import consolidated_columns, landed_columns
 from estuaire.mapped_share import IN_TEXT, expression, in_text_flag
 from estuaire.registry import Hospital
 from spark_jobs.kernel import antibacterials, clock
 
 STAY_GAP_HOURS = 24  # records of a full stay this close are one stay (docs/domain/stays.md)
 LONG_STAY_DAYS = 365  # a longer stay is listed: it may be true, or left open
-VERSION = 5  # of the rules in this module: a new one rebuilds every hospital
+# the code that decides what a hospital's consolidated files hold: a change of it rebuilds every hospital
+_CODE = (
+    "spark_jobs.kernel.consolidate", "spark_jobs.kernel.antibacterials", "spark_jobs.kernel.clock",
+    "estuaire.codes", "estuaire.duck", "estuaire.layers", "estuaire.mapped_share", "estuaire.texts",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,6 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
     own date; see ``_end_omitted`` for tables without one); ``rejected_<table>``: quarantined versions that stand open."""
     key = ", ".join(table.key)
     joined = f"concat_ws('|', {key})"
-    paths = _paths(given, table.name)
     day = f"{table.period_column}_local::date" if table.period_column else "null::date"
     rejected = [r for r in given.rejected if r.table == table.name]
     connection.execute(
@@ -107,7 +115,7 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
         f"'deleted' when {ended} then 'ended' else 'current' end as state, false as undated from (select {joined} as business_key, "
         f"{day} as period_day, op, sequence, source_updated_at, delivery_id, row_uid_hi, row_uid_lo, row_number() over newest_first as place, "
         "op = 'upsert' and lead(delivery_id) over newest_first = delivery_id as twin "
-        f"from read_parquet([{paths}]) window newest_first as (partition by {key} order by sequence desc, source_updated_at desc nulls last, "
+        f"from landed_{table.name} window newest_first as (partition by {key} order by sequence desc, source_updated_at desc nulls last, "
         "source_file desc, line_number desc, delivery_id desc)) as ranked"
     )
     _twice(connection, table, given)
@@ -130,7 +138,7 @@ def _twice(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalI
     connection.execute(
         f"create or replace temp table twice_{table.name} as with suspect as (select business_key, delivery_id, source_updated_at from "
         f"version_{table.name} where place = 1 and twin) select business_key from suspect "
-        f"join version_{table.name} as version using (business_key, delivery_id) join read_parquet([{_paths(given, table.name)}]) as landed "
+        f"join version_{table.name} as version using (business_key, delivery_id) join landed_{table.name} as landed "
         "on landed.row_uid_hi = version.row_uid_hi and landed.row_uid_lo = version.row_uid_lo "
         "where version.op = 'upsert' and version.source_updated_at is not distinct from suspect.source_updated_at "
         f"group by business_key having count(distinct hash({contents})) > 1"
@@ -202,7 +210,7 @@ def _end_by_parent(
     connection.execute(
         "create or replace temp table judged as select version.row_uid_hi, version.row_uid_lo, "
         f"coalesce({ended}, false) as ended, coalesce({undated}, false) as undated "
-        f"from version_{table.name} as version join read_parquet([{_paths(given, table.name)}]) as landed "
+        f"from version_{table.name} as version join landed_{table.name} as landed "
         "on landed.row_uid_hi = version.row_uid_hi and landed.row_uid_lo = version.row_uid_lo "
         f"left join ({source}) as parent on parent.parent_key = concat_ws('|', {', '.join(f'landed.{c}' for c in parent.columns)}) "
         f"where version.state = 'current' and version.sequence < {max(f.sequence for f in fulls)}"
@@ -221,7 +229,7 @@ def _end_unnamed(connection: duckdb.DuckDBPyConnection, table: Table, given: Hos
     connection.execute(
         "create or replace temp table omitted as select landed.row_uid_hi, landed.row_uid_lo, "
         f"{', '.join(f'landed.{k}' for k in table.key)} from version_{table.name} as version "
-        f"join read_parquet([{_paths(given, table.name)}]) as landed on landed.row_uid_hi = version.row_uid_hi "
+        f"join landed_{table.name} as landed on landed.row_uid_hi = version.row_uid_hi "
         f"and landed.row_uid_lo = version.row_uid_lo where version.state = 'current' and ({omitted})"
     )
     for other in contract.tables:
@@ -232,7 +240,7 @@ def _end_unnamed(connection: duckdb.DuckDBPyConnection, table: Table, given: Hos
                 f"named.{a} = omitted.{b}" for a, b in zip(reference.columns, reference.to, strict=True)
             )
             connection.execute(
-                f"delete from omitted where exists (select 1 from read_parquet([{_paths(given, other.name)}]) as named "
+                f"delete from omitted where exists (select 1 from landed_{other.name} as named "
                 f"join version_{other.name} as v on v.row_uid_hi = named.row_uid_hi and v.row_uid_lo = named.row_uid_lo "
                 f"and v.state = 'current' where {matched})"
             )
@@ -253,7 +261,7 @@ def _standard_codes(
         if column.type != "code" or column.code_system is None:
             continue
         written = connection.execute(
-            f"select distinct {column.name} from read_parquet([{_paths(given, table.name)}]) where {column.name} is not null"
+            f"select distinct {column.name} from landed_{table.name} where {column.name} is not null"
         ).fetchall()
         pairs = sorted(standard_codes(given.hospital, column.code_system, (text for (text,) in written)).items())
         name = f"map_{column.name}"
@@ -266,8 +274,13 @@ def _standard_codes(
     return expressions, joins
 
 
-def _paths(given: HospitalInput, table: str) -> str:
-    return ", ".join(_literal(p) for p in given.files[table])
+def _open(connection: duckdb.DuckDBPyConnection, given: HospitalInput, contract: Contract) -> list[Table]:
+    """Views ``landed_<table>`` over the landed files; the delivered tables. A file written before a column was added lacks it: null."""
+    delivered = [t for t in contract.tables if given.files.get(t.name)]
+    for table in delivered:
+        rows = of_files(connection, given.files[table.name], landed_columns(table))
+        connection.execute(f"create or replace temp view landed_{table.name} as {rows}")
+    return delivered
 
 
 def survivors(merges: list[tuple[str, str]], patients: set[str]) -> tuple[dict[str, str], set[str]]:
@@ -302,10 +315,10 @@ def _merge_patients(connection: duckdb.DuckDBPyConnection, given: HospitalInput)
             "join version_{0} v on v.row_uid_hi = l.row_uid_hi and v.row_uid_lo = l.row_uid_lo and v.state = 'current'"
         )
         patients = connection.execute(
-            f"select l.patient_id from read_parquet([{_paths(given, 'patient')}]) l {current.format('patient')}"
+            f"select l.patient_id from landed_patient l {current.format('patient')}"
         ).fetchall()
         merges = connection.execute(
-            f"select l.old_patient_id, l.new_patient_id from read_parquet([{_paths(given, 'patient_merge')}]) l "
+            f"select l.old_patient_id, l.new_patient_id from landed_patient_merge l "
             f"{current.format('patient_merge')} order by l.merged_at nulls first, l.sequence, l.new_patient_id"
         ).fetchall()
         found, circular = survivors(merges, {p for (p,) in patients})
@@ -318,6 +331,33 @@ def _merge_patients(connection: duckdb.DuckDBPyConnection, given: HospitalInput)
     if circular:
         connection.execute("insert into circular values " + ", ".join(f"({_literal(c)})" for c in sorted(circular)))
     return bool(found)
+
+
+def depends_on(hospital: Hospital) -> str:
+    """Hash of all that a hospital's consolidated files depend on beside its records and its code maps: the code (comments and docstrings
+    apart), the contract, the code systems with their seeds, the names of antibacterials, the hospital's calendar."""
+    told = (_code_hash(), load_contract(), code_systems(), antibacterials.names(), hospital.timezone, hospital.calendar)
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _code_hash() -> str:
+    digest = hashlib.sha256()
+    for name in _CODE:
+        source = Path(importlib.import_module(name).__file__ or "").read_text(encoding="utf-8")
+        digest.update(code_of(source).encode())
+    return digest.hexdigest()
+
+
+def code_of(source: str) -> str:
+    """What a module's source does: its syntax tree without comments, layout and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def stays_until(hospital: Hospital, deliveries: Iterable[tuple[date, datetime]]) -> datetime | None:
@@ -342,7 +382,7 @@ def _deaths(connection: duckdb.DuckDBPyConnection, given: HospitalInput) -> None
         found = (
             "select coalesce(survivor.new_id, landed.patient_id) as patient_id, "
             "min(landed.death_date) + interval 1 day - interval 1 second as died_at_local "
-            f"from read_parquet([{_paths(given, 'patient')}]) as landed join version_patient as version "
+            "from landed_patient as landed join version_patient as version "
             "on version.row_uid_hi = landed.row_uid_hi and version.row_uid_lo = landed.row_uid_lo and version.state = 'current' "
             "left join survivor on survivor.old_id = landed.patient_id where landed.death_date is not null group by all"
         )
@@ -367,7 +407,7 @@ def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, patient:
         "create or replace temp table ended as with own as (select landed.row_uid_hi, landed.row_uid_lo, landed.stay_id, "
         f"landed.previous_stay_id, {patient} as patient_id, {full} as kept, landed.admitted_at, landed.admitted_at_local, "
         "landed.discharged_at, landed.discharged_at_local "
-        f"from read_parquet([{_paths(given, 'stay')}]) as landed join version_stay as version on version.row_uid_hi = landed.row_uid_hi "
+        f"from landed_stay as landed join version_stay as version on version.row_uid_hi = landed.row_uid_hi "
         f"and version.row_uid_lo = landed.row_uid_lo and version.state = 'current' {joins}), "
         "died as (select patient_id, died_at_local, clock_utc(died_at_local, span) as died_at from "
         "(select *, clock_span(died_at_local) as span from death)), "
@@ -457,7 +497,7 @@ def _write(
                 f"case when {standard} is null and regexp_full_match(landed.{name}, {form}, 'i') then '{flag}' end"
             )
     if table.name == "administration":
-        flag, join = antibacterials.flag_sql(connection, _paths(given, table.name), codes["drug_code"], code_joins)
+        flag, join = antibacterials.flag_sql(connection, f"landed_{table.name}", codes["drug_code"], code_joins)
         flags.append(flag)
         flag_joins += join
     selected: list[str] = []
@@ -486,10 +526,9 @@ def _write(
         *([patient] if any(c.name == "patient_id" for c in table.columns) else []),
         *(f"landed.{k}" for k in table.key),
     ]
-    paths = _paths(given, table.name)
     output.parent.mkdir(parents=True, exist_ok=True)
     connection.execute(
-        f"copy (select {', '.join(selected)} from read_parquet([{paths}]) as landed "
+        f"copy (select {', '.join(selected)} from landed_{table.name} as landed "
         f"join version_{table.name} as version on version.row_uid_hi = landed.row_uid_hi and version.row_uid_lo = landed.row_uid_lo "
         f"and version.state = 'current' {code_joins}{flag_joins} order by {', '.join(dict.fromkeys(order))}) "
         f"to {_literal(output)} (format parquet, compression zstd, compression_level 1)"
@@ -513,6 +552,68 @@ def _unmapped(
     return found
 
 
+def _judge(connection: duckdb.DuckDBPyConnection, given: HospitalInput, delivered: list[Table]) -> None:
+    """Temporary table ``version_<table>`` of every delivered table: the state of each landed record."""
+    for table in delivered:
+        _rank(connection, table, given)
+    # from the tables that name others to those that are named: patients and units end last
+    for table in reversed(delivered):
+        _end_omitted(connection, table, given, {t.name for t in delivered})
+
+
+def ended_by(
+    standing: HospitalInput, full: Full, files: dict[str, list[str]], rejected: list[Rejected], contract: Contract
+) -> dict[str, tuple[int, int]]:
+    """What a full delivery would end, by the very rules of the consolidation.
+
+    Args:
+        standing: what is landed without it.
+        files, rejected: its landed files by table, and its quarantined versions.
+
+    Returns:
+        Table of the full -> (records current now that it ends, records that it would end if it held none: those of its period). A table
+        of which nothing lies in the period is left out.
+    """
+    with_it = replace(
+        standing,
+        files={t: [*standing.files.get(t, ()), *files.get(t, ())] for t in {**standing.files, **files}},
+        fulls=[*standing.fulls, full],
+        rejected=[*standing.rejected, *rejected],
+    )
+    connection = duckdb.connect(config={"threads": 1})
+    try:
+        connection.execute("set timezone = 'UTC'")
+        tables = _open(connection, standing, contract)
+        _judge(connection, standing, tables)
+        for table in tables:
+            connection.execute(
+                f"create temp table standing_{table.name} as select row_uid_hi, row_uid_lo from version_{table.name} where state = 'current'"
+            )
+        in_period = _ended(connection, replace(standing, fulls=[*standing.fulls, full]), tables, full)
+        ended = _ended(connection, with_it, _open(connection, with_it, contract), full)
+    finally:
+        connection.close()
+    return {table: (ended.get(table, 0), of) for table, of in in_period.items() if of}
+
+
+def _ended(
+    connection: duckdb.DuckDBPyConnection, given: HospitalInput, delivered: list[Table], full: Full
+) -> dict[str, int]:
+    """Records of ``standing_<table>`` that are ended once all of ``given`` is judged."""
+    _judge(connection, given, delivered)
+    found: dict[str, int] = {}
+    known = {
+        name for (name,) in connection.execute("select table_name from duckdb_tables() where temporary").fetchall()
+    }
+    for table in delivered:
+        if table.name in full.tables and f"standing_{table.name}" in known:
+            row = connection.execute(
+                f"select count(*) from standing_{table.name} join version_{table.name} using (row_uid_hi, row_uid_lo) where state = 'ended'"
+            ).fetchone()
+            found[table.name] = int(row[0]) if row else 0
+    return found
+
+
 def consolidate_hospital(given: HospitalInput, contract: Contract, output_for: Any) -> list[TableOutcome]:
     """Consolidate every delivered table of a hospital.
 
@@ -527,12 +628,8 @@ def consolidate_hospital(given: HospitalInput, contract: Contract, output_for: A
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("set timezone = 'UTC'")
     try:
-        delivered = [t for t in contract.tables if given.files.get(t.name)]
-        for table in delivered:
-            _rank(connection, table, given)
-        # from the tables that name others to those that are named: patients and units end last
-        for table in reversed(delivered):
-            _end_omitted(connection, table, given, {t.name for t in delivered})
+        delivered = _open(connection, given, contract)
+        _judge(connection, given, delivered)
         merged = _merge_patients(connection, given)
         _deaths(connection, given)
         for table in delivered:

@@ -32,7 +32,17 @@ def _write(platform: Platform, name: str, hospital: str, patients: list[str]) ->
     return NewFile("consolidated", MAP, hospital, key)
 
 
+def _newest(platform: Platform, token: int, stage: str = "consolidate") -> None:
+    """The stage's newest token, as if so many attempts had begun."""
+    platform.execute(
+        "insert into control.fence values (%s, %s) on conflict (stage) do update set token = excluded.token",
+        stage,
+        token,
+    )
+
+
 def _replace(platform: Platform, name: str, hospital: str, patients: list[str], token: int = 1) -> Change:
+    _newest(platform, token)
     return Change(
         f"run-{name}", "consolidate", token, add=[_write(platform, name, hospital, patients)],
         retire=[("consolidated", MAP, hospital)],
@@ -57,6 +67,7 @@ def _plain_duckdb(platform: Platform) -> duckdb.DuckDBPyConnection:
 
 
 def test_a_replaced_partition_shows_only_its_new_rows_to_every_reader(platform: Platform) -> None:
+    _newest(platform, 1)
     platform.lake.commit(Change("r0", "consolidate", 1, add=[_write(platform, "other", "h02", ["x", "y"])]))
     yesterday = platform.lake.commit(_replace(platform, "old", "h01", ["a", "b", "c"]))
     today = platform.lake.commit(_replace(platform, "new", "h01", ["b", "d", "e"], token=2))
@@ -87,6 +98,7 @@ def test_a_reader_cannot_write(platform: Platform) -> None:
 def test_a_whole_table_is_replaced_where_no_hospital_is_named(platform: Platform) -> None:
     platform.lake.commit(_replace(platform, "a", "h01", ["a"]))
     platform.lake.commit(_replace(platform, "b", "h02", ["b"]))
+    _newest(platform, 9)
     change = Change(
         "r", "consolidate", 9, add=[_write(platform, "c", "h03", ["c"])], retire=[("consolidated", MAP, "")]
     )
@@ -166,14 +178,15 @@ def test_a_catalog_that_may_inline_takes_no_commit(platform: Platform) -> None:
 def test_a_fenced_attempt_commits_nothing(platform: Platform) -> None:
     run = platform.new_run()
     zombie = ledger.begin_stage(platform.settings, run, "consolidate")
+    late = _replace(platform, "z", "h01", ["z"], token=zombie.token)
     newer = ledger.begin_stage(platform.settings, run, "consolidate")
     before = platform.lake.snapshot()
     with pytest.raises(Fenced):
-        platform.lake.commit(_replace(platform, "z", "h01", ["z"], token=zombie.token), may_commit=zombie.check_fence)
+        platform.lake.commit(late)
     with pytest.raises(Fenced):
         zombie.intend({})
     assert platform.lake.snapshot() == before
-    platform.lake.commit(_replace(platform, "n", "h01", ["n"], token=newer.token), may_commit=newer.check_fence)
+    platform.lake.commit(_replace(platform, "n", "h01", ["n"], token=newer.token))
     assert _patients(platform.through_spark("consolidated", MAP)) == ["n"]
 
 
