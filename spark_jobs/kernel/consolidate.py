@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from estuaire.codes import standard_codes
+from estuaire.codes import code_systems, standard_codes
 from estuaire.contracts import Contract, Reference, Table, load_contract
 from estuaire.duck import of_files
 from estuaire.errors import RowUidCollision
