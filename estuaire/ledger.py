@@ -69,6 +69,12 @@ def end_run(settings: Settings, run_id: str, state: str, message: str | None = N
         )
 
 
+def note_run(settings: Settings, run_id: str, message: str) -> None:
+    """Note what is to be said of a run that goes on."""
+    with connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("update control.run set message = %s where run_id = %s", (message, run_id))
+
+
 @dataclass(frozen=True)
 class Stage:
     """One attempt of a stage, holding its fencing token."""

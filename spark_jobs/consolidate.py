@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from estuaire import unmapped_codes
-from estuaire.codes import map_error
+from estuaire.codes import registry_error
 from estuaire.contracts import load_contract
 from estuaire.duck import quoted, reading
 from estuaire.errors import EstuaireError
@@ -25,13 +25,13 @@ from estuaire.lake import Change, Lake, NewFile
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
-from estuaire.registry import load_registry
+from estuaire.registry import Registry, load_registry
 from estuaire.rules import load_rules
 from estuaire.scratch import local_files
 from estuaire.settings import Settings
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.patient_map import patient_map
-from spark_jobs.session import spread
+from spark_jobs.session import ours_to_mend, spread_each
 from spark_jobs.stage import attempt, recover
 
 STAGE = "consolidate"
@@ -75,9 +75,9 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
         "from control.delivery where state = 'landed' and exists (select 1 from jsonb_array_elements(manifest::jsonb -> 'files') f "
         "where f ->> 'table' = 'stay' and (f ->> 'rows')::bigint > 0) group by hospital_id",
     ):
-        if row["hospital_id"] in found:
+        if row["hospital_id"] in found and row["hospital_id"] in registry.hospitals:
             found[row["hospital_id"]]["stays_until"] = kernel.stays_until(
-                registry.get(row["hospital_id"]), zip(row["ends"], row["extracted"], strict=True)
+                registry.hospitals[row["hospital_id"]], zip(row["ends"], row["extracted"], strict=True)
             )
     for row in fetch(
         settings,
@@ -94,11 +94,20 @@ def inputs(settings: Settings) -> dict[str, dict[str, Any]]:
                 )
             )
     for hospital, entry in found.items():
-        maps = {s: p.read_text(encoding="utf-8") for s, p in sorted(registry.get(hospital).code_maps.items())}
+        maps = _maps(registry, hospital)
         until = entry["stays_until"] and entry["stays_until"].astimezone(UTC).isoformat()
         text = repr((kernel.VERSION, entry["files"], entry["fulls"], entry["rejected"], until, maps))
         entry["input_hash"] = hashlib.sha256(text.encode()).hexdigest()
     return found
+
+
+def _maps(registry: Registry, hospital: str) -> dict[str, Any]:
+    """A hospital's code maps as they stand; what is wrong with its entry or with one of them instead, so that it is said once."""
+    wrong = registry_error(registry, hospital)
+    if wrong is not None:
+        return {"wrong": wrong.sentence()}
+    maps = registry.get(hospital).code_maps
+    return {s: p.read_text(encoding="utf-8") for s, p in sorted(maps.items())}
 
 
 def _nothing() -> dict[str, Any]:
@@ -107,15 +116,19 @@ def _nothing() -> dict[str, Any]:
 
 def changed(settings: Settings) -> list[str]:
     """Hospitals whose input is not the one that their consolidated files were built from, without those that the gate blocked on this
-    very input. A block is forgotten where the input is again the one that the served files were built from."""
-    given = inputs(settings)
+    very input."""
+    return _changed(settings, inputs(settings))
+
+
+def forget_blocks(settings: Settings, given: dict[str, dict[str, Any]] | None = None) -> None:
+    """Forget the block of a hospital whose input is again the one that its served files were built from."""
+    given = inputs(settings) if given is None else given
     with connect(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "delete from control.consolidation_block b using control.consolidation c where c.hospital_id = b.hospital_id "
             "and (b.hospital_id, c.input_hash) in (select * from unnest(%s::text[], %s::text[]))",
             (list(given), [entry["input_hash"] for entry in given.values()]),
         )
-    return _changed(settings, given)
 
 
 def _changed(settings: Settings, given: dict[str, dict[str, Any]]) -> list[str]:
@@ -292,6 +305,7 @@ def _run(
     settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any, before_audit: Any
 ) -> dict[str, Any]:
     given = inputs(settings)
+    forget_blocks(settings, given)
     hospitals = _changed(settings, given)
     if not hospitals:
         with connect(settings) as connection, connection.cursor() as cursor:
@@ -299,7 +313,7 @@ def _run(
         return {"hospitals": [], "blocked": [], "rows": 0}
     warm_up()
     registry = load_registry(settings.registry_dir)
-    wrong = {h: broken for h in hospitals if (broken := map_error(registry.get(h))) is not None}
+    wrong = {h: broken for h in hospitals if (broken := registry_error(registry, h)) is not None}
     work = [
         (
             given[h]["rows"],
@@ -316,7 +330,9 @@ def _run(
         for h in hospitals
         if h not in wrong
     ]
-    found = dict(spread(spark, work, partial(consolidate_one, settings)))
+    done, failed = spread_each(spark, work, partial(consolidate_one, settings))
+    found = dict(done)
+    wrong |= {one.item.hospital: one.error for one in failed}
     meter.step(f"{len(work)} hospitals consolidated")
     if before_audit is not None:
         before_audit(found)
@@ -324,7 +340,7 @@ def _run(
         audited = gate.audit(settings, spark, stage.run_id, found)
     meter.step("audited")
     blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
-    _note_verdicts(settings, stage, audited, blocked, given, found)
+    _note_verdicts(settings, stage, audited, blocked, given, found, {one.item.hospital for one in failed})
     for hospital, error in blocked.items():
         print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
         for outcome in found.get(hospital, []):
@@ -364,6 +380,7 @@ def _note_verdicts(
     blocked: dict[str, EstuaireError],
     given: dict[str, dict[str, Any]],
     found: dict[str, list[dict[str, Any]]],
+    failed: set[str],
 ) -> None:
     """Verdicts, results and standing blocks, in one transaction; whatever becomes of the commit, they tell what was found."""
     with connect(settings) as connection, connection.cursor() as cursor:
@@ -372,6 +389,8 @@ def _note_verdicts(
         for hospital, error in blocked.items():
             if hospital not in audited.findings:  # it did not come as far as the audit
                 gate.write_block(cursor, stage.run_id, hospital, error)
+            if error.retryable or (hospital in failed and ours_to_mend(error)):
+                continue  # it may pass without another input: the next run tries again
             cursor.execute(
                 "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values (%s, %s, %s, %s) "
                 "on conflict (hospital_id) do update set input_hash = excluded.input_hash, run_id = excluded.run_id, "

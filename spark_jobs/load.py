@@ -31,7 +31,7 @@ from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.registry import SUBSTANCE, Hospital, load_registry
 from estuaire.settings import PROJECT_ROOT, Settings
-from spark_jobs.session import spread
+from spark_jobs.session import spread_each
 from spark_jobs.stage import attempt
 
 STAGE = "load"
@@ -216,7 +216,8 @@ def pending(settings: Settings) -> dict[str, str]:
     )
     registered = load_registry(settings.registry_dir).hospitals
     wanted = {r["hospital_id"]: f"{r['content_hash']}-{drugs}{_basis(registered.get(r['hospital_id']))}" for r in rows}
-    return {r["hospital_id"]: wanted[r["hospital_id"]] for r in rows if r["loaded"] != wanted[r["hospital_id"]]}
+    # a hospital that the registry no longer holds, or not rightly, stays as it was loaded
+    return {h: wanted[h] for r in rows if (h := r["hospital_id"]) in registered and r["loaded"] != wanted[h]}
 
 
 def _basis(hospital: Hospital | None) -> str:
@@ -312,7 +313,13 @@ def _reload_days(cursor: Any, hospitals: Iterable[str], loaded: list[Loaded]) ->
 
 
 def _reload_hospitals(cursor: Any, settings: Settings) -> None:
-    cursor.execute("delete from staging.hospital")
+    registered = load_registry(settings.registry_dir).hospitals
+    # the rows of a hospital that was loaded and that the registry does not hold any more, or not rightly, keep what is known of it
+    cursor.execute(
+        "delete from staging.hospital where hospital_id = any(%s) "
+        "or hospital_id not in (select hospital_id from control.load)",
+        (list(registered),),
+    )
     execute_values(
         cursor,
         f"insert into staging.hospital ({', '.join(name for name, _, _ in DERIVED_TABLES['hospital'][1])}) values %s",
@@ -327,19 +334,24 @@ def _reload_hospitals(cursor: Any, settings: Settings) -> None:
                 h.combination_doses,
                 Json(h.combination_doses_by_drug),
             )
-            for h in load_registry(settings.registry_dir).hospitals.values()
+            for h in registered.values()
         ],
     )
 
 
 def _reload_guidelines(cursor: Any, settings: Settings) -> None:
-    cursor.execute("delete from staging.hospital_guideline")
+    registered = load_registry(settings.registry_dir).hospitals
+    cursor.execute(
+        "delete from staging.hospital_guideline where hospital_id = any(%s) "
+        "or hospital_id not in (select hospital_id from control.load)",
+        (list(registered),),
+    )
     execute_values(
         cursor,
         "insert into staging.hospital_guideline (hospital_id, guideline, guideline_version, valid_from, valid_to) values %s",
         [
             (h.id, g.family, g.version, g.valid_from, g.valid_to)
-            for h in load_registry(settings.registry_dir).hospitals.values()
+            for h in registered.values()
             for g in h.guidelines
         ],
     )
@@ -374,7 +386,12 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                     item = Work(hospital, table.name, stage.token, files)
                     work.setdefault(hospital, []).append((sum(sizes.get((hospital, table.name), {}).values()), item))
     packets = [(sum(size for size, _ in items), tuple(w for _, w in items)) for items in work.values()]
-    loaded = [pair for part in spread(spark, packets, partial(load_hospital, settings)) for pair in part]
+    done, failed = spread_each(spark, packets, partial(load_hospital, settings))
+    loaded = [pair for part in done for pair in part]
+    for one in failed:  # its former rows stay, and the next run tries again
+        print(one.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
+        del hospitals[one.item[0].hospital]
+    left = f"not loaded, to be tried again: {'; '.join(one.error.sentence() for one in failed)}" if failed else ""
     meter.step("copied")
     snapshot = lake.snapshot()
     with connect(settings) as connection, connection.cursor() as cursor:
@@ -402,7 +419,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
         _analyze(settings, [*sorted({one.work.table for one in loaded}), "patient_map", "administration_day"])
         meter.step("analysed")
     with connect(settings) as connection, connection.cursor() as cursor:
-        stage.end(cursor, "committed", meter.cost(), rows, snapshot, "" if hospitals else "nothing new")
+        stage.end(cursor, "committed", meter.cost(), rows, snapshot, left or ("" if hospitals else "nothing new"))
     return {"hospitals": sorted(hospitals), "rows": rows}
 
 

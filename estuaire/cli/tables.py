@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from estuaire.shown import shown
+
 _ENDLESS = 100_000
 
 
@@ -23,7 +25,7 @@ def cell(value: object) -> str:
         return f"{value:,.1f}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(value)
+    return shown(str(value))
 
 
 def data_cell(value: object) -> str:
@@ -47,11 +49,13 @@ def show(
     title: str = "",
     cell: Callable[[object], str] = cell,
 ) -> None:
-    """Print rows; ``columns`` maps a row's key to its heading, ``cell`` writes a value. Numbers stand right."""
+    """Print rows; ``columns`` maps a row's key to its heading, ``cell`` writes a value. Numbers stand right. No character of a heading or
+    value acts on the terminal (``estuaire.shown``)."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    columns = {key: shown(heading) for key, heading in columns.items()}
     console = Console()
     table = Table(title=title or None, title_justify="left")
     for key, heading in columns.items():
