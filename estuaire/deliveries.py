@@ -76,7 +76,11 @@ class Found:
     @property
     def notes(self) -> list[str]:
         """What else there is to say: deliveries still arriving, those that were taken away, those that could not be looked at."""
-        told = (("still arriving", self.arriving), ("withdrawn", self.withdrawn), ("the store did not answer for", self.unread))
+        told = (
+            ("still arriving", self.arriving),
+            ("withdrawn", self.withdrawn),
+            ("the store did not answer for", self.unread),
+        )
         return [f"{word}: {', '.join('/'.join(p) for p in places)}" for word, places in told if places]
 
 
@@ -109,7 +113,8 @@ def _folders(store: ObjectStore) -> dict[Place, list[ObjectInfo]]:
     return folders
 
 
-def _sha256(store: ObjectStore, key: str) -> str:
+def sha256_of(store: ObjectStore, key: str) -> str:
+    """sha256 (hex) of an object's bytes."""
     digest = hashlib.sha256()
     with store.open(key) as stream:
         while data := stream.read(1 << 20):
@@ -133,9 +138,13 @@ def _check_plain(objects: list[ObjectInfo], prefix: str) -> None:
     name = strange.key.removeprefix(prefix) or strange.key
     if "link" in strange.strange:
         raise PathOutsideDelivery(
-            "a link stands in landing/, where only plain files and folders may", remedy="deliver plain files, no links", file=name
+            "a link stands in landing/, where only plain files and folders may",
+            remedy="deliver plain files, no links",
+            file=name,
         )
-    raise EntryRefused(f"it is {strange.strange}", remedy="deliver plain files with simple names, or take it away", file=name)
+    raise EntryRefused(
+        f"it is {strange.strange}", remedy="deliver plain files with simple names, or take it away", file=name
+    )
 
 
 def _check_present(manifest: Manifest, objects: list[ObjectInfo], prefix: str, arriving: bool) -> None:
@@ -144,9 +153,7 @@ def _check_present(manifest: Manifest, objects: list[ObjectInfo], prefix: str, a
         found = present.get(prefix + file.path)
         place = {"hospital": manifest.hospital, "delivery": manifest.delivery_id, "file": file.path}
         if found is None:
-            missing = FileMissing(
-                "the manifest names a file that was not delivered", remedy="upload the file", **place
-            )
+            missing = FileMissing("the manifest names a file that was not delivered", remedy="upload the file", **place)
             raise _Arriving(missing) if arriving else missing
         if found.size != file.bytes:
             wrong = ChecksumMismatch(
@@ -265,7 +272,8 @@ def _note_received(cursor: Cursor, manifest: Manifest, fingerprint: str, run_id:
 
 def _note_fingerprint(cursor: Cursor, place: Place, fingerprint: str) -> None:
     cursor.execute(
-        "update control.delivery set fingerprint = %s where hospital_id = %s and delivery_id = %s", (fingerprint, *place)
+        "update control.delivery set fingerprint = %s where hospital_id = %s and delivery_id = %s",
+        (fingerprint, *place),
     )
 
 
@@ -292,7 +300,7 @@ def _still_the_same(store: ObjectStore, manifest: Manifest, landed: dict[str, An
     for file in manifest.files:
         if changed:
             break
-        changed = store.stat(prefix + file.path) is not None and _sha256(store, prefix + file.path) != file.sha256
+        changed = store.stat(prefix + file.path) is not None and sha256_of(store, prefix + file.path) != file.sha256
     if changed:
         raise DeliveryChanged(
             "this delivery was landed before and comes again with other bytes; what was landed stays",
@@ -459,6 +467,7 @@ def _withdraw(settings: Settings, run_id: str, gone: list[Place], found: Found) 
                 (run_id, *place),
             )
             cursor.execute(
-                "update control.rejected_record set state = 'abandoned' where hospital_id = %s and delivery_id = %s", place
+                "update control.rejected_record set state = 'abandoned' where hospital_id = %s and delivery_id = %s",
+                place,
             )
             found.withdrawn.append(place)

@@ -15,7 +15,10 @@ from estuaire.objectstore import ObjectStore
 REFUSED_REMEDY = (
     "look at ESTUAIRE_S3_ENDPOINT and ESTUAIRE_S3_REGION, at the keys and at what the bucket's policy allows them"
 )
-_FORBIDDEN = re.compile(r"HTTP\D{0,30}40[13]\b|\b40[13] Forbidden|Status Code: 40[13]|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch")
+_FORBIDDEN = re.compile(
+    r"\(HTTP 40[13]\)|HTTP 40[13]\b|: 40[13] \(|\b40[13] (?:Forbidden|Unauthorized)|Status Code: 40[13]|AccessDenied|InvalidAccessKeyId"
+    r"|SignatureDoesNotMatch"
+)
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:

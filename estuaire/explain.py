@@ -359,7 +359,9 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], waiting: list[
         if not _only_refusals(failed[-1], arrived, stages):
             steps.append(Step("rerun", f"estuaire retry {run}", run))
     steps += [
-        Step("wait", "estuaire run", f"{r['hospital_id']}/{r['delivery_id']}") for r in arrived if r["state"] == "arriving"
+        Step("wait", "estuaire run", f"{r['hospital_id']}/{r['delivery_id']}")
+        for r in arrived
+        if r["state"] == "arriving"
     ]
     if any(r["state"] == "received" for r in arrived) and not steps:
         steps.append(Step("land", "estuaire run"))

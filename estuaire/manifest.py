@@ -259,7 +259,9 @@ def parse_manifest(raw: bytes, *, hospital: str, delivery: str, registry: Regist
     if period_to <= period_from:
         raise ManifestInvalid("the period ends before it begins", remedy="correct period.from and period.to", **place)
     if not YEARS_COVERED[0] <= period_from.year <= period_to.year <= YEARS_COVERED[1]:
-        raise ManifestInvalid("the period's years are out of range", remedy="correct period.from and period.to", **place)
+        raise ManifestInvalid(
+            "the period's years are out of range", remedy="correct period.from and period.to", **place
+        )
     contract: Contract = load_contract(document["contract_version"])
     files = []
     for item in document["files"]:

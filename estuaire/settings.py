@@ -63,7 +63,9 @@ class Settings(BaseSettings):
     min_memory_gib: float = 4.0
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
-    arriving_minutes: float = 15.0  # a delivery that is not complete is still arriving for so long after its newest file was written
+    arriving_minutes: float = (
+        15.0  # a delivery that is not complete is still arriving for so long after its newest file was written
+    )
     real_data: Path = Path("../shared/data/mimic-iv-demo")
 
     @model_validator(mode="after")

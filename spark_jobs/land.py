@@ -223,10 +223,7 @@ def store_rejects(
             "insert into control.rejected_record (record_number, line_number, byte_offset, byte_length, row_uid_hi, "
             "row_uid_lo, disposition, rule_ids, columns, business_key, source_updated_at, hospital_id, delivery_id, "
             "table_name, file, sequence, run_id) values %s",
-            [
-                (*row, hospital, delivery, file.table, file.file, landing.read.sequence, stage.run_id)
-                for row in rows
-            ],
+            [(*row, hospital, delivery, file.table, file.file, landing.read.sequence, stage.run_id) for row in rows],
             page_size=5000,
         )
     cursor.execute(
@@ -352,7 +349,12 @@ def _read_back(settings: Settings, landings: list[Landing]) -> dict[str, tuple[i
 
 
 def _judge(
-    cursor: Cursor, settings: Settings, stage: Stage, landing: Landing, written: dict[str, tuple[int, int]], audit: gate.Audit
+    cursor: Cursor,
+    settings: Settings,
+    stage: Stage,
+    landing: Landing,
+    written: dict[str, tuple[int, int]],
+    audit: gate.Audit,
 ) -> None:
     """Note a delivery's rejected records, its account and its verdict; what fails of that is undone, and set the delivery aside.
 
@@ -366,7 +368,14 @@ def _judge(
         landing.error = gate.write(cursor, stage.run_id, audit.findings[landing.place])
         landing.judged = True
         cursor.execute("release savepoint delivery")
-    except (AccountingImbalance, Fenced, DatabaseUnavailable, psycopg2.OperationalError, psycopg2.InterfaceError, *PASSING):
+    except (
+        AccountingImbalance,
+        Fenced,
+        DatabaseUnavailable,
+        psycopg2.OperationalError,
+        psycopg2.InterfaceError,
+        *PASSING,
+    ):
         raise
     except BaseException as error:  # noqa: BLE001 - named, and noted with the delivery
         cursor.execute("rollback to savepoint delivery")

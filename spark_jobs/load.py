@@ -349,11 +349,7 @@ def _reload_guidelines(cursor: Any, settings: Settings) -> None:
     execute_values(
         cursor,
         "insert into staging.hospital_guideline (hospital_id, guideline, guideline_version, valid_from, valid_to) values %s",
-        [
-            (h.id, g.family, g.version, g.valid_from, g.valid_to)
-            for h in registered.values()
-            for g in h.guidelines
-        ],
+        [(h.id, g.family, g.version, g.valid_from, g.valid_to) for h in registered.values() for g in h.guidelines],
     )
 
 

@@ -50,7 +50,9 @@ def reported(settings: Settings, run_id: str, stage_name: str, work: Callable[[]
     try:
         return work()
     except BaseException as error:
-        with suppress(Exception):  # without a database there is nowhere to note it: what happened is raised all the same
+        with suppress(
+            Exception
+        ):  # without a database there is nowhere to note it: what happened is raised all the same
             if _attempts(settings, run_id, stage_name) == before:
                 ours = error if isinstance(error, EstuaireError) else typed(str(error))
                 begin_stage(settings, run_id, stage_name).fail(NO_COST, ours or error)

@@ -112,9 +112,11 @@ def run(as_json: Json = False) -> None:
     from rich.console import Console
 
     from estuaire.cli.progress import Progress
+    from estuaire.cli.tables import name_held_back
     from estuaire.following import follow
     from estuaire.settings import settings
 
+    name_held_back(settings())
     console = Console(stderr=True)
     with Progress(console, "asking Airflow to run the pipeline") as progress:
         result = follow(settings(), progress)
@@ -246,7 +248,9 @@ def rejected(
     name: Annotated[
         str | None, typer.Argument(help="A hospital, a delivery's id, or hospital/delivery; default: all.")
     ] = None,
-    still: Annotated[bool, typer.Option("--open", help="Only those that somebody waits for: not of a delivery that was withdrawn.")] = False,
+    still: Annotated[
+        bool, typer.Option("--open", help="Only those that somebody waits for: not of a delivery that was withdrawn.")
+    ] = False,
     limit: Annotated[int, typer.Option(help="Records to show at most.")] = 200,
     as_json: Json = False,
 ) -> None:

@@ -89,8 +89,10 @@ def explain(
     from dataclasses import asdict
 
     from estuaire import explain as explaining
+    from estuaire.cli.tables import name_held_back
     from estuaire.settings import settings
 
+    name_held_back(settings())
     found = explaining.explain(settings(), name)
     if as_json:
         for row in found.arrived:
@@ -148,7 +150,9 @@ def _print(found: Explanation, *, french: bool) -> None:
     heading("ended")
     out.print(f"  {word('snapshot')}: {', '.join(map(str, found.snapshots)) or word('none')}")
     releases = ", ".join(f"{r['release_id']} ({r['state']})" for r in found.releases)
-    serves = f" ({word('serves').format(about=found.served)})" if not found.releases and found.served is not None else ""
+    serves = (
+        f" ({word('serves').format(about=found.served)})" if not found.releases and found.served is not None else ""
+    )
     out.print(f"  {word('release')}: {releases or word('none')}{serves}")
     heading("next")
     for step in found.next:

@@ -6,9 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from estuaire.shown import shown
+
+if TYPE_CHECKING:
+    from estuaire.settings import Settings
 
 _ENDLESS = 100_000
 
@@ -85,3 +90,11 @@ def show_result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         {str(i): name for i, name in enumerate(columns)},
         cell=data_cell,
     )
+
+
+def name_held_back(settings: Settings) -> None:
+    """Say, beside a command's own answer, which hospitals the registry holds back, and why."""
+    from estuaire.registry import load_registry
+
+    for hospital, error in sorted(load_registry(settings.registry_dir).wrong.items()):
+        typer.echo(shown(f"held back: {hospital}: {error.what}. What to do: {error.remedy}."), err=True)

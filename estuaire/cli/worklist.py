@@ -39,9 +39,10 @@ def worklist(
     if context.invoked_subcommand is not None:
         return
     from estuaire import worklist as work
-    from estuaire.cli.tables import show
+    from estuaire.cli.tables import name_held_back, show
     from estuaire.settings import settings
 
+    name_held_back(settings())
     entries = work.worklist(settings(), hospital=hospital, system=system, limit=limit)
     if as_json:
         typer.echo(shown_json(json.dumps([entry.as_dict() for entry in entries], ensure_ascii=False, indent=1)))
@@ -80,7 +81,9 @@ def accept(
 
     done = work.accept(settings(), hospital, system, local, standard, reviewer)
     typer.echo(
-        shown(f"{done.file}: {done.local_code} -> {done.standard_code} (reviewed by {done.reviewer}, {done.reviewed_on})")
+        shown(
+            f"{done.file}: {done.local_code} -> {done.standard_code} (reviewed by {done.reviewer}, {done.reviewed_on})"
+        )
     )
     if done.created:
         typer.echo(f"The map is new; {hospital}.yml names it now.")

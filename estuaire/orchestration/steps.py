@@ -48,7 +48,9 @@ def discover(settings: Settings, run_id: str) -> Discovery:
     except BaseException as error:
         ours = error if isinstance(error, EstuaireError) else None
         text = f"discovery did not finish: {ours.sentence() if ours else type(error).__name__}"
-        with suppress(Exception):  # without a database there is nowhere to note it: what happened is raised all the same
+        with suppress(
+            Exception
+        ):  # without a database there is nowhere to note it: what happened is raised all the same
             if ours is not None and not ours.retryable:
                 ledger.end_run(settings, run_id, "failed", text)
             else:  # it is tried again; `accept` ends the run where that does not help

@@ -297,9 +297,7 @@ def read_code_map(path: Path) -> dict[str, str]:
         if len(row) != 4 or not all(v.strip() for v in row):
             raise ContractError(f"code map {where} line {line} is not complete", remedy="fill all four columns")
         if row[0] in result:
-            raise ContractError(
-                f"code map {where} line {line} repeats a local code", remedy="keep one line per code"
-            )
+            raise ContractError(f"code map {where} line {line} repeats a local code", remedy="keep one line per code")
         result[row[0]] = row[1]
     return result
 
