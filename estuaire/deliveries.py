@@ -188,7 +188,7 @@ def read_manifest(store: ObjectStore, registry: Registry, hospital: str, deliver
             raise
         return parse_manifest(raw, hospital=hospital, delivery=delivery, registry=registry)
     except EstuaireError as error:
-        raise error.at(hospital, delivery)
+        raise error.at(hospital, delivery) from error.__cause__
 
 
 # ------------------------------------------------------------------------------------------------ what was received
@@ -206,7 +206,7 @@ def received_manifest(row: dict[str, Any], registry: Registry) -> Manifest:
         raw = json.dumps(row["manifest"]).encode()
         manifest = parse_manifest(raw, hospital=hospital, delivery=delivery, registry=registry)
     except EstuaireError as error:
-        raise error.at(hospital, delivery)
+        raise error.at(hospital, delivery) from error.__cause__
     if manifest.content_hash != row["content_hash"]:
         raise _changed_since(hospital, delivery)
     return manifest

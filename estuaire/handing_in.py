@@ -217,15 +217,13 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
     names = [n for n in contract.names if n in hospital.table_dialect]
     found: list[tuple[str, str]] = []
     strange: list[str] = []
-    for name, _, strange in walk(folder):
+    for name, _, why in walk(folder):
         inside = PurePosixPath(name)
         if any(part.startswith(".") for part in inside.parts) or str(inside) == NAME:
             continue
-        if strange:
-            kind = PathOutsideDelivery if "link" in strange else EntryRefused
-            raise kind(
-                f"it is {strange}", hospital=hospital.id, file=name, remedy="deliver plain files, with simple names"
-            )
+        if why:
+            kind = PathOutsideDelivery if "link" in why else EntryRefused
+            raise kind(f"it is {why}", hospital=hospital.id, file=name, remedy="deliver plain files, with simple names")
         if not safe_path(name):
             raise FileNotExpected(
                 "the name of a file or folder holds characters that are not taken",

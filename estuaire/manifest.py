@@ -92,7 +92,7 @@ def _pattern(_validator: object, pattern: str, value: object, _schema: object) -
 
 
 # JSON Schema takes 1.0 for an integer, and Python's "$" takes a line end before it: neither is meant here
-_STRICT = jsonschema.validators.extend(
+_STRICT = jsonschema.validators.extend(  # type: ignore[no-untyped-call] # jsonschema does not type it
     jsonschema.Draft202012Validator,
     {"pattern": _pattern},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole),

@@ -163,7 +163,7 @@ class DirectoryStore:
         folder = self._path(base)
         start = "" if folder == self.root else folder.relative_to(self.root).as_posix() + "/"
         for name, status, why in walk(folder):
-            key = start + name
+            key = (start + name).rstrip("/")  # the folder itself, where it cannot be read
             if not key.startswith(prefix) and not (why and prefix.startswith(key)):
                 continue
             yield self._info(key, status) if status else ObjectInfo(key, 0, why, strange=why)

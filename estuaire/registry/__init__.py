@@ -364,7 +364,7 @@ def _hospital_of(file: Path, folder: Path, contract: Contract) -> Hospital:
         hospital = parse_hospital(_document(file), file.name, folder, contract)
     except ContractError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a file holds (a tag, an endless alias, no right to read) ends at its hospital
+    except Exception as error:  # whatever a file holds (a tag, an endless alias, no right to read) ends at its hospital
         raise ContractError(
             f"{file.name} cannot be read as a hospital ({type(error).__name__})", remedy="correct the file"
         ) from error

@@ -211,7 +211,8 @@ def test_a_delivery_that_is_taken_away_is_withdrawn_said_once_and_comes_back(sha
     assert states(shared, "h06") == {"good": ("withdrawn", None), "bad": ("withdrawn", None)}
     assert shared.discover().withdrawn == []
     assert explain(shared.settings, "h06/bad").stopped == []
-    assert [s.kind for s in explain(shared.settings, "h06/bad").next] == ["query"]
+    # no retry that would fail the same way (the other is that this test's runs are not ended)
+    assert {s.kind for s in explain(shared.settings, "h06/bad").next} <= {"query", "follow"}
     kept.rename(folder_of(shared, "h06"))
     shared.discover()
     assert states(shared, "h06") == {"good": ("received", None), "bad": ("blocked", "E_MANIFEST_INVALID")}
@@ -369,7 +370,7 @@ def test_a_run_whose_discovery_or_landing_never_began_is_no_success(
         steps.discover(shared.settings, run_id)
     [(state, ended)] = shared.ask("select state, ended_at from control.run where run_id = %s", run_id)
     assert (state, ended) == ("running", None)  # Airflow tries it again
-    with pytest.raises(RunFailed, match="discovery did not finish.*E_STORE"):
+    with pytest.raises(RunFailed, match=r"discovery did not finish.*E_STORE"):
         steps.accept(shared.settings, run_id)
 
     # landing died before its stage began: the typed error is there, and permanent
@@ -381,7 +382,7 @@ def test_a_run_whose_discovery_or_landing_never_began_is_no_success(
     with pytest.raises(errors.SetupError):
         reported(shared.settings, run_id, "land", broken)
     assert shared.ask("select state, retryable from control.stage_run where run_id = %s", run_id) == [("failed", False)]
-    with pytest.raises(RunFailed, match="landing did not finish.*E_SETUP.*pseudonym_key"):
+    with pytest.raises(RunFailed, match=r"landing did not finish.*E_SETUP.*pseudonym_key"):
         steps.accept(shared.settings, run_id)
 
     # one that failed once it had begun is noted once
