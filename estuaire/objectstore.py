@@ -11,7 +11,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
@@ -33,7 +33,7 @@ class ObjectInfo:
     key: str
     size: int
     version: str
-    modified: float = 0.0
+    modified: float = field(default=0.0, compare=False)  # a list of S3 is more precise than its answer about one object
     strange: str = ""
 
 
