@@ -33,7 +33,12 @@ def _run_id() -> str:
 def ingest_deliveries() -> None:
     @task
     def discover() -> list[str]:
-        found = steps.discover(Settings(), _run_id())
+        try:
+            found = steps.discover(Settings(), _run_id())
+        except EstuaireError as error:
+            if error.retryable:
+                raise
+            raise AirflowFailException(error.sentence()) from None
         if not found.go:
             raise AirflowSkipException("nothing new")
         return found.hospitals

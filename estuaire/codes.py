@@ -12,8 +12,8 @@ from functools import lru_cache
 import yaml
 
 from estuaire.contracts import FOLDER
-from estuaire.errors import ContractError
-from estuaire.registry import Hospital, read_code_map
+from estuaire.errors import ContractError, EstuaireError
+from estuaire.registry import Hospital, Registry, read_code_map
 from estuaire.settings import PROJECT_ROOT
 from estuaire.texts import compared
 
@@ -120,3 +120,11 @@ def map_error(hospital: Hospital) -> ContractError | None:
     except ContractError as error:
         return error
     return None
+
+
+def registry_error(registry: Registry, hospital: str) -> EstuaireError | None:
+    """Why a hospital is held back on our side: the registry does not hold it, its file is wrong, or a code map is; None if nothing is."""
+    try:
+        return map_error(registry.get(hospital))
+    except EstuaireError as error:
+        return error

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
-from estuaire.errors import StoreUnavailable
+from estuaire.errors import StoreRefused, StoreUnavailable
 from estuaire.layers import LayerColumn
 from estuaire.objectstore import ObjectStore
+
+REFUSED_REMEDY = (
+    "look at ESTUAIRE_S3_ENDPOINT and ESTUAIRE_S3_REGION, at the keys and at what the bucket's policy allows them"
+)
+_FORBIDDEN = re.compile(
+    r"\(HTTP 40[13]\)|HTTP 40[13]\b|: 40[13] \(|\b40[13] (?:Forbidden|Unauthorized)|Status Code: 40[13]|AccessDenied|InvalidAccessKeyId"
+    r"|SignatureDoesNotMatch"
+)
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -31,6 +40,7 @@ def reading(store: ObjectStore, *, threads: int = 1) -> Iterator[duckdb.DuckDBPy
 
     Raises:
         StoreUnavailable: the store did not answer, or not with the file.
+        StoreRefused: it answered that this is forbidden.
     """
     connection = duckdb.connect(config={"threads": threads})
     try:
@@ -38,7 +48,7 @@ def reading(store: ObjectStore, *, threads: int = 1) -> Iterator[duckdb.DuckDBPy
         yield connection
     except duckdb.IOException as error:  # an HTTPException is one; where nobody listens it is a bare one
         if isinstance(error, duckdb.HTTPException) or "HTTP" in str(error):
-            raise unavailable() from error
+            raise store_error(f"HTTP {getattr(error, 'status_code', '')} {error}") from error
         raise
     finally:
         connection.close()
@@ -68,8 +78,10 @@ def readable(connection: duckdb.DuckDBPyConnection, path: str) -> bool:
     return True
 
 
-def unavailable() -> StoreUnavailable:
-    """The typed error of a read through DuckDB or Spark that the store did not answer."""
+def store_error(told: str) -> StoreRefused | StoreUnavailable:
+    """The typed error of a read through DuckDB or Spark that the store refused or did not answer, by what they tell of it."""
+    if _FORBIDDEN.search(told):
+        return StoreRefused("the object store refused the request (403)", remedy=REFUSED_REMEDY)
     return StoreUnavailable(
         "the object store did not answer, or not with the file that was asked for",
         remedy="look at the store (`estuaire up` checks it), then run again",

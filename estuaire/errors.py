@@ -7,8 +7,12 @@ server that restarts) is.
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+from estuaire.shown import shown
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,15 @@ class EstuaireError(Exception):
         parts.append(self.what.rstrip(".") + ".")
         parts.append("What to do: " + self.remedy.rstrip(".") + ".")
         # a folder's or file's name comes from outside: no control character reaches a terminal or a log
-        return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
+        return shown(" ".join(parts))
+
+    def at(self, hospital: str | None = None, delivery: str | None = None, file: str | None = None) -> EstuaireError:
+        """This error, with the place where it was met filled in where it names none."""
+        self.hospital = self.hospital or hospital
+        self.delivery = self.delivery or delivery
+        self.file = self.file or file
+        self.args = (self.sentence(),)
+        return self
 
     def __reduce__(self) -> tuple[object, ...]:
         # Spark pickles a task's exception: keyword-only arguments need this.
@@ -96,6 +108,33 @@ def _rebuild(kind: type[EstuaireError], state: dict[str, object]) -> EstuaireErr
     error.__dict__.update(state)
     error.args = (error.sentence(),)
     return error
+
+
+PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit)  # no error of the work: they end the process
+
+
+class TaskFailed(EstuaireError):
+    """Something unforeseen stopped a piece of work. Its own message may hold a patient's value and is not repeated."""
+
+    code = "E_TASK"
+    retryable = True
+
+
+def unforeseen(
+    error: BaseException, *, hospital: str | None = None, delivery: str | None = None, file: str | None = None
+) -> EstuaireError:
+    """An error of ours with its place filled in; any other by its type and place in the code, never its message."""
+    if isinstance(error, EstuaireError):
+        return error.at(hospital, delivery, file)
+    where = next(iter(traceback.extract_tb(error.__traceback__)[-1:]), None)
+    at = f" at {Path(where.filename).name}:{where.lineno}" if where else ""
+    return TaskFailed(
+        f"{type(error).__name__}{at}, which nobody foresaw",
+        remedy="it is tried again by the next run; if it fails again, report it as a defect with this line",
+        hospital=hospital,
+        delivery=delivery,
+        file=file,
+    )
 
 
 class SetupError(EstuaireError):
@@ -149,6 +188,20 @@ class ManifestInvalid(EstuaireError):
         "Refaites-le avec `estuaire deliver`, ou corrigez le champ que le message désigne.",
         "`manifest.json` cannot be read, is not complete, contradicts its folder, or takes a sequence number used before.",
         "Write it again with `estuaire deliver`, or correct the field that the message names.",
+    )
+
+
+class EntryRefused(EstuaireError):
+    """A delivery's folder holds what is no plain file: a link, a pipe, a name that is not UTF-8, folders too deep, or no right to read."""
+
+    code = "E_ENTRY"
+    explained = Explained(
+        "Le dossier de la livraison contient autre chose que des fichiers ordinaires et lisibles : lien, tube, nom qui n'est pas en "
+        "UTF-8, dossiers trop profonds, droits refusés.",
+        "Déposez des fichiers ordinaires, lisibles par la plateforme, aux noms simples (lettres sans accent, chiffres, `.`, `_`, `-`).",
+        "The delivery's folder holds something else than plain files that can be read: a link, a pipe, a name that is not UTF-8, folders "
+        "too deep, rights that are refused.",
+        "Upload plain files that the platform may read, with simple names (letters without accents, digits, `.`, `_`, `-`).",
     )
 
 

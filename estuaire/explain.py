@@ -65,7 +65,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next. ``kind``: follow, land, correct, renew, retry, gate, logs, rerun, query, rejected, worklist."""
+    """What to do next. ``kind``: follow, land, correct, renew, retry, again, wait, gate, logs, rerun, query, rejected, worklist."""
 
     kind: str
     command: str
@@ -76,7 +76,7 @@ class Step:
 @dataclass(frozen=True)
 class Explanation:
     """Grain of the lists: ``arrived`` a delivery, ``tables`` a table of one, ``stages`` an attempt of a stage (seconds, bytes),
-    ``gates`` a verdict, ``rules`` a rule that records broke, ``releases`` a release."""
+    ``gates`` a verdict, ``rules`` a rule that records broke, ``releases`` a release that the run made."""
 
     name: str
     state: str
@@ -89,6 +89,7 @@ class Explanation:
     stopped: list[Stop]
     snapshots: list[int]
     releases: list[Row]
+    served: int | None  # the release that analysts read now, whichever run made it
     next: list[Step]
 
 
@@ -248,8 +249,13 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     snapshots = sorted({s["snapshot_id"] for s in stages if s["snapshot_id"] is not None and s["state"] == "committed"})
     return Explanation(
         subject.name, state, message, arrived, tables, stages, gates, rules, stopped, snapshots, releases,
-        _next(arrived, rows, stages, waiting) + _to_look_at(settings, arrived),
+        _served(settings), _next(arrived, rows, stages, waiting) + _to_look_at(settings, arrived),
     )  # fmt: skip
+
+
+def _served(settings: Settings) -> int | None:
+    rows = ledger.fetch(settings, "select release_id from control.release where state = 'published'")
+    return int(rows[0]["release_id"]) if rows else None
 
 
 def _tables(arrived: list[Row]) -> list[Row]:
@@ -283,8 +289,9 @@ def _stop(where: str, sentence: str) -> Stop:
     match = _SENTENCE.match(head)
     if match is None:
         return Stop(where, "", "", head.strip(), remedy)
-    # a place without a delivery is a whole hospital: where it stopped then says more
-    place = match["place"] if "/" in (match["place"] or "") else None
+    place = match["place"] or ""
+    if place and "/" not in place:  # a whole hospital: where it stopped belongs to it
+        place = where if where.startswith(f"{place}:") else f"{place}: {where}"
     return Stop(place or where, match["code"], match["file"] or "", match["what"].strip(), remedy)
 
 
@@ -337,14 +344,24 @@ def _stop_of_held(hospital: str, one: Held) -> Stop:
     return Stop(f"{hospital}: gate {', '.join(one.reasons)}", error.code, "", error.what, error.remedy)
 
 
+def _kind(row: Row) -> str:
+    """What is to be done about a delivery with an error."""
+    if row["state"] == "landed":
+        return "renew"
+    if row["state"] == "received":
+        return "again"
+    if row["state"] == "held":
+        return "confirm"
+    return "correct" if row["error_code"] in NEEDS_HOSPITAL else "retry"
+
+
 def _next(arrived: list[Row], rows: list[Row], stages: list[Row], waiting: list[str]) -> list[Step]:
     steps: list[Step] = []
     if any(r["state"] == "running" for r in _latest(rows)):
         steps.append(Step("follow", "estuaire run"))
     for row in (r for r in arrived if r["error_code"]):
         place = f"{row['hospital_id']}/{row['delivery_id']}"
-        kind = "renew" if row["state"] == "landed" else "correct" if row["error_code"] in NEEDS_HOSPITAL else "retry"
-        kind = "confirm" if row["state"] == "held" else kind
+        kind = _kind(row)
         commands = {
             "retry": f"estuaire retry {place}",
             "confirm": f"estuaire confirm {place.replace('/', ' ')} --by NAME",
@@ -358,6 +375,11 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], waiting: list[
         steps.append(Step("logs", f"estuaire logs {run}", run))
         if not _only_refusals(failed[-1], arrived, stages):
             steps.append(Step("rerun", f"estuaire retry {run}", run))
+    steps += [
+        Step("wait", "estuaire run", f"{r['hospital_id']}/{r['delivery_id']}")
+        for r in arrived
+        if r["state"] == "arriving"
+    ]
     if any(r["state"] == "received" for r in arrived) and not steps:
         steps.append(Step("land", "estuaire run"))
     if not steps:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from estuaire import ledger
+from estuaire import last_good, ledger
 from estuaire.errors import FollowingStopped, RunFailed
 from estuaire.orchestration.naming import DAGS, INGEST, ROOT_RUN, ledger_run_id
 from estuaire.report.files import build_quietly
@@ -198,6 +198,32 @@ def _to_the_end(settings: Settings, client: AirflowClient, chain: _Chain, report
     return ended
 
 
+def _blocked(settings: Settings, root: str, runs: list[str]) -> list[str]:
+    """What every gate of the chain blocked: deliveries, hospitals whose consolidated records did not pass, hospitals that the release
+    holds back; and what could not be looked at or loaded."""
+    deliveries = ledger.fetch(
+        settings,
+        "select d.error from control.delivery d join control.run r on r.run_id = %s where d.error_code is not null "
+        "and (d.run_id = r.run_id or d.updated_at >= r.started_at) order by d.hospital_id, d.sequence nulls last, d.delivery_id",
+        (root,),
+    )
+    consolidated = ledger.fetch(
+        settings,
+        "select v.hospital_id, v.reasons from quality.verdict v where v.run_id = any(%s) and v.stage = 'consolidated' "
+        "and v.verdict = 'block' and v.hospital_id <> '*' order by 1",
+        (runs,),
+    )
+    releases = ledger.fetch(
+        settings, "select held_back from control.release where run_id = any(%s) order by release_id", (runs,)
+    )
+    held = {h: one for r in releases for h, one in last_good.read(r["held_back"]).items()}
+    return [
+        *(str(r["error"]) for r in deliveries),
+        *(f"{r['hospital_id']}: gate consolidated: {r['reasons']}" for r in consolidated),
+        *(one.note(hospital) for hospital, one in sorted(held.items())),
+    ]
+
+
 def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str | None = None) -> Followed:
     """Follow the chain that runs already, or trigger ``start`` and follow from there to the published marts.
 
@@ -227,12 +253,7 @@ def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str
             f"only the display has stopped: run {chain.run_id} goes on in Airflow",
             remedy=f"`estuaire run` attaches to it again, `estuaire explain {chain.run_id}` shows where it stands",
         ) from None
-    blocked = [
-        str(r["error"])
-        for r in ledger.fetch(
-            settings, "select error from control.delivery where error_code is not null and run_id = %s", (chain.run_id,)
-        )
-    ]
+    blocked = _blocked(settings, chain.run_id, [row["run_id"] for row in ended])
     first, last = ended[0], ended[-1]
     written = None
     if last["state"] != "nothing_new":  # the run's last task writes it, too, a moment after the ledger's end
@@ -243,7 +264,7 @@ def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str
             remedy=f"`estuaire explain {chain.run_id}` shows each stage; mend the cause, then "
             f"`estuaire retry {chain.run_id}`" + (f"; the report is {written}" if written else ""),
         )
-    messages = [row["message"] for row in ([first] if last is first else [first, last]) if row["message"]]
+    messages = [row["message"] for row in ended if row["message"]]
     return Followed(
         chain.run_id, first["state"], "; ".join(messages), blocked, time.monotonic() - started, str(written or "")
     )

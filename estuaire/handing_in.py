@@ -1,5 +1,8 @@
 """Prepares a folder of a hospital's files as a delivery and hands it in: files first, manifest last.
 
+In landing the files stand in a folder named after their content (``by-content-<hash>/stay.csv``), which the manifest's paths name: two
+attempts never write over each other's files, and none over those of a delivery that is committed.
+
 Which table a file is: a folder's name (``<table>/anything.csv``), or the file's own (``<table>.csv``, ``<table>_anything.csv``,
 ``<table>-anything.csv``; the longest table name that fits; case is ignored; ``.csv`` or ``.csv.gz``). Hidden files and
 ``manifest.json`` are passed over; any other file is an error.
@@ -7,6 +10,7 @@ Which table a file is: a folder's name (``<table>/anything.csv``), or the file's
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -18,10 +22,11 @@ from zoneinfo import ZoneInfo
 
 from estuaire.codes import code_systems, hospital_map, map_error
 from estuaire.contracts import OPERATION_COLUMN, Contract, Table, load_contract
-from estuaire.deliveries import PREFIX
+from estuaire.deliveries import PREFIX, sha256_of
 from estuaire.errors import (
     ChecksumMismatch,
     DeliveryChanged,
+    EntryRefused,
     EstuaireError,
     FileMissing,
     FileNotExpected,
@@ -29,8 +34,18 @@ from estuaire.errors import (
     ManifestInvalid,
     PathOutsideDelivery,
 )
-from estuaire.manifest import NAME, Manifest, ManifestFile, parse_manifest
-from estuaire.objectstore import ObjectStore
+from estuaire.manifest import (
+    MAX_BYTES,
+    NAME,
+    PATH_REMEDY,
+    Manifest,
+    ManifestFile,
+    local_path,
+    parse_manifest,
+    read_bounded,
+    safe_path,
+)
+from estuaire.objectstore import ObjectStore, walk
 from estuaire.registry import Hospital, Registry
 from estuaire.rules import load_rules
 from spark_jobs.kernel.encoding import EncodingWatch
@@ -203,20 +218,26 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
     Raises:
         FileMissing: no folder, or no file in it.
         FileNotExpected: a file of no table that the hospital delivers; all are named, with what is expected.
-        PathOutsideDelivery: a link that leads out of the folder.
+        PathOutsideDelivery, EntryRefused: a link, or anything else that is no plain file.
     """
     if not folder.is_dir():
         raise FileMissing("there is no such folder", hospital=hospital.id, file=folder.name, remedy="name a folder")
     names = [n for n in contract.names if n in hospital.table_dialect]
     found: list[tuple[str, str]] = []
     strange: list[str] = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        inside = PurePosixPath(path.relative_to(folder).as_posix())
+    for name, _, why in walk(folder):
+        inside = PurePosixPath(name)
         if any(part.startswith(".") for part in inside.parts) or str(inside) == NAME:
             continue
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise PathOutsideDelivery(
-                "a link leads out of the folder", hospital=hospital.id, file=str(inside), remedy="deliver plain files"
+        if why:
+            kind = PathOutsideDelivery if "link" in why else EntryRefused
+            raise kind(f"it is {why}", hospital=hospital.id, file=name, remedy="deliver plain files, with simple names")
+        if not safe_path(name):
+            raise FileNotExpected(
+                "the name of a file or folder holds characters that are not taken",
+                hospital=hospital.id,
+                file=name,
+                remedy=PATH_REMEDY,
             )
         table = table_of(inside, names)
         if table is None:
@@ -351,16 +372,15 @@ def handed_in(store: ObjectStore, registry: Registry, hospital: str) -> dict[str
         if len(parts) == 4 and parts[3] == NAME:
             with store.open(item.key) as stream:
                 try:
-                    found[parts[2]] = parse_manifest(
-                        stream.read(), hospital=hospital, delivery=parts[2], registry=registry
-                    )
+                    raw = read_bounded(stream, hospital=hospital, delivery=parts[2])
+                    found[parts[2]] = parse_manifest(raw, hospital=hospital, delivery=parts[2], registry=registry)
                 except EstuaireError:
                     found[parts[2]] = None
     return found
 
 
 def _content(files: Iterable[ManifestFile]) -> list[tuple[str, str, str, int, str]]:
-    return sorted((f.table, f.path, f.sha256, f.rows, f.dialect) for f in files)
+    return sorted((f.table, local_path(f.path), f.sha256, f.rows, f.dialect) for f in files)
 
 
 def _beside(folder: Path, hospital: str, registry: Registry, files: list[ManifestFile]) -> Manifest | None:
@@ -368,11 +388,11 @@ def _beside(folder: Path, hospital: str, registry: Registry, files: list[Manifes
     path = folder / NAME
     if not path.is_file():
         return None
-    raw = path.read_bytes()
+    raw = path.read_bytes()[:MAX_BYTES]
     try:
         delivery = str(json.loads(raw)["delivery_id"])
         found = parse_manifest(raw, hospital=hospital, delivery=delivery, registry=registry)
-    except (ValueError, KeyError, TypeError, EstuaireError):
+    except (ValueError, KeyError, TypeError, RecursionError, EstuaireError):
         return None
     return found if _content(found.files) == _content(files) else None
 
@@ -510,42 +530,63 @@ def _already(there: dict[str, Manifest | None], manifest: Manifest) -> bool:
 # ---------------------------------------------------------------- handing in
 
 
+def stored(manifest: Manifest) -> Manifest:
+    """The manifest as landing holds it: its files in a folder named after the content of all of them, in the same order."""
+    text = json.dumps(_content(manifest.files))
+    folder = f"by-content-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return replace(manifest, files=tuple(replace(f, path=f"{folder}/{local_path(f.path)}") for f in manifest.files))
+
+
 def hand_in(prepared: Prepared, store: ObjectStore) -> Receipt:
     """Put the files, then the manifest, into landing; a delivery that is already there is left alone.
 
-    An attempt that broke off before its manifest is simply done again.
+    An attempt that broke off before its manifest is simply done again. No file that landing holds is ever replaced by other bytes.
 
     Raises:
         ChecksumMismatch: a file changed since it was measured; the delivery is not committed.
         DeliveryChanged: someone else committed this id meanwhile with other bytes.
     """
-    manifest = prepared.manifest
-    state = "unchanged"
-    if not prepared.already:
-        prefix = f"{PREFIX}{manifest.hospital}/{manifest.delivery_id}/"
+    if prepared.already:
+        return _receipt(prepared, "unchanged")
+    manifest = stored(prepared.manifest)
+    prepared = replace(prepared, manifest=manifest)
+    prefix = f"{PREFIX}{manifest.hospital}/{manifest.delivery_id}/"
+    state = "handed_in"
+    if store.stat(prefix + NAME) is None:  # committed meanwhile: nothing of ours belongs beside it
         for file in manifest.files:
-            store.put_file(prefix + file.path, prepared.folder / file.path)
-            stored = store.stat(prefix + file.path)
-            if stored is None or stored.size != file.bytes:
-                raise ChecksumMismatch(
-                    "the file changed while it was handed in; the delivery is not committed",
+            _put(store, prefix, file, prepared)
+    if not store.put_bytes(prefix + NAME, manifest.to_json().encode(), if_none_match=True):
+        state = "unchanged"
+        with store.open(prefix + NAME) as present:
+            if present.read(MAX_BYTES) != manifest.to_json().encode():
+                raise DeliveryChanged(
+                    "someone else handed in this delivery id at the same time",
                     hospital=manifest.hospital,
                     delivery=manifest.delivery_id,
-                    file=file.path,
-                    remedy="wait until the export is done, then hand in again",
+                    remedy="hand in again under a new --id",
                 )
-        if store.put_bytes(prefix + NAME, manifest.to_json().encode(), if_none_match=True):
-            state = "handed_in"
-        else:
-            with store.open(prefix + NAME) as present:
-                if present.read() != manifest.to_json().encode():
-                    raise DeliveryChanged(
-                        "someone else handed in this delivery id at the same time",
-                        hospital=manifest.hospital,
-                        delivery=manifest.delivery_id,
-                        remedy="hand in again under a new --id",
-                    )
     return _receipt(prepared, state)
+
+
+def _put(store: ObjectStore, prefix: str, file: ManifestFile, prepared: Prepared) -> None:
+    """Put one file, unless an earlier attempt did; what then stands there is read back.
+
+    Raises:
+        ChecksumMismatch: it is not what was measured.
+    """
+    key = prefix + file.path
+    if store.stat(key) is not None and sha256_of(store, key) == file.sha256:
+        return
+    store.put_file(key, prepared.folder / local_path(file.path))
+    if sha256_of(store, key) != file.sha256:
+        store.delete(key)
+        raise ChecksumMismatch(
+            "the file changed while it was handed in; the delivery is not committed",
+            hospital=prepared.manifest.hospital,
+            delivery=prepared.manifest.delivery_id,
+            file=local_path(file.path),
+            remedy="wait until the export is done, then hand in again",
+        )
 
 
 def write_manifest(prepared: Prepared) -> Receipt:

@@ -72,6 +72,12 @@ def end_run(settings: Settings, run_id: str, state: str, message: str | None = N
         )
 
 
+def note_run(settings: Settings, run_id: str, message: str) -> None:
+    """Note what is to be said of a run that goes on."""
+    with connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("update control.run set message = %s where run_id = %s", (message, run_id))
+
+
 @dataclass(frozen=True)
 class Stage:
     """One attempt of a stage, holding its fencing token."""
@@ -200,13 +206,14 @@ def _abandon(cursor: Cursor, which: str, parameters: tuple[object, ...]) -> int:
     return int(cursor.rowcount)
 
 
-def unfinished(settings: Settings, stage: str, before: int) -> list[dict[str, Any]]:
-    """Attempts with a token below ``before`` that wrote an intent and no end: the lake may or may not hold their commit."""
+def unfinished(settings: Settings, stage: str, before: int | None = None) -> list[dict[str, Any]]:
+    """Attempts (with a token below ``before``) that wrote an intent and no end: the lake may or may not hold their commit."""
     return fetch(
         settings,
         "select run_id, stage, token, intent from control.stage_run "
-        "where stage = %s and token < %s and intent is not null and state <> 'committed' order by token",
-        (stage, before),
+        "where stage = %s and intent is not null and state <> 'committed' "
+        "and (%s::bigint is null or token < %s) order by token",
+        (stage, before, before),
     )
 
 

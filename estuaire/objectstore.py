@@ -7,27 +7,36 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from estuaire import private
-from estuaire.errors import FileMissing, PathOutsideDelivery
+from estuaire.errors import EntryRefused, FileMissing, PathOutsideDelivery
 from estuaire.settings import Settings
 
 FOLDERS = ("landing", "lake", "work")  # the first parts of all keys
+MAX_DEPTH = 32  # folders below the root: ours are six deep, and what reads a tree must not fall on its depth
+_LINK, _DEEP = "a link", f"below more than {MAX_DEPTH} folders"
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """A stored object: its key, its size in bytes, and a version that changes when its bytes do (mtime or ETag)."""
+    """A stored object: its key, its size in bytes, and a version that changes when its bytes do (mtime or ETag).
+
+    ``modified``: when it was last written, in seconds since 1970; 0 where the store does not say. ``strange``: why it is no object at
+    all (a link, a pipe, a name that is not UTF-8); empty for one. Only ``walk`` gives such entries, under a key to be shown.
+    """
 
     key: str
     size: int
     version: str
+    modified: float = field(default=0.0, compare=False)  # a list of S3 is more precise than its answer about one object
+    strange: str = ""
 
 
 class ObjectStore(Protocol):
@@ -35,6 +44,10 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose key starts with ``prefix``, in key order."""
+        ...
+
+    def walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        """As ``list``, and whatever else stands there: see ``ObjectInfo.strange``."""
         ...
 
     def stat(self, key: str) -> ObjectInfo | None:
@@ -82,6 +95,53 @@ def checked_key(key: str) -> PurePosixPath:
     return pure
 
 
+def walk(folder: Path) -> Iterator[tuple[str, os.stat_result | None, str]]:
+    """What stands below a folder, in order: (path below it, its status, empty) of a plain file, (path to be shown, None, why it is
+    none) of anything else. No link is followed, nothing is opened, and no depth of folders is too much for it."""
+    below: list[tuple[Path, str, int]] = [(folder, "", 1)]
+    found: list[tuple[str, os.stat_result | None, str]] = []
+    while below:
+        path, prefix, depth = below.pop()
+        try:
+            with os.scandir(path) as entries:
+                listed = list(entries)
+        except FileNotFoundError:
+            continue  # it went away meanwhile
+        except OSError as error:
+            found.append((prefix.rstrip("/"), None, f"a folder that cannot be read ({error.strerror})"))
+            continue
+        for entry in listed:
+            if entry.name.startswith(".tmp-"):
+                continue
+            key, why = prefix + entry.name, _strange(entry.name)
+            if why:
+                key = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+            elif entry.is_symlink():
+                why = _LINK
+            elif entry.is_dir(follow_symlinks=False):
+                if depth < MAX_DEPTH:
+                    below.append((path / entry.name, f"{key}/", depth + 1))
+                    continue
+                why = _DEEP
+            status = None
+            if not why:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                why = "" if stat.S_ISREG(status.st_mode) else "no plain file"
+            found.append((key, None if why else status, why))
+    return iter(sorted(found, key=lambda one: one[0]))
+
+
+def _strange(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "a name that is not UTF-8"
+    return ""
+
+
 class DirectoryStore:
     """A folder as object store."""
 
@@ -90,33 +150,53 @@ class DirectoryStore:
 
     def _path(self, key: str) -> Path:
         path = self.root / checked_key(key)
-        # a symbolic link inside landing/ must not lead a reader out of the store
-        if not path.resolve().is_relative_to(self.root):
-            raise PathOutsideDelivery("a link leads out of the store", remedy="deliver plain files, no links")
+        # a symbolic link must lead a reader neither out of the store nor into another hospital's folder
+        if path.resolve() != path:
+            raise PathOutsideDelivery(
+                "a link leads out of the store, or elsewhere in it", remedy="deliver plain files, no links", file=key
+            )
         return path
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        base = self._path(prefix if prefix.endswith("/") else str(PurePosixPath(prefix).parent))
-        if not base.is_dir():
-            return
-        found = ((p.relative_to(self.root).as_posix(), p) for p in base.rglob("*") if not p.name.startswith(".tmp-"))
-        for key, path in sorted((k, p) for k, p in found if k.startswith(prefix) and p.is_file()):
-            yield self._info(key, path)
+        return (item for item in self.walk(prefix) if not item.strange)
+
+    def walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        base = prefix if prefix.endswith("/") else str(PurePosixPath(prefix).parent)
+        folder = self._path(base)
+        start = "" if folder == self.root else folder.relative_to(self.root).as_posix() + "/"
+        for name, status, why in walk(folder):
+            key = (start + name).rstrip("/")  # the folder itself, where it cannot be read
+            if not key.startswith(prefix) and not (why and prefix.startswith(key)):
+                continue
+            yield self._info(key, status) if status else ObjectInfo(key, 0, why, strange=why)
 
     @staticmethod
-    def _info(key: str, path: Path) -> ObjectInfo:
-        stat = path.stat()
-        return ObjectInfo(key, stat.st_size, str(stat.st_mtime_ns))
+    def _info(key: str, status: os.stat_result) -> ObjectInfo:
+        return ObjectInfo(key, status.st_size, str(status.st_mtime_ns), status.st_mtime)
 
     def stat(self, key: str) -> ObjectInfo | None:
-        path = self._path(key)
-        return self._info(key, path) if path.is_file() else None
+        try:
+            status = self._path(key).stat(follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return self._info(key, status) if stat.S_ISREG(status.st_mode) else None
 
     def open(self, key: str) -> BinaryIO:
         try:
-            return self._path(key).open("rb")
-        except (FileNotFoundError, IsADirectoryError) as error:
+            # neither waits for a pipe's other end nor follows a link that was put there meanwhile
+            handle = os.open(self._path(key), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise FileMissing("the store has no such object", file=key, remedy="deliver the file again") from error
+        except OSError as error:
+            raise EntryRefused(
+                f"the platform's account cannot read it ({error.strerror})",
+                file=key,
+                remedy="let that account read it, or deliver it again as a plain file",
+            ) from error
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return os.fdopen(handle, "rb")
+        os.close(handle)
+        raise FileMissing("what stands there is no plain file", file=key, remedy="deliver the file again")
 
     @contextmanager
     def _written(self, path: Path) -> Iterator[Path]:

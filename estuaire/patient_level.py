@@ -37,8 +37,9 @@ RUNS_SQL = (
 
 
 def real_hospitals(registry: Registry) -> list[str]:
-    """Hospitals whose patients may be real and whose data is not open."""
-    return [h.id for h in registry.hospitals.values() if not h.fictional and not h.open_data]
+    """Hospitals whose patients may be real and whose data is not open; of a hospital whose file is wrong nobody can say."""
+    known = [h.id for h in registry.hospitals.values() if not h.fictional and not h.open_data]
+    return sorted([*known, *registry.wrong])
 
 
 def declared(models: dict[str, Any]) -> set[str]:

@@ -19,7 +19,7 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
-from estuaire.duck import load_extension
+from estuaire.duck import REFUSED_REMEDY, load_extension
 from estuaire.errors import EstuaireError, FileMissing, SetupError, StoreRefused, StoreUnavailable
 from estuaire.objectstore import ObjectInfo, checked_key
 from estuaire.settings import Settings
@@ -30,6 +30,7 @@ TIMEOUT_SECONDS = 20.0  # without a byte: MinIO lets a request hang that comes w
 PART_BYTES = 16 << 20  # of a multipart upload; S3 takes 10,000 parts, so 160 GB
 _MARK = "x-amz-meta-estuaire-upload"
 _PASSING = {"ConditionalRequestConflict", "OperationAborted", "PreconditionFailed", "RequestTimeout", "SlowDown"}
+_PASSING_STATUS = {408, 409, 412, 425, 429}
 _BROKEN = (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError, OSError)
 
 
@@ -63,13 +64,18 @@ def _typed(key: str) -> Iterator[None]:
     """What went wrong with a request, in our words.
 
     Raises:
-        FileMissing, StoreRefused, StoreUnavailable.
+        FileMissing: there is no such object.
+        StoreRefused: it answered and refused (a 403, whoever says it: the store or a proxy before it): trying again is of no use.
+        StoreUnavailable: it did not answer, or only for the moment.
     """
     try:
         yield
     except S3Error as error:
         raise _meaning(error, key) from error
     except _BROKEN as error:
+        status = _status(error)
+        if 400 <= status < 500 and status not in _PASSING_STATUS:
+            raise _refused(f"HTTP {status}", key) from error
         raise StoreUnavailable(
             f"the object store does not answer ({type(error).__name__})",
             file=key,
@@ -87,11 +93,16 @@ def _meaning(error: Any, key: str) -> EstuaireError:
         )
     if error.code == "NoSuchBucket":
         return StoreRefused("the bucket does not exist", remedy="create it, or name another in ESTUAIRE_S3_BUCKET")
-    return StoreRefused(
-        f"the object store refused the request ({error.code})",
-        file=key,
-        remedy="look at ESTUAIRE_S3_ENDPOINT and ESTUAIRE_S3_REGION, at the keys and at what the bucket's policy allows them",
-    )
+    return _refused(error.code, key)
+
+
+def _refused(how: str, key: str) -> StoreRefused:
+    return StoreRefused(f"the object store refused the request ({how})", file=key, remedy=REFUSED_REMEDY)
+
+
+def _status(error: BaseException) -> int:
+    """The answer's status, of an answer that is not S3's own (a proxy's page, an empty body); 0 where there was none."""
+    return int(getattr(error, "status_code", 0) or getattr(error, "_code", 0) or 0)
 
 
 class S3Store:
@@ -107,14 +118,16 @@ class S3Store:
         with _typed(prefix):  # the SDK asks for a page of 1,000 keys at a time
             for item in self.client.list_objects(self.bucket, prefix=prefix, recursive=True):
                 if not item.object_name.endswith("/"):
-                    yield ObjectInfo(item.object_name, item.size, _version(item.etag))
+                    yield _info(item.object_name, item)
+
+    walk = list
 
     def stat(self, key: str) -> ObjectInfo | None:
         try:
             found = self._head(key)
         except FileMissing:
             return None
-        return ObjectInfo(key, found.size, _version(found.etag))
+        return _info(key, found)
 
     def _head(self, key: str) -> Any:
         checked_key(key)
@@ -207,6 +220,11 @@ class S3Store:
 def _code(error: StoreUnavailable) -> str:
     """What S3 calls it; empty where there was no answer."""
     return str(getattr(error.__cause__, "code", ""))
+
+
+def _info(key: str, found: Any) -> ObjectInfo:
+    modified = found.last_modified.timestamp() if found.last_modified else 0.0
+    return ObjectInfo(key, found.size, _version(found.etag), modified)
 
 
 def _version(etag: str | None) -> str:

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     sweep_after_hours: int = Field(default=24, ge=1)
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
+    arriving_minutes: float = (
+        15.0  # a delivery that is not complete is still arriving for so long after its newest file was written
+    )
     real_data: Path = PROJECT_ROOT.parent / "shared" / "data" / "mimic-iv-demo"
 
     @field_validator("home", "store_root", "secrets_dir", "registry_dir", "real_data", mode="before")

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from estuaire import suggested_drugs, suggested_organisms
 from estuaire.codes import CodeSystem, code_systems
+from estuaire.errors import ContractError
 from estuaire.reference_names import normal_name, seed_names
 from estuaire.registry import Registry, read_code_map
 
@@ -56,7 +57,11 @@ def _other_maps(registry: Registry, system: str) -> dict[str, dict[str, str]]:
     found: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for hospital in registry.hospitals.values():
         path = hospital.code_maps.get(system)
-        for local, standard in (read_code_map(path) if path else {}).items():
+        try:
+            own = read_code_map(path) if path else {}
+        except ContractError:
+            continue  # its own hospital is held back for it; the others lose no more than its suggestions
+        for local, standard in own.items():
             if codes.is_standard(standard):
                 found[codes.normal(local)][hospital.id] = standard
     return dict(found)

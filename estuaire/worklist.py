@@ -19,7 +19,7 @@ import yaml
 from estuaire.codes import CodeSystem, code_systems
 from estuaire.errors import EstuaireError, SetupError
 from estuaire.ledger import fetch
-from estuaire.registry import CODE_MAP_HEADER, FOLDER, Hospital, load_registry, read_code_map
+from estuaire.registry import CODE_MAP_HEADER, FOLDER, Hospital, Registry, load_registry, read_code_map
 from estuaire.settings import Settings
 from estuaire.suggestions import Suggestion, forget, suggest
 from estuaire.unmapped_codes import marts_of
@@ -130,13 +130,11 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
         if not text or not text.isprintable():
             raise CodeRefused(f"the {name} is empty or not printable", remedy="give it as one line of text")
     if not codes.is_standard(standard):
-        near = difflib.get_close_matches(standard, codes.values, n=3, cutoff=0.6)
-        hint = (
-            f"such as {', '.join(near)}" if near else f"such as {', '.join(codes.values[:5])}" if codes.values else ""
-        )
+        near = nearest(registry, codes, standard)
+        hint = f"the nearest are {', '.join(near)}" if near else f"its codes follow {codes.pattern}"
         raise CodeRefused(
             f"'{standard}' is not a standard code of {system}",
-            remedy=f"take a code of estuaire/contracts/code_systems.yml {hint or f'({codes.pattern})'}".strip(),
+            remedy=f"take one of `estuaire codes {system}`; {hint}",
             hospital=hospital_id,
         )
     if codes.normal(local) in {codes.normal(c) for c in (*codes.values, *(alias for alias, _ in codes.aliases))}:
@@ -164,7 +162,7 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
                 )
             _create_map(folder, hospital, system, file, line)
         else:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
             _replace(file, text + ("" if text.endswith("\n") else "\n") + line)
     except OSError as error:
         raise SetupError(
@@ -173,6 +171,14 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
     load_registry.cache_clear()
     forget()
     return Accepted(hospital_id, system, local, standard, reviewer, date.today().isoformat(), file, path is None)
+
+
+def nearest(registry: Registry, codes: CodeSystem, text: str, count: int = 5) -> list[str]:
+    """Standard codes that someone who wrote ``text`` may have meant: by what it names, then by its letters; nearest first."""
+    named = [s.standard_code for s in suggest(registry, codes.name, text)]
+    folded = {v.casefold(): v for v in codes.values}
+    spelt = [folded[c] for c in difflib.get_close_matches(text.casefold(), folded, n=count, cutoff=0.0)]
+    return list(dict.fromkeys([*named, *spelt]))[:count]
 
 
 def find_system(name: str) -> CodeSystem:

@@ -17,10 +17,10 @@ from typing import Any
 import duckdb
 
 from estuaire import faults, set_aside, space, unmapped_codes
-from estuaire.codes import map_error
+from estuaire.codes import registry_error
 from estuaire.contracts import load_contract
 from estuaire.duck import nothing, of_files, quoted, readable, reading
-from estuaire.errors import EstuaireError, FileMissing, LakeFileUnreadable, StoreUnavailable
+from estuaire.errors import EstuaireError, FileMissing, LakeFileUnreadable, StoreUnavailable, TaskFailed
 from estuaire.gates import consolidated as gate
 from estuaire.gates.gx import warm_up
 from estuaire.lake import PATIENT_MAP, Change, Lake, NewFile
@@ -28,13 +28,13 @@ from estuaire.layers import consolidated_columns
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
-from estuaire.registry import load_registry
+from estuaire.registry import Registry, load_registry
 from estuaire.rules import load_rules
 from estuaire.scratch import local_files
 from estuaire.settings import Settings
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.patient_map import patient_map
-from spark_jobs.session import TaskFailed, guarded, spread
+from spark_jobs.session import guarded, spread_each
 from spark_jobs.stage import attempt, recover, refused
 
 STAGE = "consolidate"
@@ -82,9 +82,9 @@ def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[
         "from control.delivery where state = 'landed' and exists (select 1 from jsonb_array_elements(manifest::jsonb -> 'files') f "
         "where f ->> 'table' = 'stay' and (f ->> 'rows')::bigint > 0) group by hospital_id",
     ):
-        if row["hospital_id"] in found:
+        if row["hospital_id"] in found and row["hospital_id"] in registry.hospitals:
             found[row["hospital_id"]]["stays_until"] = kernel.stays_until(
-                registry.get(row["hospital_id"]), zip(row["ends"], row["extracted"], strict=True)
+                registry.hospitals[row["hospital_id"]], zip(row["ends"], row["extracted"], strict=True)
             )
     for row in fetch(
         settings,
@@ -103,7 +103,7 @@ def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[
                 )
             )
     for hospital, entry in found.items():
-        maps = {s: p.read_text(encoding="utf-8") for s, p in sorted(registry.get(hospital).code_maps.items())}
+        maps = _maps(registry, hospital)
         until = entry["stays_until"] and entry["stays_until"].astimezone(UTC).isoformat()
         text = repr(
             (kernel.depends_on(registry.get(hospital)), entry["files"], entry["fulls"], entry["rejected"], until, maps)
@@ -112,21 +112,34 @@ def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[
     return found
 
 
+def _maps(registry: Registry, hospital: str) -> dict[str, Any]:
+    """A hospital's code maps as they stand; what is wrong with its entry or with one of them instead, so that it is said once."""
+    wrong = registry_error(registry, hospital)
+    if wrong is not None:
+        return {"wrong": wrong.sentence()}
+    maps = registry.get(hospital).code_maps
+    return {s: p.read_text(encoding="utf-8") for s, p in sorted(maps.items())}
+
+
 def _nothing() -> dict[str, Any]:
     return {"files": [], "rows": 0, "fulls": [], "rejected": [], "stays_until": None}
 
 
 def changed(settings: Settings) -> list[str]:
     """Hospitals whose input is not the one that their consolidated files were built from, without those that the gate blocked on this
-    very input. A block is forgotten where the input is again the one that the served files were built from."""
-    given = inputs(settings)
+    very input."""
+    return _changed(settings, inputs(settings))
+
+
+def forget_blocks(settings: Settings, given: dict[str, dict[str, Any]] | None = None) -> None:
+    """Forget the block of a hospital whose input is again the one that its served files were built from."""
+    given = inputs(settings) if given is None else given
     with connect(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "delete from control.consolidation_block b using control.consolidation c where c.hospital_id = b.hospital_id "
             "and (b.hospital_id, c.input_hash) in (select * from unnest(%s::text[], %s::text[]))",
             (list(given), [entry["input_hash"] for entry in given.values()]),
         )
-    return _changed(settings, given)
 
 
 def _changed(settings: Settings, given: dict[str, dict[str, Any]]) -> list[str]:
@@ -405,6 +418,7 @@ def _run(
     settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any, before_audit: Any
 ) -> dict[str, Any]:
     given = inputs(settings)
+    forget_blocks(settings, given)
     hospitals = _changed(settings, given)
     if not hospitals:
         with connect(settings) as connection, connection.cursor() as cursor:
@@ -412,7 +426,7 @@ def _run(
         return {"hospitals": [], "blocked": [], "rows": 0}
     warm_up()
     registry = load_registry(settings.registry_dir)
-    wrong = {h: broken for h in hospitals if (broken := map_error(registry.get(h))) is not None}
+    wrong = {h: broken for h in hospitals if (broken := registry_error(registry, h)) is not None}
     work = [
         (
             given[h]["rows"],
@@ -429,9 +443,10 @@ def _run(
         for h in hospitals
         if h not in wrong
     ]
-    done = dict(spread(spark, work, partial(consolidate_one, settings)))
-    found = {h: outcomes for h, outcomes in done.items() if not isinstance(outcomes, Failure)}
-    failed = {h: failure.error for h, failure in done.items() if isinstance(failure, Failure)}
+    done, away = spread_each(spark, work, partial(consolidate_one, settings))
+    found = {h: outcomes for h, outcomes in done if not isinstance(outcomes, Failure)}
+    failed = {h: failure.error for h, failure in done if isinstance(failure, Failure)}
+    failed |= {one.item.hospital: one.error for one in away}
     meter.step(f"{len(work)} hospitals consolidated")
     faults.reach("consolidate.written")
     if before_audit is not None:
@@ -445,7 +460,7 @@ def _run(
     results = {h: outcomes for h, outcomes in found.items() if h not in blocked}
     intent: dict[str, Any] = _intent(given, results, [])
     failed |= {item["hospital_id"]: error for item, error in refused(stage, intent, publish)}
-    _set_aside(stage, failed, sorted(done.keys() - failed.keys()))
+    _set_aside(stage, failed, sorted({h for h, _ in done} - failed.keys()))
     blocked |= failed
     for hospital, error in blocked.items():
         print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
@@ -507,6 +522,8 @@ def _note_verdicts(
         for hospital, error in blocked.items():
             if hospital not in audited.findings:  # it did not come as far as the audit
                 gate.write_block(cursor, stage.run_id, hospital, error)
+            if error.retryable:
+                continue  # it may pass without another input: the next run tries again
             cursor.execute(
                 "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values (%s, %s, %s, %s) "
                 "on conflict (hospital_id) do update set input_hash = excluded.input_hash, run_id = excluded.run_id, "

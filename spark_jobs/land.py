@@ -1,25 +1,40 @@
 """Land: every pending delivery through the kernel, audited, accounted for and committed to the lake. One Spark application.
 
 Write, audit, publish: files are written under names that no reader knows; the audit decides per delivery; only what passes is
-registered in the lake, in one commit. A blocked delivery never stops another.
+registered in the lake, in one commit. Whatever happens to one delivery, foreseen or not, ends at it: a permanent error blocks it, one that
+may pass leaves it received, to be tried again by the next run. What lands is the manifest that discovery received, kept in the ledger,
+and files of its hashes.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import duckdb
+import psycopg2
 import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
 from estuaire import confirming, faults, pseudonym_key, set_aside
 from estuaire.contracts import load_contract
-from estuaire.deliveries import PREFIX, note_error, read_manifest
+from estuaire.deliveries import PREFIX, check_unchanged, note_error, received_manifest
 from estuaire.duck import quoted, reading
-from estuaire.errors import EstuaireError, GateBlocked
+from estuaire.errors import (
+    PASSING,
+    AccountingImbalance,
+    DatabaseUnavailable,
+    DeliveryChanged,
+    EstuaireError,
+    Fenced,
+    GateBlocked,
+    TaskFailed,
+    unforeseen,
+)
 from estuaire.gates import landed as gate
 from estuaire.gates.gx import warm_up
 from estuaire.lake import Change, Lake, NewFile
@@ -34,15 +49,15 @@ from estuaire.settings import Settings
 from spark_jobs.consolidate import inputs, lost_files, unreadable_files
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
-from spark_jobs.session import TaskFailed, guarded, spread
-from spark_jobs.stage import attempt, recover, refused, without
+from spark_jobs.session import guarded, refuse_all, spread_each
+from spark_jobs.stage import attempt, recover, refused
 
 STAGE = "land"
 
 
 @dataclass(frozen=True)
 class Work:
-    """One file to land, under the key of this fingerprint."""
+    """One file to land."""
 
     hospital: str
     delivery: str
@@ -50,6 +65,7 @@ class Work:
     run_id: str
     token: int
     key_fingerprint: str
+    file: str = ""  # its path, for errors
 
 
 def output_keys(work: Work, table: str) -> tuple[str, str]:
@@ -62,13 +78,13 @@ _MANIFESTS: dict[tuple[str, int, str, str], Manifest] = {}
 
 
 def _manifest(settings: Settings, work: Work) -> Manifest:
-    """The delivery's manifest, read once an attempt in each process."""
+    """The delivery's manifest as it was received, read once an attempt in each process."""
     place = (work.run_id, work.token, work.hospital, work.delivery)
     if place not in _MANIFESTS:
         for other in [p for p in _MANIFESTS if p[:2] != place[:2]]:
             del _MANIFESTS[other]
-        registry = load_registry(settings.registry_dir)
-        _MANIFESTS[place] = read_manifest(open_store(settings), registry, work.hospital, work.delivery)
+        [row] = received(settings, (work.hospital, work.delivery))
+        _MANIFESTS[place] = received_manifest(row, load_registry(settings.registry_dir))
     return _MANIFESTS[place]
 
 
@@ -105,27 +121,73 @@ def land_one(settings: Settings, work: Work) -> dict[str, Any]:
 
 @dataclass
 class Landing:
-    """One delivery while it is audited."""
+    """One delivery while it is landed. ``error``: why it is not; ``manifest``: None where it was not even read."""
 
-    manifest: Manifest
+    place: tuple[str, str]
+    content_hash: str
+    manifest: Manifest | None = None
     files: list[FileOutcome] = field(default_factory=list)
     error: EstuaireError | None = None
-    error_fields: dict[str, Any] | None = None
-    ends: confirming.Ends | None = None
+    judged: bool = False  # by the gate, which wrote its verdict
+    ends: confirming.Ends | None = None  # of a full delivery that is held
 
     @property
-    def place(self) -> tuple[str, str]:
-        return self.manifest.hospital, self.manifest.delivery_id
+    def read(self) -> Manifest:
+        """The manifest of a delivery that was read."""
+        assert self.manifest is not None  # noqa: S101 - what failed before is sorted out by its error
+        return self.manifest
+
+    def failed(self, error: BaseException, file: str | None = None) -> None:
+        """Set the delivery aside; the first error is the one that counts."""
+        told = unforeseen(error, hospital=self.place[0], delivery=self.place[1], file=file)
+        self.error = self.error or told
+
+    @property
+    def waits(self) -> bool:
+        """Whether its error may pass without the hospital, so that it stays received and the next run tries again."""
+        error = self.error
+        return (
+            error is not None
+            and self.ends is None
+            and (error.retryable or error.explained is None or error.code == DeliveryChanged.code)
+        )
 
 
-def pending(settings: Settings) -> list[tuple[str, str]]:
-    """Deliveries that the ledger holds as received, but for those of hospitals whose lake it does not know whole."""
+def received(settings: Settings, place: tuple[str, str] | None = None) -> list[dict[str, Any]]:
+    """Deliveries that the ledger holds as received, or that one of them; none of hospitals whose lake it does not know whole."""
     rows = fetch(
         settings,
-        "select hospital_id, delivery_id from control.delivery where state = 'received' order by hospital_id, sequence",
+        "select hospital_id, delivery_id, content_hash, manifest from control.delivery where state = 'received' "
+        "and (%(h)s is null or (hospital_id, delivery_id) = (%(h)s, %(d)s)) order by hospital_id, sequence",
+        {"h": place and place[0], "d": place and place[1]},
     )
     aside = set_aside.unresolved(settings)
-    return [(r["hospital_id"], r["delivery_id"]) for r in rows if r["hospital_id"] not in aside]
+    return [row for row in rows if row["hospital_id"] not in aside]
+
+
+def planned(settings: Settings) -> list[Landing]:
+    """A landing for each delivery that was received, its manifest checked against what stands in landing/ now.
+
+    Raises:
+        StoreUnavailable, StoreRefused: the store gave none of them.
+    """
+    store, registry = open_store(settings), load_registry(settings.registry_dir)
+    landings = []
+    for row in received(settings):
+        landing = Landing((row["hospital_id"], row["delivery_id"]), row["content_hash"])
+        landings.append(landing)
+        try:
+            manifest = received_manifest(row, registry)
+            check_unchanged(store, registry, manifest)
+            landing.manifest = manifest
+        except PASSING:
+            raise
+        except BaseException as error:  # noqa: BLE001 - named, and noted with the delivery
+            landing.failed(error)
+    errors = [x.error for x in landings if x.error is not None]
+    if len(errors) == len(landings):
+        refuse_all(errors)
+    return landings
 
 
 def read_back(settings: Settings, files: list[FileOutcome]) -> dict[str, tuple[int, int]]:
@@ -173,10 +235,7 @@ def store_rejects(
             "insert into control.rejected_record (record_number, line_number, byte_offset, byte_length, row_uid_hi, "
             "row_uid_lo, disposition, rule_ids, columns, business_key, source_updated_at, hospital_id, delivery_id, "
             "table_name, file, sequence, run_id) values %s",
-            [
-                (*row, hospital, delivery, file.table, file.file, landing.manifest.sequence, stage.run_id)
-                for row in rows
-            ],
+            [(*row, hospital, delivery, file.table, file.file, landing.read.sequence, stage.run_id) for row in rows],
             page_size=5000,
         )
     cursor.execute(
@@ -215,9 +274,10 @@ def publish(cursor: Cursor, intent: dict[str, Any], run_id: str, snapshot: int) 
     """The ledger rows of a lake commit: which deliveries it holds, in which files."""
     for item in intent["deliveries"]:
         cursor.execute(
+            # the hash of what the lake holds, whatever was received since: an intent of an earlier version has none
             "update control.delivery set state = 'landed', snapshot_id = %s, run_id = %s, error_code = null, error = null, "
-            "remedy = null, updated_at = now() where hospital_id = %s and delivery_id = %s",
-            (snapshot, run_id, item["hospital_id"], item["delivery_id"]),
+            "content_hash = coalesce(%s, content_hash), remedy = null, updated_at = now() where hospital_id = %s and delivery_id = %s",
+            (snapshot, run_id, item.get("content_hash"), item["hospital_id"], item["delivery_id"]),
         )
         execute_values(
             cursor,
@@ -244,29 +304,134 @@ def change_of(run_id: str, token: int, intent: dict[str, Any]) -> Change:
     )
 
 
-def _landings(settings: Settings, places: list[tuple[str, str]], outcomes: list[FileOutcome]) -> list[Landing]:
-    store, registry = open_store(settings), load_registry(settings.registry_dir)
-    landings = []
-    for hospital, delivery in places:
-        landing = Landing(read_manifest(store, registry, hospital, delivery))
-        landing.files = sorted(
-            (o for o in outcomes if (o.hospital, o.delivery) == (hospital, delivery)), key=lambda o: o.file
-        )
-        landing.error_fields = next((o.error for o in landing.files if o.error), None)
-        landings.append(landing)
-    return landings
-
-
-def _file_error(landing: Landing) -> GateBlocked:
+def _file_error(place: tuple[str, str], fields: dict[str, Any]) -> EstuaireError:
     """The typed error of a file, as it stands in the ledger: its own code in front."""
-    fields = landing.error_fields or {}
     error = GateBlocked(
-        fields["what"], remedy=fields["remedy"], file=fields["file"],
-        hospital=landing.manifest.hospital, delivery=landing.manifest.delivery_id,
-    )  # fmt: skip
+        fields["what"], remedy=fields["remedy"], file=fields["file"], hospital=place[0], delivery=place[1]
+    )
     error.code = fields["code"]
     error.args = (error.sentence(),)
     return error
+
+
+def _land_files(settings: Settings, stage: Stage, spark: Any, landings: list[Landing]) -> int:
+    """Every file of the sound deliveries through the kernel; returns how many.
+
+    Raises:
+        StoreUnavailable, DatabaseUnavailable: for none of them did a server answer.
+    """
+    key = pseudonym_key.checked(settings)
+    work = [
+        (file.bytes, Work(*x.place, i, stage.run_id, stage.token, key, file.path))
+        for x in landings
+        if x.error is None
+        for i, file in enumerate(x.read.files)
+    ]
+    if work:
+        warm_up()
+    results, failed = spread_each(spark, work, partial(land_one, settings))
+    by_place = {x.place: x for x in landings}
+    for outcome in (FileOutcome(**r) for r in results):
+        landing = by_place[outcome.hospital, outcome.delivery]
+        landing.files.append(outcome)
+        if outcome.error:
+            landing.failed(_file_error(landing.place, outcome.error))
+    for one in failed:
+        by_place[one.item.hospital, one.item.delivery].failed(one.error, one.item.file)
+    for landing in landings:
+        landing.files.sort(key=lambda o: o.file)
+    return len(work)
+
+
+def _sound(landings: list[Landing]) -> list[Landing]:
+    return [x for x in landings if x.error is None]
+
+
+def _read_back(settings: Settings, landings: list[Landing]) -> dict[str, tuple[int, int]]:
+    """``read_back`` of all sound deliveries at once; where that fails, of each by itself, so that it fails for its own alone."""
+    try:
+        return read_back(settings, [f for x in _sound(landings) for f in x.files])
+    except duckdb.Error:
+        found: dict[str, tuple[int, int]] = {}
+        for landing in _sound(landings):
+            try:
+                found |= read_back(settings, landing.files)
+            except duckdb.Error as error:
+                landing.failed(error)
+        return found
+
+
+def _judge(
+    cursor: Cursor,
+    settings: Settings,
+    stage: Stage,
+    landing: Landing,
+    written: dict[str, tuple[int, int]],
+    audit: gate.Audit,
+) -> None:
+    """Note a delivery's rejected records, its account and its verdict; what fails of that is undone, and set the delivery aside.
+
+    Raises:
+        AccountingImbalance, Fenced, DatabaseUnavailable: the stage may not go on.
+    """
+    cursor.execute("savepoint delivery")
+    try:
+        rejected = store_rejects(cursor, settings, stage, landing)
+        write_accounts(cursor, stage, accounts(landing, written, rejected))
+        landing.error = gate.write(cursor, stage.run_id, audit.findings[landing.place])
+        landing.judged = True
+        cursor.execute("release savepoint delivery")
+    except (
+        AccountingImbalance,
+        Fenced,
+        DatabaseUnavailable,
+        psycopg2.OperationalError,
+        psycopg2.InterfaceError,
+        *PASSING,
+    ):
+        raise
+    except BaseException as error:  # noqa: BLE001 - named, and noted with the delivery
+        cursor.execute("rollback to savepoint delivery")
+        landing.failed(error)
+
+
+def _note(cursor: Cursor, stage: Stage, landing: Landing, error: EstuaireError) -> None:
+    if not landing.judged:
+        gate.write_block(cursor, stage.run_id, landing.place, error)
+    state = "held" if landing.ends is not None else "received" if landing.waits else "blocked"
+    note_error(cursor, *landing.place, error.code, error.sentence(), error.remedy, state)
+    confirming.note_ends(cursor, *landing.place, landing.ends)
+
+
+def _discard(store: ObjectStore, keys: list[str | None]) -> None:
+    """Delete files that no reader knows. What cannot be deleted stays, unknown as it was: no reason to stop the others."""
+    for key in keys:
+        if key is not None:
+            with suppress(EstuaireError, OSError):
+                store.delete(key)
+
+
+def _intent(store: ObjectStore, passed: list[Landing], written: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    return {
+        "deliveries": [
+            {
+                "hospital_id": x.place[0],
+                "delivery_id": x.place[1],
+                "content_hash": x.content_hash,
+                "files": [
+                    {
+                        "table": f.table,
+                        "key": f.output,
+                        "rows": written[f.output][0],
+                        "bytes": (store.stat(f.output) or _missing(f.output)).size,
+                    }
+                    for f in x.files
+                    if f.output
+                ],
+            }
+            for x in passed
+        ]
+    }
 
 
 def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) -> dict[str, int]:
@@ -290,76 +455,41 @@ def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) 
 
 
 def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any) -> dict[str, int]:
-    store, registry = open_store(settings), load_registry(settings.registry_dir)
-    key = pseudonym_key.checked(settings)
-    places = pending(settings)
-    work = [
-        (file.bytes, Work(hospital, delivery, i, stage.run_id, stage.token, key))
-        for hospital, delivery in places
-        for i, file in enumerate(read_manifest(store, registry, hospital, delivery).files)
-    ]
-    if work:
-        warm_up()
-    results = spread(spark, work, partial(land_one, settings))
-    meter.step(f"{len(work)} files read and written")
-    landings = _landings(settings, places, [FileOutcome(**r) for r in results])
-    sound = [x for x in landings if x.error_fields is None]
+    store = open_store(settings)
+    landings = planned(settings)
+    count = _land_files(settings, stage, spark, landings)
+    meter.step(f"{count} files read and written")
     faults.reach("land.written")
     with meter.gate():
-        audit = gate.audit(settings, spark, stage.run_id, [(x.manifest, x.files) for x in sound])
+        audit = gate.audit(settings, spark, stage.run_id, [(x.read, x.files) for x in _sound(landings)])
     meter.step("audited")
     if before_commit is not None:
         before_commit(landings)
-    written = read_back(settings, [f for x in sound for f in x.files])
+    written = _read_back(settings, landings)
     meter.step("read back")
-    held = to_hold(settings, spark, [x for x in sound if audit.findings[x.place].verdict()[0] != "block"])
-    passed: list[Landing] = []
+    held = to_hold(settings, spark, [x for x in _sound(landings) if audit.findings[x.place].verdict()[0] != "block"])
     rows = 0
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         gate.write_totals(cursor, stage.run_id, audit.totals)
         for landing in landings:
-            if landing.error_fields is not None:
-                landing.error = _file_error(landing)
+            if landing.error is None:
+                _judge(cursor, settings, stage, landing, written, audit)
+                rows += sum(f.rows_in for f in landing.files) if landing.judged else 0
+            if landing.place in held and landing.error is None:
+                landing.error, landing.ends = held[landing.place]
                 gate.write_block(cursor, stage.run_id, landing.place, landing.error)
-            else:
-                rejected = store_rejects(cursor, settings, stage, landing)
-                write_accounts(cursor, stage, accounts(landing, written, rejected))
-                landing.error = gate.write(cursor, stage.run_id, audit.findings[landing.place])
-                rows += sum(f.rows_in for f in landing.files)
-                if landing.place in held:
-                    landing.error, landing.ends = held[landing.place]
-                    gate.write_block(cursor, stage.run_id, landing.place, landing.error)
             if landing.error is not None:
-                note_error(
-                    cursor,
-                    *landing.place,
-                    landing.error.code,
-                    landing.error.sentence(),
-                    landing.error.remedy,
-                    "blocked" if landing.ends is None else "held",
-                )
-                confirming.note_ends(cursor, *landing.place, landing.ends)
-            else:
-                passed.append(landing)
+                _note(cursor, stage, landing, landing.error)
     meter.step("accounted for")
     faults.reach("land.judged")
-    for landing in landings:
-        if landing.error is not None:
-            print(landing.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
-            for file in landing.files:
-                if file.output:
-                    store.delete(file.output)
+    passed = _accepted(settings, stage, store, landings, written)
     snapshot: int | None = None
-    intent: dict[str, Any] = {"deliveries": [_item(store, x, written) for x in passed]}
-    intent = _refuse(stage, intent)
-    if intent["deliveries"]:
+    intent = _intent(store, passed, written)
+    if passed:
         stage.intend(intent)
         snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
-    for landing in landings:
-        for file in landing.files:
-            if file.rejects:
-                store.delete(file.rejects)
+    _discard(store, [f.rejects for x in landings for f in x.files])
     faults.reach("land.tidied")
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
@@ -367,24 +497,33 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
             publish(cursor, intent, stage.run_id, snapshot)
         meter.step("committed")
         stage.end(cursor, "committed", meter.cost(), rows, snapshot)
-    landed = len(intent["deliveries"])
-    return {"landed": landed, "blocked": len(landings) - landed, "rows": rows}
+    waiting, waits = sum(x.waits for x in landings), sum(x.ends is not None for x in landings)
+    told = {"landed": len(passed), "blocked": len(landings) - len(passed) - waiting - waits, "rows": rows}
+    return told | {name: n for name, n in (("waiting", waiting), ("held", waits)) if n}
 
 
-def _item(store: ObjectStore, landing: Landing, written: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """A delivery as an intent lists it."""
-    files = [
-        {
-            "table": f.table,
-            "key": f.output,
-            "rows": written[f.output][0],
-            "bytes": (store.stat(f.output) or _missing(f.output)).size,
-        }
-        for f in landing.files
-        if f.output
-    ]
-    hospital, delivery = landing.place
-    return {"hospital_id": hospital, "delivery_id": delivery, "files": files}
+def _accepted(
+    settings: Settings, stage: Stage, store: ObjectStore, landings: list[Landing], written: dict[str, tuple[int, int]]
+) -> list[Landing]:
+    """The deliveries to commit; the errors of the others are told and their files discarded. One whose rows the ledger would not take
+    after the lake's commit is blocked before it."""
+    refusals = {
+        (item["hospital_id"], item["delivery_id"]): error
+        for item, error in refused(stage, _intent(store, _sound(landings), written), publish)
+    }
+    if refusals:
+        with connect(settings) as connection, connection.cursor() as cursor:
+            stage.check_fence(cursor)
+            for landing in landings:
+                if landing.place in refusals:
+                    landing.error = refusals[landing.place]
+                    gate.write_block(cursor, stage.run_id, landing.place, landing.error)
+                    _note(cursor, stage, landing, landing.error)
+    for landing in landings:
+        if landing.error is not None:
+            print(landing.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
+            _discard(store, [f.output for f in landing.files])
+    return _sound(landings)
 
 
 @dataclass(frozen=True)
@@ -447,21 +586,24 @@ def to_hold(
 ) -> dict[tuple[str, str], tuple[EstuaireError, confirming.Ends | None]]:
     """Full deliveries that would end more than may go without a word -> the error to show, and what they would end (docs/decisions/0017);
     None of one that cannot be weighed: it is blocked."""
-    fulls = {x.manifest.hospital for x in passed if x.manifest.kind == "full"}
+    fulls = {x.read.hospital for x in passed if x.read.kind == "full"}
     if not fulls:
         return {}
     landed, confirmed = inputs(settings, sorted(fulls)), confirming.confirmed(settings)
     work = []
     for hospital in sorted(fulls):
-        own = sorted((x for x in passed if x.manifest.hospital == hospital), key=lambda x: x.manifest.sequence)
+        own = sorted((x for x in passed if x.read.hospital == hospital), key=lambda x: x.read.sequence)
         known = landed.get(hospital, {"files": [], "fulls": [], "rejected": []})
-        if not known["files"] and not any(x.manifest.kind == "full" for x in own[1:]):
+        if not known["files"] and not any(x.read.kind == "full" for x in own[1:]):
             continue  # its first delivery: nothing stands
         arriving = tuple(_arriving(settings, x, confirmed) for x in own)
         weighing = Weighing(hospital, tuple(known["files"]), tuple(known["fulls"]), tuple(known["rejected"]), arriving)
         work.append((sum(f.rows_in for x in own for f in x.files), weighing))
     found: dict[tuple[str, str], tuple[EstuaireError, confirming.Ends | None]] = {}
-    for hospital, weighed in spread(spark, work, partial(ends_one, settings)):
+    weighed_all, away = spread_each(spark, work, partial(ends_one, settings))
+    for one in away:  # none of this hospital's can be weighed now: tried again with the next run
+        found |= {(one.item.hospital, arriving.delivery): (one.error, None) for arriving in one.item.arriving}
+    for hospital, weighed in weighed_all:
         for delivery, ends in weighed.items():
             if isinstance(ends, EstuaireError):
                 ends.hospital, ends.delivery = hospital, delivery
@@ -472,7 +614,7 @@ def to_hold(
 
 
 def _arriving(settings: Settings, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving:
-    manifest, store = landing.manifest, open_store(settings)
+    manifest, store = landing.read, open_store(settings)
     full = None
     if manifest.kind == "full":
         tables = tuple(sorted({f.table for f in manifest.files}))
@@ -494,23 +636,6 @@ def _arriving(settings: Settings, landing: Landing, confirmed: set[tuple[str, st
     )
 
 
-def _refuse(stage: Stage, intent: dict[str, Any]) -> dict[str, Any]:
-    """Block the deliveries whose rows the ledger would not take after the lake's commit; the intent of the others."""
-    failures = refused(stage, intent, publish)
-    if failures:
-        with connect(stage.settings) as connection, connection.cursor() as cursor:
-            stage.check_fence(cursor)
-            for item, error in failures:
-                place = (item["hospital_id"], item["delivery_id"])
-                gate.write_block(cursor, stage.run_id, place, error)
-                note_error(cursor, *place, error.code, error.sentence(), error.remedy, "blocked")
-                print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
-        for item, _ in failures:
-            for file in item["files"]:
-                open_store(stage.settings).delete(file["key"])
-    return without(intent, [item for item, _ in failures])
-
-
 def _missing(key: str) -> Any:
     raise FileNotFoundError(Path(key).name)
 
@@ -518,4 +643,6 @@ def _missing(key: str) -> Any:
 def main(settings: Settings, run_id: str, spark: Any) -> str:
     """Land, and say in one line what was done."""
     result = run(settings, run_id, spark)
-    return f"landed {result['landed']} deliveries, blocked {result['blocked']}, {result['rows']} records"
+    waiting = f", {result['held']} held until they are confirmed" if "held" in result else ""
+    waiting += f", {result['waiting']} to be tried again" if "waiting" in result else ""
+    return f"landed {result['landed']} deliveries, blocked {result['blocked']}{waiting}, {result['rows']} records"

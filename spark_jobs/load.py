@@ -24,7 +24,7 @@ from estuaire import faults, last_good, leftovers, set_aside, space
 from estuaire.contracts import load_contract
 from estuaire.dbt_sources import DERIVED_TABLES
 from estuaire.duck import load_extension, of_files, quoted, readable, reading
-from estuaire.errors import EstuaireError, StoreUnavailable
+from estuaire.errors import EstuaireError, StoreUnavailable, TaskFailed
 from estuaire.lake import PATIENT_MAP, Lake
 from estuaire.layers import consolidated_columns, staging_columns
 from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
@@ -33,7 +33,7 @@ from estuaire.objectstore import open_store
 from estuaire.registry import SUBSTANCE, Hospital, load_registry
 from estuaire.settings import PROJECT_ROOT, Settings
 from spark_jobs.consolidate import hospital_of, lost_files, rebuild
-from spark_jobs.session import TaskFailed, guarded, spread
+from spark_jobs.session import guarded, spread_each
 from spark_jobs.stage import attempt
 
 STAGE = "load"
@@ -249,7 +249,8 @@ def pending(settings: Settings) -> dict[str, str]:
     aside = set_aside.unresolved(settings)
     rows = [r for r in rows if r["hospital_id"] not in aside]
     wanted = {r["hospital_id"]: f"{r['content_hash']}-{drugs}{_basis(registered.get(r['hospital_id']))}" for r in rows}
-    return {r["hospital_id"]: wanted[r["hospital_id"]] for r in rows if r["loaded"] != wanted[r["hospital_id"]]}
+    # a hospital that the registry no longer holds, or not rightly, stays as it was loaded
+    return {h: wanted[h] for r in rows if (h := r["hospital_id"]) in registered and r["loaded"] != wanted[h]}
 
 
 def _basis(hospital: Hospital | None) -> str:
@@ -375,7 +376,13 @@ def _reload_days(cursor: Any, hospitals: Iterable[str], loaded: list[Loaded]) ->
 
 
 def _reload_hospitals(cursor: Any, settings: Settings) -> None:
-    cursor.execute("delete from staging.hospital")
+    registered = load_registry(settings.registry_dir).hospitals
+    # the rows of a hospital that was loaded and that the registry does not hold any more, or not rightly, keep what is known of it
+    cursor.execute(
+        "delete from staging.hospital where hospital_id = any(%s) "
+        "or hospital_id not in (select hospital_id from control.load)",
+        (list(registered),),
+    )
     execute_values(
         cursor,
         f"insert into staging.hospital ({', '.join(name for name, _, _ in DERIVED_TABLES['hospital'][1])}) values %s",
@@ -390,21 +397,22 @@ def _reload_hospitals(cursor: Any, settings: Settings) -> None:
                 h.combination_doses,
                 Json(h.combination_doses_by_drug),
             )
-            for h in load_registry(settings.registry_dir).hospitals.values()
+            for h in registered.values()
         ],
     )
 
 
 def _reload_guidelines(cursor: Any, settings: Settings) -> None:
-    cursor.execute("delete from staging.hospital_guideline")
+    registered = load_registry(settings.registry_dir).hospitals
+    cursor.execute(
+        "delete from staging.hospital_guideline where hospital_id = any(%s) "
+        "or hospital_id not in (select hospital_id from control.load)",
+        (list(registered),),
+    )
     execute_values(
         cursor,
         "insert into staging.hospital_guideline (hospital_id, guideline, guideline_version, valid_from, valid_to) values %s",
-        [
-            (h.id, g.family, g.version, g.valid_from, g.valid_to)
-            for h in load_registry(settings.registry_dir).hospitals.values()
-            for g in h.guidelines
-        ],
+        [(h.id, g.family, g.version, g.valid_from, g.valid_to) for h in registered.values() for g in h.guidelines],
     )
 
 
@@ -440,8 +448,9 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             item = Work(hospital, table, stage.token, tuple(paths))
             work.setdefault(hospital, []).append((sum(sizes.get((hospital, table), {}).values()), item))
     packets = [(sum(size for size, _ in items), tuple(w for _, w in items)) for items in work.values()]
-    done = spread(spark, packets, partial(load_one, settings))
+    done, away = spread_each(spark, packets, partial(load_one, settings))
     failures = {part.hospital: part for part in done if isinstance(part, Failure)}
+    failures |= {one.item[0].hospital: Failure(one.item[0].hospital, one.error, False) for one in away}
     loaded = [pair for part in done if not isinstance(part, Failure) for pair in part]
     _set_aside(stage, failures, sorted(hospitals.keys() - failures.keys()))
     hospitals = {h: content for h, content in hospitals.items() if h not in failures}

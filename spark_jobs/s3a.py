@@ -54,6 +54,9 @@ def open_to(spark: Any, settings: Settings) -> None:
 
 def failed(error: BaseException | str) -> bool:
     """Whether an error that came through Spark or Great Expectations is the store's: their own types do not tell."""
-    # PySpark keeps Java's stack trace of an error beside its sentence
-    told = f"{error} {getattr(error, '_stackTrace', '')}"
-    return bool(re.search(r"fs\.s3a|\[E_STORE\]", told))
+    return bool(re.search(r"fs\.s3a|\[E_STORE\]", told(error)))
+
+
+def told(error: BaseException | str) -> str:
+    """What an error tells, for PySpark keeps Java's stack trace beside its sentence."""
+    return f"{error} {getattr(error, '_stackTrace', '')}"

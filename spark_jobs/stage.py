@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg2
 
 from estuaire import faults, set_aside, space
-from estuaire.duck import unavailable
+from estuaire.duck import store_error
 from estuaire.errors import EstuaireError, LedgerRefused, typed
 from estuaire.lake import Change, Lake
-from estuaire.ledger import Stage, begin_stage, connect, unfinished
-from estuaire.metering import Meter, spark_root
+from estuaire.ledger import Stage, begin_stage, connect, fetch, unfinished
+from estuaire.metering import Cost, Meter, spark_root
 from estuaire.scratch import sweep
 from estuaire.settings import Settings
 from spark_jobs import s3a
 
 R = TypeVar("R")
+NO_COST = Cost(0.0, 0.0, 0)
 Intent = dict[str, Any]
 ChangeOf = Callable[[str, int, Intent], Change]
 Publish = Callable[[Any, Intent, str, int], None]
@@ -113,6 +115,31 @@ def _done(intent: Intent, left: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item, _ in items(intent) if item not in left]
 
 
+def reported(settings: Settings, run_id: str, stage_name: str, work: Callable[[], R]) -> R:
+    """``work()``, with a failure from before its attempt began noted in the ledger as a failed attempt: a typed one is not lost
+    ("ended without a word"), and a permanent one not tried again."""
+    before = _attempts(settings, run_id, stage_name)
+    try:
+        return work()
+    except BaseException as error:
+        with suppress(
+            Exception
+        ):  # without a database there is nowhere to note it: what happened is raised all the same
+            if _attempts(settings, run_id, stage_name) == before:
+                ours = error if isinstance(error, EstuaireError) else typed(str(error))
+                begin_stage(settings, run_id, stage_name).fail(NO_COST, ours or error)
+        raise
+
+
+def _attempts(settings: Settings, run_id: str, stage_name: str) -> list[int]:
+    rows = fetch(
+        settings,
+        "select token from control.stage_run where run_id = %s and stage = %s order by token",
+        (run_id, stage_name),
+    )
+    return [int(r["token"]) for r in rows]
+
+
 def attempt(
     settings: Settings,
     run_id: str,
@@ -126,7 +153,7 @@ def attempt(
         recovery: resolves earlier attempts, once this one holds the token (see ``recover``).
 
     Raises:
-        StoreUnavailable: Spark or one of its tasks met an object store that does not answer.
+        StoreUnavailable, StoreRefused: Spark or one of its tasks met an object store that does not answer, or forbids.
         EstuaireError: what a task raised of ours, which Spark wraps in an error of its own.
     """
     sweep(settings)
@@ -143,8 +170,9 @@ def attempt(
         return done
     except BaseException as error:
         if not isinstance(error, EstuaireError) and s3a.failed(error):
-            stage.fail(meter.cost(), unavailable())
-            raise unavailable() from error
+            told = store_error(s3a.told(error))
+            stage.fail(meter.cost(), told)
+            raise told from error
         ours = None if isinstance(error, EstuaireError) else typed(str(error)) or space.typed(error)
         stage.fail(meter.cost(), ours or error)
         if ours is not None:

@@ -19,10 +19,14 @@ def main() -> None:
     _, stage, run_id = sys.argv
     from spark_jobs import consolidate, land, load
     from spark_jobs.session import session
+    from spark_jobs.stage import reported
 
     module = {"land": land, "consolidate": consolidate, "load": load}[stage]
     settings = Settings()
-    print(module.main(settings, run_id, session(f"estuaire-{stage}", settings)), flush=True)  # noqa: T201
+    done = reported(
+        settings, run_id, stage, lambda: module.main(settings, run_id, session(f"estuaire-{stage}", settings))
+    )
+    print(done, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from estuaire.shown import shown, shown_json
+
 if TYPE_CHECKING:
     from estuaire.following import Followed
+
+PARTLY_BLOCKED = 3  # exit code of a run that a gate blocked something of; the rest went on
 
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -95,26 +99,33 @@ def register(app: typer.Typer) -> None:
 
 
 def _print_json(rows: Any) -> None:
-    typer.echo(json.dumps(rows, default=str, ensure_ascii=False, indent=1))
+    typer.echo(shown_json(json.dumps(rows, default=str, ensure_ascii=False, indent=1)))
 
 
 def run(as_json: Json = False) -> None:
-    """Land what hospitals delivered, consolidate it and publish the marts, through Airflow; shows each stage."""
+    """Land what hospitals delivered, consolidate it and publish the marts, through Airflow; shows each stage.
+
+    Exit code 3: a gate blocked a delivery or a hospital; the others went on.
+    """
     from dataclasses import asdict
 
     from rich.console import Console
 
     from estuaire.cli.progress import Progress
+    from estuaire.cli.tables import name_held_back
     from estuaire.following import follow
     from estuaire.settings import settings
 
+    name_held_back(settings())
     console = Console(stderr=True)
     with Progress(console, "asking Airflow to run the pipeline") as progress:
         result = follow(settings(), progress)
     if as_json:
         _print_json(asdict(result))
-        return
-    show_followed(result)
+    else:
+        show_followed(result)
+    if result.blocked:
+        raise typer.Exit(PARTLY_BLOCKED)
 
 
 def show_followed(result: Followed) -> None:
@@ -123,8 +134,8 @@ def show_followed(result: Followed) -> None:
 
     out = Console(soft_wrap=True)
     for sentence in result.blocked:
-        out.print(f"BLOCKED {sentence}", style="red", markup=False)
-    out.print(f"{result.message} ({result.seconds:.0f} s)", markup=False)
+        out.print(f"BLOCKED {shown(sentence)}", style="red", markup=False)
+    out.print(f"{shown(result.message)} ({result.seconds:.0f} s)", markup=False)
     if result.report:
         out.print(f"report: {result.report}", markup=False)
 
@@ -237,7 +248,9 @@ def rejected(
     name: Annotated[
         str | None, typer.Argument(help="A hospital, a delivery's id, or hospital/delivery; default: all.")
     ] = None,
-    still: Annotated[bool, typer.Option("--open", help="Only those that nobody has dealt with yet.")] = False,
+    still: Annotated[
+        bool, typer.Option("--open", help="Only those that somebody waits for: not of a delivery that was withdrawn.")
+    ] = False,
     limit: Annotated[int, typer.Option(help="Records to show at most.")] = 200,
     as_json: Json = False,
 ) -> None:
@@ -252,7 +265,7 @@ def rejected(
         _print_json(rows[:limit])
         return
     if not rows:
-        typer.echo("No record was set aside." if name is None else f"No record of {name} was set aside.")
+        typer.echo("No record was set aside." if name is None else f"No record of {shown(name)} was set aside.")
         return
     show(
         rows[:limit],

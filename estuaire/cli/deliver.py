@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from estuaire.shown import shown
+
 if TYPE_CHECKING:
     from estuaire.confirming import Fewer
     from estuaire.handing_in import Receipt
@@ -118,7 +120,7 @@ def _print(done: Receipt, chosen: str) -> None:
     console.print(Text(words[done.state], style="bold"))
     widest = max(len(words[k]) for k in lines)
     for key, value in lines.items():
-        console.print(Text(f"{words[key].ljust(widest)}  {value}"))
+        console.print(Text(f"{words[key].ljust(widest)}  {shown(value)}"))
     colon = " :" if chosen == "fr" else ":"
     rows = [(f.table, f.path, f.rows, f.bytes, f.sha256) for f in manifest.files]
     rows.append((words["total"], f"{len(rows)}", done.rows, done.bytes, ""))
@@ -132,7 +134,7 @@ def _print(done: Receipt, chosen: str) -> None:
         {k: words.get(k, k) for k in ("table", "file", "rows", "bytes", "sha256")},
     )
     for warned in done.warnings:
-        console.print(Text(f"{words['warning']}{colon} {warned.text(chosen)}", style="yellow"))
+        console.print(Text(shown(f"{words['warning']}{colon} {warned.text(chosen)}"), style="yellow"))
     console.print(Text(f"{words['next']}{colon} {done.next_step(chosen)}"))
 
 

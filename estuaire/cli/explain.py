@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from estuaire.shown import shown, shown_json, shown_lines
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,6 +54,15 @@ _WORDS = {
         "{about} stays as it was landed; the correction comes as a new delivery",
         "{about} reste telle qu'intégrée ; la correction arrive comme nouvelle livraison",
     ),
+    "again": (
+        "{about} could not be landed; it is still received, and the next run tries again",
+        "{about} n'a pas pu être intégrée ; elle reste reçue, et le prochain passage réessaie",
+    ),
+    "wait": (
+        "{about} is not complete yet: nothing to do while it is uploaded",
+        "{about} n'est pas encore complète : rien à faire tant que le dépôt continue",
+    ),
+    "serves": ("release {about} is served", "la version {about} est servie"),
     "retry": (
         "mend the cause of {about} here (registry, rules) and retry; corrected by the hospital it needs no retry",
         "corriger ici la cause de {about} (registre, règles) et relancer ; corrigée par l'hôpital, rien à relancer",
@@ -82,13 +93,15 @@ def explain(
     from dataclasses import asdict
 
     from estuaire import explain as explaining
+    from estuaire.cli.tables import name_held_back
     from estuaire.settings import settings
 
+    name_held_back(settings())
     found = explaining.explain(settings(), name)
     if as_json:
         for row in found.arrived:
             del row["manifest"]
-        typer.echo(json.dumps(asdict(found), default=str, ensure_ascii=False, indent=1))
+        typer.echo(shown_json(json.dumps(asdict(found), default=str, ensure_ascii=False, indent=1)))
         return
     _print(found, french=(lang or settings().language) == "fr")
 
@@ -111,9 +124,10 @@ def _print(found: Explanation, *, french: bool) -> None:
     def heading(key: str) -> None:
         out.print(word(key), style="bold")
 
-    out.print(
-        f"{found.name}: {found.state}{' - ' + found.message if found.message else ''}", style="bold", markup=False
-    )
+    def line(text: str, style: str = "") -> None:
+        out.print(shown(text), style=style, markup=False)
+
+    line(f"{found.name}: {found.state}{' - ' + found.message if found.message else ''}", "bold")
     arrived = [{**r, "period": _period(r), "how_many": r["tables"]} for r in found.arrived]
     table("arrived", arrived, "hospital_id", "delivery_id", "kind", "period", "how_many", "rows", "state", "error_code")
     table("tables", found.tables, "hospital_id", "delivery_id", "table", "files", "rows")
@@ -134,19 +148,22 @@ def _print(found: Explanation, *, french: bool) -> None:
         heading("stopped")
         for stop in found.stopped:
             file = f", {word('file')} {stop.file}" if stop.file else ""
-            out.print(f"  {stop.where}{file}: {stop.code} {stop.what}", style="red", markup=False)
+            line(f"  {stop.where}{file}: {stop.code} {stop.what}", "red")
             if stop.remedy:
-                out.print(f"    {word('remedy')}: {stop.remedy}", markup=False)
+                line(f"    {word('remedy')}: {stop.remedy}")
     heading("ended")
     out.print(f"  {word('snapshot')}: {', '.join(map(str, found.snapshots)) or word('none')}")
     releases = ", ".join(f"{r['release_id']} ({r['state']})" for r in found.releases)
-    out.print(f"  {word('release')}: {releases or word('none')}")
+    serves = (
+        f" ({word('serves').format(about=found.served)})" if not found.releases and found.served is not None else ""
+    )
+    out.print(f"  {word('release')}: {releases or word('none')}{serves}")
     heading("next")
     for step in found.next:
-        out.print(f"  {word(step.kind).format(about=step.about)}", markup=False)
+        line(f"  {word(step.kind).format(about=step.about)}")
         if step.detail:
-            out.print(f"    {word('remedy')}: {step.detail}", markup=False)
-        out.print(f"    {step.command}", markup=False)
+            line(f"    {word('remedy')}: {step.detail}")
+        line(f"    {step.command}")
 
 
 def _period(row: Mapping[str, Any]) -> str | None:
@@ -162,7 +179,7 @@ def retry(name: Name = None) -> None:
     from rich.console import Console
 
     from estuaire import explain as explaining
-    from estuaire.cli.data import show_followed
+    from estuaire.cli.data import PARTLY_BLOCKED, show_followed
     from estuaire.cli.progress import Progress
     from estuaire.errors import NothingToRetry
     from estuaire.following import follow, under_way
@@ -185,6 +202,8 @@ def retry(name: Name = None) -> None:
             progress(f"left as it is: {reason}")
         result = follow(settings(), progress, start=plan.start, root=plan.root)
     show_followed(result)
+    if result.blocked:
+        raise typer.Exit(PARTLY_BLOCKED)
 
 
 def run_logs(name: str | None, stage: str | None, lines: int) -> None:
@@ -209,7 +228,7 @@ def run_logs(name: str | None, stage: str | None, lines: int) -> None:
         typer.echo(f"{log.task} of {log.run_id}: {log.path}")
         if failed or stage:
             for line in processes.tail(log.path, lines):
-                typer.echo("  " + log_line(_event(line)))
+                typer.echo("  " + shown_lines(log_line(_event(line))))
 
 
 def _event(line: str) -> object:

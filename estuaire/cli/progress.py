@@ -7,6 +7,10 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
+from estuaire.shown import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
@@ -29,14 +33,14 @@ class Progress:
         self._spinner: Status | None = None
 
     def __call__(self, step: str) -> None:
-        self._step, self._began = step, time.monotonic()
-        self._console.print(f"· {step}", highlight=False)
+        self._step, self._began = shown(step), time.monotonic()
+        self._console.print(f"· {self._step}", highlight=False, markup=False)
         if self._spinner:
-            self._spinner.update(step)
+            self._spinner.update(escape(self._step))
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
-            self._spinner = self._console.status(self._step)
+            self._spinner = self._console.status(escape(self._step))
             self._spinner.start()
         else:
             self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -61,4 +65,4 @@ class Progress:
                 said = 0.0
             if lasted - said >= HEARTBEAT_SECONDS:
                 said = lasted
-                self._console.print(f"  … {self._step} ({lasted:.0f} s)", highlight=False)
+                self._console.print(f"  … {self._step} ({lasted:.0f} s)", highlight=False, markup=False)

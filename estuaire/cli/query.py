@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
+
+from estuaire.shown import shown_json, shown_lines
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +36,11 @@ def register(app: typer.Typer) -> None:
                 f"Columns of one name were told apart: {', '.join(result.renamed)}; name them with `as`.", err=True
             )
         if as_json:
-            typer.echo(queries.as_json(result))
+            typer.echo(shown_json(queries.as_json(result)))
         elif as_csv:
-            typer.echo(queries.as_csv(result), nl=False)
+            text = queries.as_csv(result)
+            # a file or a program gets the values as they are
+            typer.echo(shown_lines(text) if sys.stdout.isatty() else text, nl=False)
         else:
             show_result(result.columns, result.rows)
         if result.truncated:

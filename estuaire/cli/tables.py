@@ -6,7 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from estuaire.shown import shown
+
+if TYPE_CHECKING:
+    from estuaire.settings import Settings
 
 _ENDLESS = 100_000
 
@@ -23,7 +30,7 @@ def cell(value: object) -> str:
         return f"{value:,.1f}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(value)
+    return shown(str(value))
 
 
 def data_cell(value: object) -> str:
@@ -47,11 +54,13 @@ def show(
     title: str = "",
     cell: Callable[[object], str] = cell,
 ) -> None:
-    """Print rows; ``columns`` maps a row's key to its heading, ``cell`` writes a value. Numbers stand right."""
+    """Print rows; ``columns`` maps a row's key to its heading, ``cell`` writes a value. Numbers stand right. No character of a heading or
+    value acts on the terminal (``estuaire.shown``)."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    columns = {key: shown(heading) for key, heading in columns.items()}
     console = Console()
     table = Table(title=title or None, title_justify="left")
     for key, heading in columns.items():
@@ -81,3 +90,11 @@ def show_result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         {str(i): name for i, name in enumerate(columns)},
         cell=data_cell,
     )
+
+
+def name_held_back(settings: Settings) -> None:
+    """Say, beside a command's own answer, which hospitals the registry holds back, and why."""
+    from estuaire.registry import load_registry
+
+    for hospital, error in sorted(load_registry(settings.registry_dir).wrong.items()):
+        typer.echo(shown(f"held back: {hospital}: {error.what}. What to do: {error.remedy}."), err=True)

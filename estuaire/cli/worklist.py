@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from estuaire.shown import shown, shown_json
+
 _COLUMNS = {
     "code_system": "system",
     "local_code": "local code",
@@ -37,12 +39,13 @@ def worklist(
     if context.invoked_subcommand is not None:
         return
     from estuaire import worklist as work
-    from estuaire.cli.tables import show
+    from estuaire.cli.tables import name_held_back, show
     from estuaire.settings import settings
 
+    name_held_back(settings())
     entries = work.worklist(settings(), hospital=hospital, system=system, limit=limit)
     if as_json:
-        typer.echo(json.dumps([entry.as_dict() for entry in entries], ensure_ascii=False, indent=1))
+        typer.echo(shown_json(json.dumps([entry.as_dict() for entry in entries], ensure_ascii=False, indent=1)))
         return
     if not entries:
         typer.echo("No unmapped code.")
@@ -78,7 +81,9 @@ def accept(
 
     done = work.accept(settings(), hospital, system, local, standard, reviewer)
     typer.echo(
-        f"{done.file}: {done.local_code} -> {done.standard_code} (reviewed by {done.reviewer}, {done.reviewed_on})"
+        shown(
+            f"{done.file}: {done.local_code} -> {done.standard_code} (reviewed by {done.reviewer}, {done.reviewed_on})"
+        )
     )
     if done.created:
         typer.echo(f"The map is new; {hospital}.yml names it now.")

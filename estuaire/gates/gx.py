@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote_plus
 
-from estuaire.duck import unavailable
+from estuaire.duck import store_error
 from estuaire.rules import Rule
 from estuaire.settings import Settings
 from spark_jobs import s3a
@@ -135,8 +135,9 @@ class Suites:
         validated = batch.validate(
             self._gx.ExpectationSuite(name=name, expectations=expectations), result_format=RESULT_FORMAT
         )
-        if any(s3a.failed(str(r.exception_info)) for r in validated.results):
-            raise unavailable()  # Great Expectations swallowed it; a count that is missing for this is no finding
+        told = next((t for r in validated.results if s3a.failed(t := str(r.exception_info))), None)
+        if told is not None:
+            raise store_error(told)  # Great Expectations swallowed it; a count that is missing for this is no finding
         return validated
 
 

@@ -79,14 +79,21 @@ def _committed(settings: Settings, run_id: str, stage: str) -> bool:
 
 
 def _notes(settings: Settings, run_id: str) -> str | None:
-    """What the stages of a run said that whoever followed it should know: hospitals that a gate blocked."""
+    """What the stages of a run said that whoever followed it should know: hospitals that a gate blocked, or that were not loaded."""
     rows = ledger.fetch(
         settings,
         "select string_agg(hospital_id, ', ' order by hospital_id) as blocked from quality.verdict "
         "where run_id = %s and stage = 'consolidated' and verdict = 'block'",
         (run_id,),
     )
-    return f"gate consolidated blocked {rows[0]['blocked']}" if rows[0]["blocked"] else None
+    left = ledger.fetch(
+        settings,
+        "select message from control.stage_run where run_id = %s and stage = 'load' and state = 'committed' "
+        "and message like 'not loaded%%'",
+        (run_id,),
+    )
+    told = [f"gate consolidated blocked {rows[0]['blocked']}"] if rows[0]["blocked"] else []
+    return "; ".join([*told, *(r["message"] for r in left)]) or None
 
 
 def triggering_root(context: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 
 from estuaire import __version__, deliveries, ledger, space
@@ -11,7 +12,7 @@ from estuaire.lake import Lake
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.orchestration.naming import INGEST, PUBLISH
-from estuaire.registry import load_registry
+from estuaire.registry import Registry, load_registry
 from estuaire.report.files import build_quietly
 from estuaire.settings import PROJECT_ROOT, Settings
 
@@ -40,46 +41,80 @@ def downstream_work(settings: Settings) -> bool:
 
 
 def discover(settings: Settings, run_id: str) -> Discovery:
-    """Begin the run, scan landing/ and bring the ledger up to it."""
+    """Begin the run, scan landing/ and bring the ledger up to it. A failure is the run's own message, so that it is not lost."""
     ledger.start_run(settings, run_id, INGEST)
-    found = deliveries.discover(settings, open_store(settings), load_registry(settings.registry_dir), run_id)
+    try:
+        return _discover(settings, run_id)
+    except BaseException as error:
+        ours = error if isinstance(error, EstuaireError) else None
+        text = f"discovery did not finish: {ours.sentence() if ours else type(error).__name__}"
+        with suppress(
+            Exception
+        ):  # without a database there is nowhere to note it: what happened is raised all the same
+            if ours is not None and not ours.retryable:
+                ledger.end_run(settings, run_id, "failed", text)
+            else:  # it is tried again; `accept` ends the run where that does not help
+                ledger.note_run(settings, run_id, text)
+        raise
+
+
+def _discover(settings: Settings, run_id: str) -> Discovery:
+    from spark_jobs import consolidate
+
+    registry = load_registry(settings.registry_dir)
+    found = deliveries.discover(settings, open_store(settings), registry, run_id)
     waiting = ledger.fetch(settings, "select distinct hospital_id from control.delivery where state = 'received'")
     hospitals = sorted({*found.hospitals, *(r["hospital_id"] for r in waiting)})
+    consolidate.forget_blocks(settings)
     go = bool(hospitals) or downstream_work(settings)
+    notes = [*found.notes, *registry_notes(registry)]
     if not go:
-        ledger.end_run(
-            settings, run_id, "nothing_new", f"nothing new: all {found.unchanged} deliveries were received before"
-        )
+        message = f"nothing new: all {found.unchanged} deliveries were received before"
+        ledger.end_run(settings, run_id, "nothing_new", "; ".join([message, *notes]))
+    elif notes:
+        ledger.note_run(settings, run_id, "; ".join(notes))
     return Discovery(hospitals, go)
 
 
+def registry_notes(registry: Registry) -> list[str]:
+    """One sentence where files of the registry are wrong: their hospitals are held back."""
+    if not registry.wrong:
+        return []
+    told = "; ".join(f"{h}: {error.what}" for h, error in sorted(registry.wrong.items()))
+    return [f"held back for their entry in the registry: {told}"]
+
+
 def hospital_verdict(settings: Settings, run_id: str, hospital: str) -> list[str]:
-    """What happened to the hospital's deliveries in this run, one line each; the gate reads, it never judges.
+    """What happened to the hospital's deliveries in this run, one line each; the gate reads, it never judges. What an earlier run blocked
+    is told, and is no block of this one.
 
     Raises:
-        GateBlocked: one or more are blocked; the sentence holds each delivery's typed error and remedy.
+        GateBlocked: this run blocked one or more; the sentence holds each delivery's typed error and remedy.
     """
     rows = ledger.fetch(
         settings,
-        "select d.delivery_id, d.state, d.error, d.error_code, d.remedy, v.verdict, v.reasons from control.delivery d "
-        "left join quality.verdict v on v.run_id = %s and v.stage = 'landed' and v.hospital_id = d.hospital_id "
-        "and v.delivery_id = d.delivery_id where d.hospital_id = %s and (d.run_id = %s or d.error_code is not null) "
+        "select d.delivery_id, d.state, d.error, d.error_code, d.remedy, v.verdict, v.reasons, "
+        # a landed delivery keeps the run that landed it, whatever is found of it later
+        "d.run_id = r.run_id or d.updated_at >= r.started_at as of_this_run from control.run r "
+        "join control.delivery d on d.hospital_id = %s "
+        "left join quality.verdict v on v.run_id = r.run_id and v.stage = 'landed' and v.hospital_id = d.hospital_id "
+        "and v.delivery_id = d.delivery_id where r.run_id = %s and (d.run_id = r.run_id or d.error_code is not null) "
         "order by d.sequence nulls last, d.delivery_id",
-        (run_id, hospital, run_id),
+        (hospital, run_id),
     )
-    lines = [
-        f"{r['delivery_id']}: {r['verdict'] or r['state']}{' - ' + r['reasons'] if r['reasons'] else ''}"
-        for r in rows
-        if r["error_code"] is None
-    ]
-    blocked = [r for r in rows if r["error_code"] is not None]
+    blocked = [r for r in rows if r["error_code"] is not None and r["of_this_run"]]
     if blocked:
         raise GateBlocked(
             "; ".join(str(r["error"]) for r in blocked),
             hospital=hospital,
             remedy="mend what each error names; the other deliveries went on",
         )
-    return lines
+    return [
+        f"{r['delivery_id']}: {r['state']} before this run ({r['error_code']})"
+        if r["error_code"] is not None
+        else f"{r['delivery_id']}: {r['verdict'] or r['state']}{' - ' + r['reasons'] if r['reasons'] else ''}"
+        for r in rows
+    ]
 
 
 def audited_hospitals(settings: Settings, run_id: str) -> list[str]:
@@ -147,38 +182,50 @@ def accept(settings: Settings, run_id: str) -> str | None:
     """End the ingest run: one line on what was landed and blocked, or None where there was nothing new.
 
     Raises:
-        RunFailed: the landing stage did not finish, or nothing passed and nothing waits downstream.
+        RunFailed: discovery or the landing stage did not finish, whether it began or not; or nothing passed and nothing waits downstream.
     """
-    if ledger.fetch(settings, "select 1 from control.run where run_id = %s and state = 'nothing_new'", (run_id,)):
+    runs = ledger.fetch(settings, "select state, message from control.run where run_id = %s", (run_id,))
+    if runs and runs[0]["state"] == "nothing_new":
         return None
+    noted = (runs[0]["message"] if runs else None) or ""
     stages = ledger.fetch(
         settings,
-        "select state, message from control.stage_run where run_id = %s order by token desc limit 1",
+        "select state, message from control.stage_run where run_id = %s and stage = 'land' order by token desc limit 1",
         (run_id,),
     )
-    if stages and stages[0]["state"] != "committed":
-        message = f"landing did not finish: {stages[0]['message'] or stages[0]['state']}"
-        ledger.end_run(settings, run_id, "failed", message)
-        build_quietly(settings, run_id)
+    if not stages or stages[0]["state"] != "committed":
+        # a stage that never began has told nothing; the task that died may have noted on the run what it knew
+        message = (
+            f"landing did not finish: {stages[0]['message'] or stages[0]['state']}"
+            if stages
+            else "; ".join(part for part in ("landing did not begin", noted) if part)
+        )
+        _end_failed(settings, run_id, message)
         raise RunFailed(message, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
     rows = ledger.fetch(
         settings,
-        "select count(*) filter (where state = 'landed') as landed, count(*) filter (where state = 'blocked') as blocked, "
-        "count(*) filter (where state = 'held') as held "
-        "from control.delivery where run_id = %s",
+        "select count(*) filter (where state = 'landed' and error_code is null) as landed, "
+        "count(*) filter (where state = 'blocked') as blocked, count(*) filter (where state = 'held') as held, "
+        "count(*) filter (where state = 'received') as waiting from control.delivery where run_id = %s",
         (run_id,),
     )
-    landed, blocked = rows[0]["landed"], rows[0]["blocked"]
-    held = rows[0]["held"]
-    message = f"{landed} deliveries landed, {blocked} blocked" + (
-        f", {held} held until they are confirmed" if held else ""
+    landed, blocked, held, waiting = (rows[0][name] for name in ("landed", "blocked", "held", "waiting"))
+    counted = (
+        f"{landed} deliveries landed, {blocked} blocked"
+        + (f", {held} held until they are confirmed" if held else "")
+        + (f", {waiting} to be tried again" if waiting else "")
     )
-    if not landed and (blocked or not held) and not downstream_work(settings):
-        ledger.end_run(settings, run_id, "failed", message)
-        build_quietly(settings, run_id)
+    message = "; ".join(part for part in (counted, noted) if part)
+    if not landed and (blocked or waiting or not held) and not downstream_work(settings):
+        _end_failed(settings, run_id, message)
         raise RunFailed(message, remedy="mend the deliveries that the gate tasks name, then `estuaire run` again")
     ledger.end_run(settings, run_id, "success", message)
     return message
+
+
+def _end_failed(settings: Settings, run_id: str, message: str) -> None:
+    ledger.end_run(settings, run_id, "failed", message)
+    build_quietly(settings, run_id)
 
 
 def code_version() -> str:

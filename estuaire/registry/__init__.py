@@ -7,6 +7,7 @@ A hospital's file tells how its warehouse writes files (dialects), how it names 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -92,15 +93,23 @@ class Hospital:
 
 @dataclass(frozen=True, eq=False)
 class Registry:
-    """All hospitals, by id. One registry is itself alone, so that what is derived from it can be cached."""
+    """All hospitals, by id. One registry is itself alone, so that what is derived from it can be cached.
+
+    ``wrong``: the hospitals whose file is wrong, and how. They are held back, each alone, and stand in ``hospitals`` again once it is
+    mended.
+    """
 
     hospitals: dict[str, Hospital]
+    wrong: dict[str, ContractError] = field(default_factory=dict)
 
     def get(self, hospital: str) -> Hospital:
-        """Raises UnknownHospital if the registry does not hold it."""
+        """Raises UnknownHospital if the registry does not hold it, ContractError if its file is wrong."""
         try:
             return self.hospitals[hospital]
         except KeyError:
+            if hospital in self.wrong:
+                wrong = self.wrong[hospital]
+                raise ContractError(wrong.what, remedy=wrong.remedy, hospital=hospital) from None
             raise UnknownHospital(
                 "the registry does not hold this hospital",
                 hospital=hospital,
@@ -283,29 +292,71 @@ def _combination_doses(raw: Any, where: str) -> dict[str, str]:
 
 
 def read_code_map(path: Path) -> dict[str, str]:
-    """Local code -> standard code, from a reviewed CSV (``local_code,standard_code,reviewer,reviewed_on``).
+    """Local code -> standard code, from a reviewed CSV (``local_code,standard_code,reviewer,reviewed_on``) in UTF-8, with or without a
+    byte order mark.
 
     Raises:
-        ContractError: missing file, wrong header, an empty or doubled local code, an unreviewed line.
+        ContractError: missing file, another encoding, no CSV, wrong header, an empty or doubled local code, an unreviewed line.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-    except FileNotFoundError as error:
-        raise ContractError(f"the code map {path.name} is missing", remedy=f"add {path}") from error
-    if not rows or rows[0] != CODE_MAP_HEADER:
+    where = f"{path.parent.name}/{path.name}"
+    rows = _rows(path, where)
+    if not rows or [v.strip() for v in rows[0][1]] != CODE_MAP_HEADER:
         raise ContractError(
-            f"{path.parent.name}/{path.name}: wrong header",
+            f"code map {where} line 1: wrong header",
             remedy=f"begin with {','.join(CODE_MAP_HEADER)}, separated by commas",
         )
     result: dict[str, str] = {}
-    for number, row in enumerate(rows[1:], start=2):
+    for line, row in rows[1:]:
+        if not any(v.strip() for v in row):
+            raise ContractError(f"code map {where} line {line} is empty", remedy="take the line away")
         if len(row) != 4 or not all(v.strip() for v in row):
-            raise ContractError(f"{path.name} line {number} is not complete", remedy="fill all four columns")
+            raise ContractError(f"code map {where} line {line} is not complete", remedy="fill all four columns")
         if row[0] in result:
-            raise ContractError(f"{path.name} line {number} repeats a local code", remedy="keep one line per code")
+            raise ContractError(f"code map {where} line {line} repeats a local code", remedy="keep one line per code")
         result[row[0]] = row[1]
     return result
+
+
+def _rows(path: Path, where: str) -> list[tuple[int, list[str]]]:
+    """(line, fields) of each record of a code map.
+
+    Raises:
+        ContractError: it is missing, cannot be read, or is no CSV in UTF-8.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ContractError(f"the code map {where} is missing", remedy=f"add {path}") from error
+    except OSError as error:
+        raise ContractError(
+            f"the code map {where} cannot be read ({error.strerror})", remedy="mend its rights, or the path"
+        ) from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ContractError(
+            f"code map {where} line {line} is not in UTF-8; {_guessed_encoding(raw)}",
+            remedy="save it as 'CSV UTF-8', or convert it (iconv -f WINDOWS-1252 -t UTF-8)",
+        ) from None
+    reader, rows = csv.reader(io.StringIO(text, newline=""), strict=True), []
+    line = 1
+    try:
+        for row in reader:
+            rows.append((line, row))
+            line = reader.line_num + 1
+    except csv.Error:
+        raise ContractError(
+            f"code map {where} line {line} is no CSV: a quote is not closed, or stands inside a field",
+            remedy="double a quote that belongs to a code, and put the field in quotes",
+        ) from None
+    return rows
+
+
+def _guessed_encoding(raw: bytes) -> str:
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it looks like UTF-16, as a spreadsheet's 'Unicode text'"
+    return "it looks like windows-1252 (cp1252), as a spreadsheet's plain 'CSV'"
 
 
 def _document(file: Path) -> Any:
@@ -318,35 +369,57 @@ def _document(file: Path) -> Any:
         raise ContractError(f"{file.name}{line} is no YAML in UTF-8", remedy="correct the file") from error
 
 
-@lru_cache(maxsize=4)
-def load_registry(folder: Path | None = None) -> Registry:
-    """Every hospital of ``folder`` (default: this package), checked.
+def _hospital_of(file: Path, folder: Path, contract: Contract) -> Hospital:
+    """The hospital that a file describes.
 
     Raises:
-        ContractError: a file is wrong, its name is not its id, or two hospitals share an id or a FINESS number.
+        ContractError: the file is wrong, cannot be read, or its name is not the hospital's id.
+    """
+    try:
+        hospital = parse_hospital(_document(file), file.name, folder, contract)
+    except ContractError:
+        raise
+    except Exception as error:  # whatever a file holds (a tag, an endless alias, no right to read) ends at its hospital
+        raise ContractError(
+            f"{file.name} cannot be read as a hospital ({type(error).__name__})", remedy="correct the file"
+        ) from error
+    if file.stem != hospital.id:
+        taken = (file.parent / f"{hospital.id}.yml").exists()
+        raise ContractError(
+            f"{file.name} at $.id: {file.name} describes {hospital.id}"
+            + (f", which {hospital.id}.yml describes already" if taken else ""),
+            remedy="give it an id of its own, and that name" if taken else f"name it {hospital.id}.yml",
+        )
+    return hospital
+
+
+@lru_cache(maxsize=4)
+def load_registry(folder: Path | None = None) -> Registry:
+    """Every hospital of ``folder`` (default: this package), checked. A file that is wrong, or whose name is not its hospital's id, holds
+    back that hospital (``Registry.wrong``); of two hospitals with one FINESS number it is the later file's. Code maps are read where
+    they are used (``estuaire.codes``).
+
+    Raises:
+        ContractError: there is no hospital's file at all.
     """
     folder = folder or FOLDER
     contract = load_contract()
     hospitals: dict[str, Hospital] = {}
+    wrong: dict[str, ContractError] = {}
     finess: dict[str, str] = {}
     for file in sorted((folder / "hospitals").glob("*.yml")):
-        hospital = parse_hospital(_document(file), file.name, folder, contract)
-        if file.stem != hospital.id:
-            taken = (file.parent / f"{hospital.id}.yml").exists()
-            raise ContractError(
-                f"{file.name} at $.id: {file.name} describes {hospital.id}"
-                + (f", which {hospital.id}.yml describes already" if taken else ""),
-                remedy="give it an id of its own, and that name" if taken else f"name it {hospital.id}.yml",
-            )
-        if hospital.finess in finess:
-            raise ContractError(
-                f"{file.name} at $.finess: {hospital.id} and {finess[hospital.finess]} share a FINESS number",
-                remedy="correct one",
-            )
-        for path in hospital.code_maps.values():
-            read_code_map(path)
+        try:
+            hospital = _hospital_of(file, folder, contract)
+            if hospital.finess in finess:
+                raise ContractError(
+                    f"{file.name} at $.finess: {hospital.id} and {finess[hospital.finess]} share a FINESS number",
+                    remedy="correct one",
+                )
+        except ContractError as error:
+            wrong[file.stem] = error
+            continue
         finess[hospital.finess] = hospital.id
         hospitals[hospital.id] = hospital
-    if not hospitals:
+    if not hospitals and not wrong:
         raise ContractError("the registry is empty", remedy=f"add a hospital's file to {folder}/hospitals")
-    return Registry(hospitals)
+    return Registry(hospitals, wrong)

@@ -184,6 +184,8 @@ def test_a_blocked_delivery_lands_once_its_manifest_is_corrected(landed: Any, wo
 
 
 def test_each_unreadable_delivery_is_blocked_by_its_own_error_and_the_sound_one_lands(platform: Platform) -> None:
+    # what is not complete is arriving for a while; here its time is over
+    platform.settings = platform.settings.model_copy(update={"arriving_minutes": 0.0})
     records = {"administration": [dose("A"), dose("B")]}
     platform.deliver("sound", 1, **records)
     platform.deliver("version", 2, change=lambda d: d.update(contract_version="9"), **records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ import yaml
 from one_file import land, lines, pseudonym
 
 from estuaire import contracts, registry
-from estuaire.codes import hospital_map, map_error
+from estuaire.codes import hospital_map, map_error, registry_error
 from estuaire.contracts import load_contract, parse_table
 from estuaire.errors import ContractError, UnknownHospital
-from estuaire.registry import load_registry
+from estuaire.patient_level import real_hospitals
+from estuaire.registry import load_registry, read_code_map
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -135,8 +137,6 @@ def test_the_projects_own_registry_is_right_with_every_code_map() -> None:
         ),
         (lambda d: d["tables"].update(nothing={"dialect": "main"}), "no table nothing"),
         (lambda d: d.update(timezone="Europe/Lutece"), "time zone"),
-        (lambda d: d.update(finess="990000021"), "share a FINESS number"),
-        (lambda d: d["code_maps"].update(sex="missing.csv"), "missing"),
         (lambda d: d.update(id="h99"), "describes h99"),
     ],
 )
@@ -147,8 +147,12 @@ def test_a_mistake_in_a_hospitals_file_is_a_typed_error(folder: Path, change: Ch
     document = _document(path)
     change(document)
     _write(path, document)
-    with pytest.raises(ContractError, match=where):
-        load_registry(folder)
+    found = load_registry(folder)
+    with pytest.raises(ContractError, match=where) as raised:
+        found.get("h01")
+    # it ends at that hospital
+    assert (raised.value.hospital, list(found.wrong)) == ("h01", ["h01"])
+    assert found.get("h02").id == "h02"
 
 
 @pytest.mark.parametrize(
@@ -164,8 +168,98 @@ def test_a_mistake_in_a_hospitals_file_is_a_typed_error(folder: Path, change: Ch
 )
 def test_a_code_map_must_be_reviewed_line_by_line(folder: Path, text: str, where: str) -> None:
     (folder / "code_maps" / "h01" / "sex.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(ContractError, match=where):
-        load_registry(folder)
+    found = load_registry(folder)
+    wrong = registry_error(found, "h01")
+    assert wrong is not None
+    assert re.search(f"h01/sex.csv .*{where}", wrong.what)
+    assert registry_error(found, "h02") is None
+    assert read_code_map(found.get("h02").code_maps["sex"])
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """A registry of three hospitals, quicker to read than all."""
+    for name in ("h01", "h02", "h03"):
+        (tmp_path / "hospitals").mkdir(exist_ok=True)
+        shutil.copy(registry.FOLDER / "hospitals" / f"{name}.yml", tmp_path / "hospitals")
+        shutil.copytree(registry.FOLDER / "code_maps" / name, tmp_path / "code_maps" / name)
+    return tmp_path
+
+
+HEADER = "local_code,standard_code,reviewer,reviewed_on"
+# (bytes of result_status.csv, what is said of it; empty: it is read): cases C22 and C23 are the first three
+MAPS = {
+    "saved as CSV by a spreadsheet": (
+        f"{HEADER}\nprovisoire,preliminary,a,2026-01-01\ndéfinitif,final,a,2026-01-01\n".encode("cp1252"),
+        r"h01/result_status.csv line 3 is not in UTF-8; it looks like windows-1252",
+    ),
+    "an empty line of a spreadsheet": (
+        f"{HEADER}\nprovisoire,preliminary,a,2026-01-01\n,,,\n".encode(),
+        r"h01/result_status.csv line 3 is empty",
+    ),
+    "saved as CSV UTF-8": (f"\ufeff{HEADER}\r\nprovisoire,preliminary,a,2026-01-01\r\n".encode(), ""),
+    "saved as Unicode text": (f"{HEADER}\n".encode("utf-16"), r"line 1 is not in UTF-8; it looks like UTF-16"),
+    "a quote that is not closed": (f'{HEADER}\n"provisoire,preliminary,a,2026-01-01\n'.encode(), r"line 2 is no CSV"),
+    "a line end in quotes": (f'{HEADER}\n"pro\nv",preliminary,a,2026-01-01\n,,,\n'.encode(), r"line 4 is empty"),
+    "a blank line": (f"{HEADER}\n\nprovisoire,preliminary,a,2026-01-01\n".encode(), r"line 2 is empty"),
+    "nothing": (b"", r"line 1: wrong header"),
+    "a field of 200,000 characters": (
+        f"{HEADER}\n{'x' * 200_000},preliminary,a,2026-01-01\n".encode(),
+        r"line 2 is no CSV",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_code_map_as_a_spreadsheet_saves_it_is_read_or_named_and_ends_at_its_hospital(three: Path, name: str) -> None:
+    folder = three
+    raw, said = MAPS[name]
+    document = _document(folder / "hospitals" / "h01.yml")
+    document.setdefault("code_maps", {})["result_status"] = "result_status.csv"
+    _write(folder / "hospitals" / "h01.yml", document)
+    (folder / "code_maps" / "h01" / "result_status.csv").write_bytes(raw)
+    found = load_registry(folder)
+    wrong = registry_error(found, "h01")
+    if not said:
+        assert wrong is None
+        assert hospital_map(found.get("h01"), "result_status")["PROVISOIRE"] == "preliminary"
+        return
+    assert isinstance(wrong, ContractError)
+    assert re.search(said, wrong.sentence())
+    assert [h for h in found.hospitals if registry_error(found, h) is not None] == ["h01"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xff\xfe",
+        b"!!python/object/apply:os.system [ls]",
+        b"[" * 3000,
+        b"a: &a [*a]",
+        b"id: 2026-99-99",
+        b"id: {}: {}",
+        b"",
+    ],
+    ids=lambda raw: repr(raw[:12]),
+)
+def test_a_hospitals_file_that_is_none_holds_back_that_hospital_alone(three: Path, raw: bytes) -> None:
+    folder = three
+    (folder / "hospitals" / "h02.yml").write_bytes(raw)
+    found = load_registry(folder)
+    assert list(found.wrong) == ["h02"]
+    assert "h02.yml" in found.wrong["h02"].what
+    assert list(found.hospitals) == ["h01", "h03"]
+    assert "h02" in real_hospitals(found)  # nobody can say that its patients are not real
+
+
+def test_two_hospitals_of_one_finess_number_hold_back_the_later(three: Path) -> None:
+    folder = three
+    document = _document(folder / "hospitals" / "h03.yml")
+    document["finess"] = _document(folder / "hospitals" / "h02.yml")["finess"]
+    _write(folder / "hospitals" / "h03.yml", document)
+    found = load_registry(folder)
+    assert list(found.wrong) == ["h03"]
+    assert "h03 and h02 share" in found.wrong["h03"].what
 
 
 @pytest.mark.parametrize(

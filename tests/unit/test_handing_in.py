@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -14,20 +15,22 @@ from typer.testing import CliRunner
 
 from estuaire.cli import build
 from estuaire.contracts import load_contract
-from estuaire.deliveries import read_manifest
+from estuaire.deliveries import read_manifest, sha256_of
 from estuaire.errors import (
     ChecksumMismatch,
     ColumnMissing,
     DeliveryChanged,
+    EntryRefused,
     EstuaireError,
     FileMissing,
     FileNotExpected,
     FileTruncated,
     ManifestInvalid,
+    PathOutsideDelivery,
     UnknownHospital,
 )
 from estuaire.guide import sample_delivery, write_guide
-from estuaire.handing_in import Asked, Prepared, Receipt, hand_in, prepare, table_of, write_manifest
+from estuaire.handing_in import Asked, Prepared, Receipt, hand_in, prepare, stored, table_of, write_manifest
 from estuaire.objectstore import DirectoryStore
 from estuaire.registry import FOLDER, load_registry
 from estuaire.settings import settings
@@ -93,13 +96,16 @@ def test_a_first_delivery_is_full_and_the_manifest_describes_its_bytes(folder: P
     manifest = read_manifest(store, load_registry(), "h01", "0001-full")
     assert manifest == receipt.manifest
     assert (manifest.sequence, manifest.kind, manifest.finess) == (1, "full", "990000013")
+    [place] = {f.path.split("/")[0] for f in manifest.files}
     assert [(f.table, f.path, f.rows, f.dialect) for f in manifest.files] == [
-        ("unit", "unit.csv", 1, "main"),
-        ("unit", "unit/more.csv", 2, "main"),
+        ("unit", f"{place}/unit.csv", 1, "main"),
+        ("unit", f"{place}/unit/more.csv", 2, "main"),
     ]
     data = (folder / "unit.csv").read_bytes()
     assert (manifest.files[0].sha256, manifest.files[0].bytes) == (hashlib.sha256(data).hexdigest(), len(data))
-    assert set(keys(store)) == {f"landing/h01/0001-full/{n}" for n in ("manifest.json", "unit.csv", "unit/more.csv")}
+    assert set(keys(store)) == {
+        f"landing/h01/0001-full/{n}" for n in ("manifest.json", f"{place}/unit.csv", f"{place}/unit/more.csv")
+    }
     assert (receipt.state, receipt.rows) == ("handed_in", 3)
     assert "tables_absent" in {w.kind for w in receipt.warnings}
 
@@ -109,9 +115,72 @@ def test_the_manifest_is_put_last(folder: Path, store: DirectoryStore) -> None:
     (folder / "unit.csv").write_text(UNITS, encoding="utf-8")  # the export goes on under our hands
     with pytest.raises(ChecksumMismatch):
         hand_in(prepared, store)
-    assert keys(store) == ["landing/h01/0001-full/unit.csv"]
+    assert keys(store) == []
     # what broke off is done again under the same id
     assert deliver(folder, store).manifest.delivery_id == "0001-full"
+
+
+def test_a_second_hand_in_at_the_same_time_changes_nothing_of_the_first(folder: Path, store: DirectoryStore) -> None:
+    """Both prepared before either was there: the second wrote over the first one's committed files, and only then met its manifest."""
+    first = ready(folder, store)
+    (folder / "unit.csv").write_text(UNITS + UNIT.replace("Médecine", "Chirurgie"), encoding="utf-8")
+    second = ready(folder, store)
+    (folder / "unit.csv").write_text(UNITS + UNIT, encoding="utf-8")
+    assert hand_in(first, store).state == "handed_in"
+    before = {o.key: o.version for o in store.list("landing/")}
+    (folder / "unit.csv").write_text(UNITS + UNIT.replace("Médecine", "Chirurgie"), encoding="utf-8")
+    with pytest.raises(DeliveryChanged):
+        hand_in(second, store)
+    assert {o.key: o.version for o in store.list("landing/")} == before
+    manifest = read_manifest(store, load_registry(), "h01", "0001-full")
+    assert sha256_of(store, f"landing/h01/0001-full/{manifest.files[0].path}") == manifest.files[0].sha256
+
+
+def test_files_are_put_under_names_that_cannot_collide_whoever_comes_between(
+    folder: Path, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ready(folder, store)
+    (folder / "unit.csv").write_text(UNITS + UNIT.replace("Médecine", "Chirurgie"), encoding="utf-8")
+    second = ready(folder, store)
+    put = store.put_file
+
+    def between(key: str, source: Path) -> None:
+        monkeypatch.undo()
+        own = (folder / "unit.csv").read_bytes()
+        (folder / "unit.csv").write_text(UNITS + UNIT, encoding="utf-8")
+        hand_in(first, store)  # committed while the second puts its files
+        (folder / "unit.csv").write_bytes(own)
+        put(key, source)
+
+    monkeypatch.setattr(store, "put_file", between)
+    with pytest.raises(DeliveryChanged):
+        hand_in(second, store)
+    manifest = read_manifest(store, load_registry(), "h01", "0001-full")
+    assert manifest == stored(first.manifest)
+    assert sha256_of(store, f"landing/h01/0001-full/{manifest.files[0].path}") == manifest.files[0].sha256
+
+
+@pytest.mark.parametrize("kind", ["link out", "link within", "pipe", "not UTF-8", "accent"])
+def test_only_plain_files_with_simple_names_are_handed_in(
+    folder: Path, store: DirectoryStore, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "elsewhere.csv").write_text(UNITS + UNIT, encoding="utf-8")
+    if kind == "link out":
+        (folder / "unit_2.csv").symlink_to(tmp_path / "elsewhere.csv")
+    elif kind == "link within":
+        (folder / "unit_2.csv").symlink_to(folder / "unit.csv")
+    elif kind == "pipe":
+        os.mkfifo(folder / "unit_2.csv")
+    elif kind == "not UTF-8":
+        Path(os.fsdecode(os.fsencode(folder) + b"/unit_\xe9.csv")).write_bytes(b"x")
+    else:
+        (folder / "unit_été.csv").write_text(UNITS + UNIT, encoding="utf-8")
+    expected = {"accent": FileNotExpected, "pipe": EntryRefused, "not UTF-8": EntryRefused}.get(
+        kind, PathOutsideDelivery
+    )
+    with pytest.raises(expected):
+        ready(folder, store)
+    assert keys(store) == []
 
 
 def test_the_next_delivery_is_a_delta_that_begins_where_the_last_ended(folder: Path, store: DirectoryStore) -> None:
@@ -276,7 +345,7 @@ def test_prepare_only_writes_the_manifest_beside_the_files_and_deliver_takes_it_
     assert receipt.state == "prepared"
     assert keys(store) == []
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["delivery_id"] == "mars"
-    assert deliver(folder, store, Asked()).manifest == receipt.manifest
+    assert deliver(folder, store, Asked()).manifest == stored(receipt.manifest)
     # a manifest of other files is passed over
     (folder / "unit.csv").write_text(UNITS, encoding="utf-8")
     assert deliver(folder, store, Asked()).manifest.delivery_id == "0005-delta"
@@ -321,7 +390,7 @@ def test_the_command_prints_a_receipt_and_writes_it(
     assert (receipt["finess"], receipt["state"], receipt["delivery"]) == ("990000039", "handed_in", "example-0001-full")
     assert receipt["total"]["rows"] == sum(f["rows"] for f in receipt["files"])
     landed = tmp_path / "home" / "store" / "landing" / "h03" / "example-0001-full"
-    assert len(list(landed.iterdir())) == len(receipt["files"]) + 1
+    assert len([p for p in landed.rglob("*") if p.is_file()]) == len(receipt["files"]) + 1
 
 
 def test_codes_without_a_standard_one_are_told_before_anything_is_sent(folder: Path, store: DirectoryStore) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
 from collections.abc import Callable
 from datetime import date
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from estuaire.errors import ContractVersionUnknown, EstuaireError, ManifestInvalid, PathOutsideDelivery, UnknownHospital
-from estuaire.manifest import Manifest, parse_manifest
+from estuaire.manifest import Manifest, delivered_hash, parse_manifest, read_bounded
 from estuaire.registry import load_registry
 
 
@@ -81,6 +83,41 @@ def _file(**changes: object) -> Callable[[dict[str, Any]], object]:
         (_file(path="stay\x00.csv"), PathOutsideDelivery, "leaves"),
         (lambda d: d.update(contract_version="7"), ContractVersionUnknown, "'7'"),
         (lambda d: d.update(finess="990000021"), UnknownHospital, "FINESS"),
+        # every number has bounds, and a whole number is one (C19)
+        (lambda d: d.update(sequence=2**63), ManifestInvalid, r"\$\.sequence"),
+        (lambda d: d.update(sequence=10**400), ManifestInvalid, r"\$\.sequence"),
+        (lambda d: d.update(sequence=1.0), ManifestInvalid, r"\$\.sequence"),
+        (lambda d: d.update(sequence=True), ManifestInvalid, r"\$\.sequence"),
+        (lambda d: d.update(sequence=float("nan")), ManifestInvalid, "JSON"),
+        (_file(rows=1.0), ManifestInvalid, r"\$\.files\[0\]\.rows"),
+        (_file(rows=1e30), ManifestInvalid, r"\$\.files\[0\]\.rows"),
+        (_file(rows=2**63), ManifestInvalid, r"\$\.files\[0\]\.rows"),
+        (_file(bytes=2**63), ManifestInvalid, r"\$\.files\[0\]\.bytes"),
+        (lambda d: d.update(files=d["files"][:1] * 10_001), ManifestInvalid, r"\$\.files"),
+        # a time that some clock on earth shows
+        (lambda d: d.update(extracted_at="2025-11-01T03:15:00+23:00"), ManifestInvalid, "offset"),
+        (lambda d: d.update(extracted_at="2025-11-01T03:15:00-12:30"), ManifestInvalid, "offset"),
+        (lambda d: d.update(extracted_at="2025-11-01T03:15:00+99:99"), ManifestInvalid, "date"),
+        (lambda d: d.update(extracted_at="0001-01-01T00:00:00+14:00"), ManifestInvalid, "year"),
+        (lambda d: d.update(extracted_at="9999-12-31T23:59:59-12:00"), ManifestInvalid, "year"),
+        (lambda d: d.update(extracted_at="2025-11-01Tmidnight"), ManifestInvalid, r"\$\.extracted_at"),
+        (lambda d: d.update(extracted_at="2025-11-01T03:15:00Z\n"), ManifestInvalid, r"\$\.extracted_at"),
+        (lambda d: d.update(period={"from": "0001-01-01", "to": "9999-12-31"}), ManifestInvalid, "years"),
+        # names from a safe alphabet, to their very end
+        (lambda d: d.update(delivery_id="2025-10-full\n"), ManifestInvalid, r"\$\.delivery_id"),
+        (lambda d: d.update(finess="990000013\n"), ManifestInvalid, r"\$\.finess"),
+        (_file(sha256="ab" * 32 + "\n"), ManifestInvalid, "sha256"),
+        (_file(path="stay.csv\n"), ManifestInvalid, "path"),
+        (_file(path="sta\x1b[2Jy.csv"), ManifestInvalid, "path"),
+        (_file(path="séjours.csv"), ManifestInvalid, "path"),
+        (_file(path="stay\u202e.csv"), ManifestInvalid, "path"),
+        (_file(path="a'b.csv"), ManifestInvalid, "path"),
+        (_file(path="./stay.csv"), ManifestInvalid, "path"),
+        (_file(path="a//stay.csv"), ManifestInvalid, "path"),
+        (_file(path="a/./stay.csv"), ManifestInvalid, "path"),
+        (_file(path="/".join("abcdefghi") + ".csv"), ManifestInvalid, "path"),
+        (_file(path="manifest.json"), ManifestInvalid, "path"),
+        (_file(path="x" * 241), ManifestInvalid, "path"),
     ],
 )
 def test_each_mistake_has_its_typed_error_and_remedy(
@@ -96,10 +133,59 @@ def test_each_mistake_has_its_typed_error_and_remedy(
     assert not error.retryable
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe{}", b"[]", b"null"], ids=repr)
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe{}",
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"1" * 5000,
+        b"[" * 50_000 + b"]" * 50_000,
+    ],
+    ids=lambda raw: repr(raw[:8]),
+)
 def test_what_is_no_manifest_at_all_is_invalid(raw: bytes) -> None:
     with pytest.raises(ManifestInvalid):
         _parse(raw)
+
+
+def test_right_manifests_at_the_bounds_are_read() -> None:
+    document = _document()
+    document.update(sequence=2**63 - 1, extracted_at="2025-11-01T03:15:00+14:00")
+    document["files"][0].update(rows=10**12, bytes=1 << 50, path="by-content-0123456789abcdef/Stay 2025 (1).csv.gz")
+    manifest = _parse(json.dumps(document).encode())
+    assert (manifest.sequence, manifest.files[0].rows) == (2**63 - 1, 10**12)
+    for written in ("2025-11-01T03:15", "2025-11-01T03:15:00.123456Z", "2025-11-01T03:15:00-1200"):
+        document["extracted_at"] = written
+        assert _parse(json.dumps(document).encode()).extracted_at.year == 2025
+
+
+def test_a_manifest_is_read_no_further_than_any_manifest_goes() -> None:
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def read(self, size: int = -1) -> bytes:
+            assert size >= 0
+            self.given += size
+            return b" " * size
+
+    endless = Endless()
+    with pytest.raises(ManifestInvalid, match="more than 5 MiB"):
+        read_bounded(endless, hospital="h01", delivery="d")  # type: ignore[arg-type]
+    assert endless.given < 6 << 20
+
+
+def test_the_moment_of_extraction_and_the_folder_of_a_hand_in_make_no_other_delivery() -> None:
+    document = _document()
+    again = copy.deepcopy(document) | {"extracted_at": "2025-11-02T03:15:00+01:00"}
+    again["files"][0]["path"] = "by-content-0123456789abcdef/stay.csv"
+    assert delivered_hash(again) == delivered_hash(document)
+    again["files"][0]["rows"] = 2
+    assert delivered_hash(again) != delivered_hash(document)
 
 
 def test_an_unknown_folder_is_an_unknown_hospital() -> None:

@@ -115,6 +115,25 @@ def test_wrong_answers_are_refused(registry: Settings, system: str, local: str, 
         worklist.accept(registry, "h01", system, local, standard, "Dr A")
 
 
+@pytest.mark.parametrize(
+    ("system", "standard", "wanted"),
+    [
+        ("organism", "E. coli", "B_ESCHR_COLI"),
+        ("organism", "B_KLBSL_PNMX", "B_KLBSL_PNMN"),
+        ("organism", "b_eschr_cloi", "B_ESCHR_COLI"),
+        ("sex", "femelle", "female"),
+        ("result_status", "prelim", "preliminary"),
+    ],
+)
+def test_a_wrong_standard_code_is_answered_with_the_nearest_ones(
+    registry: Settings, system: str, standard: str, wanted: str
+) -> None:
+    """It offered the first five of the alphabet."""
+    with pytest.raises(CodeRefused) as raised:
+        worklist.accept(registry, "h01", system, "X9", standard, "Dr A")
+    assert wanted in raised.value.remedy.partition("nearest are ")[2].split(", ")[:3]
+
+
 def test_a_second_answer_in_another_spelling_is_refused(registry: Settings) -> None:
     worklist.accept(registry, "h01", "laboratory_test", "zz1", "2160-0", "Dr A")
     with pytest.raises(CodeRefused, match="mapped already, to 2160-0"):

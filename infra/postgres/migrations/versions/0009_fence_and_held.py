@@ -6,7 +6,7 @@ Revision ID: 0009
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 DDL = """
 create function control.fence_lake_commit() returns trigger language plpgsql as $$
@@ -47,7 +47,11 @@ comment on table control.set_aside is
     'Hospitals that a stage goes on without, and why: their files or ledger rows cannot be read or written; the others are not stopped';
 
 alter table control.delivery drop constraint delivery_state_check;
-alter table control.delivery add constraint delivery_state_check check (state in ('received', 'landed', 'blocked', 'held'));
+alter table control.delivery add constraint delivery_state_check check (state in ('arriving', 'received', 'landed', 'blocked', 'held', 'withdrawn'));
+comment on column control.delivery.state is
+    'arriving: not complete yet; received: to be landed; landed: in the lake; blocked: refused, see error_code; held: a full delivery that '
+    'waits for a confirmation; withdrawn: taken away before it landed. A received one with an error_code could not be landed and is tried '
+    'again by the next run';
 alter table control.delivery add column ends jsonb;
 comment on column control.delivery.ends is
     'Of a full delivery that is or was held: table -> [records that it would end, records that stand in its period]';
