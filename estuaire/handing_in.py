@@ -1,7 +1,7 @@
 """Prepares a folder of a hospital's files as a delivery and hands it in: files first, manifest last.
 
 Which table a file is: a folder's name (``<table>/anything.csv``), or the file's own (``<table>.csv``, ``<table>_anything.csv``,
-``<table>-anything.csv``; the longest table name that fits; case is ignored; ``.csv`` or ``.csv.gz``). Hidden files and
+``<table>-anything.csv``; the longest table name that fits; case is ignored; ``.csv``, ``.csv.gz`` or ``.parquet``). Hidden files and
 ``manifest.json`` are passed over; any other file is an error.
 """
 
@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from estuaire.codes import code_systems, hospital_map, map_error
 from estuaire.contracts import OPERATION_COLUMN, Contract, Table, load_contract
@@ -27,29 +29,33 @@ from estuaire.errors import (
     EstuaireError,
     FileMissing,
     FileNotExpected,
-    FileTruncated,
     ManifestInvalid,
     PathOutsideDelivery,
 )
 from estuaire.manifest import NAME, Manifest, ManifestFile, parse_manifest
 from estuaire.objectstore import ObjectStore
+from estuaire.plain_files import open_plain
 from estuaire.registry import Dialect, Hospital, Registry
-from spark_jobs.kernel.framing import REASONS, Frame, frames
-from spark_jobs.kernel.land_file import parse
-from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
+from spark_jobs.kernel import national_id, parquet_file
+from spark_jobs.kernel.framing import REASONS
+from spark_jobs.kernel.land_file import blocks_of
+from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Place
 
-SUFFIXES = (".csv.gz", ".csv")
+SUFFIXES = (".csv.gz", ".csv", ".parquet")
 _OUTSIDE_SHARE = 0.01  # of a file's dates: fewer are slips of the pen, which landing's rules judge
 _SHOWN_CODES, _SHOWN_LETTERS = 3, 40  # of the codes without a standard one, in a note
-_GZIP_MARK = b"\x1f\x8b"
 _WARNINGS = {
     "extra_columns": {
-        "fr": "colonnes hors contrat, ignorées : {detail}",
-        "en": "columns outside the contract, passed over: {detail}",
+        "fr": "colonnes hors contrat, ignorées (numéro dans le fichier) : {detail}",
+        "en": "columns outside the contract, passed over (number in the file): {detail}",
     },
     "damaged": {
         "fr": "enregistrements illisibles, qui seront rejetés : {detail}",
         "en": "records that cannot be read and will be rejected: {detail}",
+    },
+    "doubtful": {
+        "fr": "enregistrements sur plusieurs lignes dont les guillemets sont peut-être égarés : {detail}",
+        "en": "records over several lines whose quotes may be strays: {detail}",
     },
     "no_operation": {
         "fr": "livraison différentielle sans colonne op : chaque ligne compte comme upsert",
@@ -202,7 +208,7 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
     names = [n for n in contract.names if n in hospital.table_dialect]
     found: list[tuple[str, str]] = []
     strange: list[str] = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()):
         inside = PurePosixPath(path.relative_to(folder).as_posix())
         if any(part.startswith(".") for part in inside.parts) or str(inside) == NAME:
             continue
@@ -220,7 +226,7 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
         raise FileNotExpected(
             f"these files have the name of no table of this hospital: {shown}",
             hospital=hospital.id,
-            remedy=f"name them <table>.csv, <table>_anything.csv(.gz) or <table>/anything.csv(.gz), or take them out; "
+            remedy=f"name them <table>.csv, <table>_anything.csv(.gz), <table>.parquet or <table>/anything.csv(.gz), or take them out; "
             f"tables: {', '.join(names)}",
         )
     if not found:
@@ -242,66 +248,73 @@ def measure(
     Raises:
         ColumnMissing: its header lacks required columns.
         FileTruncated: its compression is not its dialect's, or it is cut short.
+        FileNotReadable, BeyondLimit, PathOutsideDelivery: it is no file of a dialect, too large, or no plain file.
     """
     dialect = hospital.dialects[hospital.table_dialect[table.name]]
     place = Place(hospital.id, "", path)
     warnings: list[Warned] = []
     rows = 0
     days: Counter[date] = Counter()
-    damaged = dict.fromkeys(REASONS, 0)
+    doubtful = 0
+    damaged = np.zeros(len(REASONS), np.int64)
     coded = {c.name: c.code_system for c in table.columns if c.code_system and c.sensitivity == "plain"}
-    with (folder / path).open("rb") as raw:
-        packed = raw.read(2) == _GZIP_MARK
-        raw.seek(0)
-        if packed != (dialect.compression == "gzip"):
-            raise FileTruncated(
-                f"the file is {'' if packed else 'not '}gzip, its dialect {dialect.name} says {dialect.compression}",
-                hospital=hospital.id,
-                file=path,
-                remedy="deliver it as the guide says (`estuaire guide`), or correct the dialect in the registry",
-            )
+    with _opened(folder, path, place) as raw:
         delivered = DeliveredFile(raw, dialect, place)
+        formats = parquet_file.rendered(dialect) if delivered.is_parquet else dialect
         try:
-            line = delivered.header_line()
-            header = read_header(line, table=table, hospital=hospital, dialect=dialect, place=place)
-            for frame in frames(
-                delivered.stream,
-                delimiter=dialect.delimiter,
-                fields=len(header.names),
-                encoding=dialect.encoding,
-                first_offset=len(line),
-            ):
+            header, blocks = blocks_of(delivered, table, hospital, dialect, place)
+            # a code of another classification, which the file names, is no code to be mapped
+            named = {n: s for n, s in coded.items() if n in header.names and f"{s}_system" not in header.names}
+            column = table.period_column if not delta and table.period_column in header.names else None
+            only = frozenset(n for n in (*named, column) if n)
+            for frame, read in blocks:
                 rows += len(frame.record_number) + len(frame.damaged.record_number)
-                for reason in frame.damaged.reason:
-                    damaged[REASONS[int(reason)]] += 1
-                column = table.period_column
-                if not delta and frame.clean and column is not None and column in header.names:
-                    days.update(_days(frame, header, column, dialect))
-                for name, system in coded.items():
-                    # a code of another classification, which the file names, is no code to be mapped
-                    if frame.clean and name in header.names and f"{system}_system" not in header.names:
-                        codes.setdefault(system, Counter()).update(_texts(frame, header, name, dialect))
+                doubtful += frame.doubtful
+                damaged += np.bincount(frame.damaged.reason, minlength=len(REASONS))
+                if not only or not len(frame.record_number):
+                    continue
+                block = read(only=only)
+                if column is not None:
+                    days.update(_days(_column(block, column), formats))
+                for name, system in named.items():
+                    codes.setdefault(system, Counter()).update(_texts(_column(block, name), dialect))
         except TRUNCATION_ERRORS:
             raise delivered.truncated() from None
+        except EstuaireError as error:
+            if error.file is None:
+                place.of(error)
+            raise
         sha256, size = delivered.measured()
     if header.extra:
         warnings.append(Warned("extra_columns", path, ", ".join(header.extra)))
-    if any(damaged.values()):
-        warnings.append(Warned("damaged", path, ", ".join(f"{r} {n}" for r, n in damaged.items() if n)))
+    if damaged.any():
+        told = ", ".join(f"{reason} {n}" for reason, n in zip(REASONS, damaged, strict=True) if n)
+        warnings.append(Warned("damaged", path, told))
+    if doubtful:
+        warnings.append(Warned("doubtful", path, str(doubtful)))
     if delta and OPERATION_COLUMN not in header.names:
         warnings.append(Warned("no_operation", path))
     return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings, days
 
 
-def _column(frame: Frame, header: Header, column: str, dialect: Dialect) -> pl.Series:
-    alone = Header(tuple(name if name == column else None for name in header.names), ())
-    return pl.Series(pl.from_arrow(parse(frame, alone, dialect).column(column))).str.strip_chars()
+def _opened(folder: Path, path: str, place: Place) -> BinaryIO:
+    try:
+        return open_plain(folder / path)
+    except EstuaireError as error:
+        raise place.of(error) from None
 
 
-def _texts(frame: Frame, header: Header, column: str, dialect: Dialect) -> dict[str, int]:
-    """Records of each text of a column; what stands for nothing is left out."""
-    counted = _column(frame, header, column, dialect).value_counts().iter_rows()
-    return {text: n for text, n in counted if text is not None and text not in dialect.null_values}
+def _column(block: pa.Table, column: str) -> pl.Series:
+    return pl.Series(pl.from_arrow(block.column(column))).str.strip_chars()
+
+
+def _texts(column: pl.Series, dialect: Dialect) -> dict[str, int]:
+    """Records of each text of a column; what stands for nothing is left out, and what would name a patient."""
+    return {
+        text: n
+        for text, n in column.value_counts().iter_rows()
+        if text is not None and text not in dialect.null_values and not national_id.holds_one(text)
+    }
 
 
 def _unmapped(hospital: Hospital, codes: dict[str, Counter[str]]) -> list[Warned]:
@@ -329,9 +342,8 @@ def _unmapped(hospital: Hospital, codes: dict[str, Counter[str]]) -> list[Warned
     return notes
 
 
-def _days(frame: Frame, header: Header, column: str, dialect: Dialect) -> Counter[date]:
+def _days(series: pl.Series, dialect: Dialect) -> Counter[date]:
     """Records of each day of a column; a value that none of the dialect's formats reads is no day."""
-    series = _column(frame, header, column, dialect)
     read = [
         series.str.to_datetime(form, strict=False, time_zone="UTC" if "%z" in form else None).dt.date()
         for form in dict.fromkeys((*dialect.datetime_formats, *dialect.date_formats))

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from estuaire.errors import FileMissing, PathOutsideDelivery
+from estuaire.plain_files import open_plain
 from estuaire.settings import Settings
 
 
@@ -110,9 +111,12 @@ class DirectoryStore:
         return self._info(key, path) if path.is_file() else None
 
     def open(self, key: str) -> BinaryIO:
+        path = self._path(key)
         try:
-            return self._path(key).open("rb")
-        except (FileNotFoundError, IsADirectoryError) as error:
+            if path.is_dir():
+                raise FileNotFoundError(key)
+            return open_plain(path)
+        except FileNotFoundError as error:
             raise FileMissing("the store has no such object", file=key, remedy="deliver the file again") from error
 
     @contextmanager
@@ -128,7 +132,8 @@ class DirectoryStore:
     def put_file(self, key: str, source: Path) -> None:
         path = self._path(key)
         with self._written(path) as temporary:
-            shutil.copyfile(source, temporary)
+            with open_plain(source) as plain, temporary.open("xb") as target:
+                shutil.copyfileobj(plain, target, 1 << 20)
             temporary.replace(path)
 
     def put_bytes(self, key: str, data: bytes, *, if_none_match: bool = False) -> bool:

@@ -9,9 +9,10 @@ import csv
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
@@ -24,15 +25,23 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from estuaire.contracts import Table
-from estuaire.errors import AccountingImbalance, ColumnRetyped, EstuaireError, RowCountMismatch
+from estuaire.errors import (
+    AccountingImbalance,
+    BeyondLimit,
+    ColumnRetyped,
+    EstuaireError,
+    RowCountMismatch,
+    TooManyRejected,
+)
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.registry import Dialect, Hospital
 from estuaire.rules import Rule
-from spark_jobs.kernel import clock
+from spark_jobs.kernel import clock, national_id, parquet_file
 from spark_jobs.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
 from spark_jobs.kernel.identity import Pseudonymiser, hash_sum, row_uids
+from spark_jobs.kernel.limits import LIMITS, Limits
 from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
-from spark_jobs.kernel.typing_sql import BlockQuery, block_query
+from spark_jobs.kernel.typing_sql import BlockQuery, Check, block_query
 
 _RETYPED_SHARE = 0.5  # more unreadable values than this in a required column: it is another type, not bad luck
 _RETYPED_MINIMUM = 20
@@ -59,7 +68,8 @@ REJECT_SCHEMA = pa.schema(
 class FileOutcome:
     """What landing one file gave: counts of records, exact hash sums, rule counts, or the typed error that stopped it.
 
-    ``checks`` is rule id -> [records checked, records that broke it, of which accepted].
+    ``checks`` is rule id -> [records checked, records that broke it, of which accepted]; ``extra_columns`` are the numbers of the columns
+    outside the contract (their names may be a patient's values); ``doubtful``: see ``Frame``.
     """
 
     hospital: str
@@ -75,6 +85,7 @@ class FileOutcome:
     rows_out: int = 0
     checks: dict[str, list[int]] = field(default_factory=dict)
     extra_columns: list[str] = field(default_factory=list)
+    doubtful: int = 0
     output: str | None = None
     rejects: str | None = None
     error: dict[str, Any] | None = None
@@ -132,6 +143,12 @@ def _read_fast(frame: Frame, names: list[str], wanted: list[str], dialect: Diale
     )
 
 
+def _parsed(frame: Frame, header: Header, dialect: Dialect, only: frozenset[str] | None = None) -> pa.Table:
+    if only is not None:
+        header = Header(tuple(name if name in only else None for name in header.names), ())
+    return parse(frame, header, dialect)
+
+
 def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> pa.Table:
     """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong)."""
     for column in table.columns:
@@ -175,17 +192,46 @@ class _Lander:
     """State of one file while it lands."""
 
     def __init__(
-        self, outcome: FileOutcome, table: Table, header: Header, query: BlockQuery, output: Path, rejects: Path
+        self,
+        outcome: FileOutcome,
+        table: Table,
+        header: Header,
+        query: BlockQuery,
+        output: Path,
+        rejects: Path,
+        limits: Limits,
     ) -> None:
         self.outcome = outcome
         self.header = header
         self.table = table
         self.query = query
+        self.limits = limits
         self.output = output
         self.rejects_path = rejects
         self.writer: pq.ParquetWriter | None = None
-        self.rejects: list[pa.Table] = []
-        outcome.checks = {c.id: [0, 0, 0] for c in query.checks}
+        self.rejects: pq.ParquetWriter | None = None
+        self.leaking = [c.name for c in national_id.scanned(table) if c.name in header.names]
+        self.checks = (
+            *query.checks,
+            *(Check(national_id.rule(table, c), (c,), "quarantine") for c in self.leaking),
+        )
+        outcome.checks = {c.id: [0, 0, 0] for c in self.checks}
+
+    def _set_apart(self, rejects: pa.Table) -> None:
+        """Write where rejected records stand.
+
+        Raises:
+            TooManyRejected: more than the platform keeps of one file.
+        """
+        if self.outcome.rows_unparseable + self.outcome.rows_quarantined > self.limits.rejected:
+            raise TooManyRejected(
+                f"more than {self.limits.rejected} records of this file are rejected: the platform keeps the places of so many",
+                remedy="look at the rules that the first records break (`estuaire deliver` counts them), and correct the extract",
+            )
+        if self.rejects is None:
+            self.rejects_path.parent.mkdir(parents=True, exist_ok=True)
+            self.rejects = pq.ParquetWriter(self.rejects_path, REJECT_SCHEMA)
+        self.rejects.write_table(rejects)
 
     def damaged(self, frame: Frame, uids: tuple[Any, Any]) -> None:
         count = len(frame.damaged.record_number)
@@ -195,7 +241,8 @@ class _Lander:
         self.outcome.rows_unparseable += count
         self.outcome.hash_unparseable += hash_sum(hi, lo)
         nothing = pa.nulls(count, pa.string())
-        self.rejects.append(
+        rules = pa.array([f"{self.table.name}.record.{reason}" for reason in REASONS])
+        self._set_apart(
             pa.table(
                 [
                     frame.damaged.record_number,
@@ -204,9 +251,9 @@ class _Lander:
                     frame.damaged.length,
                     hi,
                     lo,
-                    pa.array(["unparseable"] * count),
-                    pa.array([f"{self.table.name}.record.{REASONS[r]}" for r in frame.damaged.reason]),
-                    pa.array([""] * count),
+                    pa.repeat("unparseable", count),
+                    rules.take(pa.array(frame.damaged.reason)),
+                    pa.repeat("", count),
                     nothing,
                     pa.nulls(count, pa.timestamp("us", tz="UTC")),
                 ],
@@ -214,17 +261,21 @@ class _Lander:
             )
         )
 
-    def block(self, frame: Frame, typed: pa.Table) -> None:
-        """Count the checks of a typed block, write what is accepted, keep where the rest stands."""
+    def block(self, frame: Frame, typed: pa.Table, leaks: dict[str, np.ndarray[Any, np.dtype[np.bool_]]]) -> None:
+        """Count the checks of a typed block, write what is accepted, keep where the rest stands.
+
+        ``leaks``: per column the rows that hold a national number in plain; they are set apart, and their keys with them.
+        """
         rows = typed.num_rows
+        nowhere = np.zeros(rows, bool)
         broken = [
             typed[f"check_{i}"].combine_chunks().to_numpy(zero_copy_only=False) for i in range(len(self.query.checks))
-        ]
+        ] + [leaks.get(column, nowhere) for column in self.leaking]
         rejected = np.zeros(rows, bool)
-        for check, mask in zip(self.query.checks, broken, strict=True):
+        for check, mask in zip(self.checks, broken, strict=True):
             if check.action == "quarantine":
                 rejected |= mask
-        for check, mask in zip(self.query.checks, broken, strict=True):
+        for check, mask in zip(self.checks, broken, strict=True):
             count = self.outcome.checks[check.id]
             count[0] += rows
             failed = int(mask.sum())
@@ -232,9 +283,7 @@ class _Lander:
                 count[1] += failed
                 count[2] += int((mask & ~rejected).sum())
         data = typed.select(list(self.query.columns))
-        noted = [
-            (c.id, m) for c, m in zip(self.query.checks, broken, strict=True) if c.action != "quarantine" and m.any()
-        ]
+        noted = [(c.id, m) for c, m in zip(self.checks, broken, strict=True) if c.action != "quarantine" and m.any()]
         flags: pa.Array = pa.nulls(rows, pa.string())
         if noted:
             flagged = np.flatnonzero(np.logical_or.reduce([m for _, m in noted]))
@@ -244,7 +293,7 @@ class _Lander:
             flags = pa.array(texts, pa.string())
         data = data.append_column("flags", flags)
         if rejected.any():
-            self._reject(frame, data, broken, rejected)
+            self._reject(frame, data, broken, rejected, np.logical_or.reduce([nowhere, *leaks.values()]))
             data = data.filter(pa.array(~rejected))
         if self.writer is None:
             self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -254,21 +303,29 @@ class _Lander:
         self.writer.write_table(data)
         self.outcome.rows_out += data.num_rows
 
-    def _reject(self, frame: Frame, data: pa.Table, broken: list[Any], rejected: np.ndarray[Any, Any]) -> None:
+    def _reject(
+        self,
+        frame: Frame,
+        data: pa.Table,
+        broken: list[Any],
+        rejected: np.ndarray[Any, Any],
+        leaking: np.ndarray[Any, Any],
+    ) -> None:
         rows = np.flatnonzero(rejected)
-        rules = [
-            (c.id, m) for c, m in zip(self.query.checks, broken, strict=True) if c.action == "quarantine" and m.any()
-        ]
+        rules = [(c.id, m) for c, m in zip(self.checks, broken, strict=True) if c.action == "quarantine" and m.any()]
         columns = [
             (",".join(c.columns), m)
-            for c, m in zip(self.query.checks, broken, strict=True)
+            for c, m in zip(self.checks, broken, strict=True)
             if c.action == "quarantine" and m.any()
         ]
         part = data.take(pa.array(rows))
         hi, lo = part["row_uid_hi"].to_numpy(), part["row_uid_lo"].to_numpy()
         self.outcome.rows_quarantined += len(rows)
         self.outcome.hash_quarantined += hash_sum(hi, lo)
-        self.rejects.append(
+        key = _business_key(part, self.table)
+        if leaking[rows].any():
+            key = pc.if_else(pa.array(leaking[rows]), pa.scalar(None, pa.string()), key)
+        self._set_apart(
             pa.table(
                 [
                     part["record_number"],
@@ -277,10 +334,10 @@ class _Lander:
                     frame.length[rows],
                     part["row_uid_hi"],
                     part["row_uid_lo"],
-                    pa.array(["quarantined"] * len(rows)),
+                    pa.repeat("quarantined", len(rows)),
                     pa.array(_joined(rules, rows), pa.string()),
                     pa.array(_joined(columns, rows), pa.string()),
-                    _business_key(part, self.table),
+                    key,
                     part["source_updated_at"].cast(pa.timestamp("us", tz="UTC")),
                 ],
                 schema=REJECT_SCHEMA,
@@ -291,14 +348,14 @@ class _Lander:
         if self.writer is not None:
             self.writer.close()
             self.outcome.output = str(self.output)
-        if self.rejects:
-            self.rejects_path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.concat_tables(self.rejects), self.rejects_path)
+        if self.rejects is not None:
+            self.rejects.close()
             self.outcome.rejects = str(self.rejects_path)
 
     def abandon(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        for writer in (self.writer, self.rejects):
+            if writer is not None:
+                writer.close()
         self.output.unlink(missing_ok=True)
         self.rejects_path.unlink(missing_ok=True)
 
@@ -331,6 +388,34 @@ def _engine(timezone: str) -> duckdb.DuckDBPyConnection:
     return engines[timezone]
 
 
+def blocks_of(
+    delivered: DeliveredFile,
+    table: Table,
+    hospital: Hospital,
+    dialect: Dialect,
+    place: Place,
+    block_bytes: int = BLOCK_BYTES,
+    limits: Limits = LIMITS,
+) -> tuple[Header, Iterator[tuple[Frame, parquet_file.Read]]]:
+    """The header of a file, and block by block where its records stand and how to read the sound ones as text columns, all or some."""
+    if delivered.is_parquet:
+        return parquet_file.blocks(delivered, table, hospital, dialect, place, limits)
+    line = delivered.header_line()
+    header = read_header(line, table=table, hospital=hospital, dialect=dialect, place=place)
+    framed = frames(
+        delivered.stream,
+        delimiter=dialect.delimiter,
+        fields=len(header.names),
+        encoding=dialect.encoding,
+        first_offset=len(line),
+        first_line=1 + delivered.header_lines,
+        returns=delivered.returns,
+        block_bytes=block_bytes,
+        limits=limits,
+    )
+    return header, ((frame, partial(_parsed, frame, header, dialect)) for frame in framed)
+
+
 def _land(
     delivered: DeliveredFile,
     lander_for: Callable[[Header], _Lander],
@@ -343,31 +428,33 @@ def _land(
     key: bytes,
     outcome: FileOutcome,
     block_bytes: int,
+    limits: Limits,
 ) -> _Lander:
     pseudonymiser = Pseudonymiser(key, hospital.id)
     connection = _engine(hospital.timezone)
-    line = delivered.header_line()
-    lander = lander_for(read_header(line, table=table, hospital=hospital, dialect=dialect, place=place))
-    header = lander.header
+    began = time.monotonic()
+    header, blocks = blocks_of(delivered, table, hospital, dialect, place, block_bytes, limits)
+    lander = lander_for(header)
     try:
-        for frame in frames(
-            delivered.stream,
-            delimiter=dialect.delimiter,
-            fields=len(header.names),
-            encoding=dialect.encoding,
-            first_offset=len(line),
-            block_bytes=block_bytes,
-        ):
+        for frame, read in blocks:
+            if time.monotonic() - began > limits.seconds:
+                raise BeyondLimit(
+                    f"the file takes longer than {limits.seconds / 3600:g} h to land",
+                    remedy="split the table over several files",
+                )
             hurt = row_uids(
                 place.hospital, place.delivery, place.file, frame.damaged.record_number, frame.damaged.line_number
             )
             sound = row_uids(place.hospital, place.delivery, place.file, frame.record_number, frame.line_number)
             outcome.rows_in += len(frame.record_number) + len(frame.damaged.record_number)
             outcome.hash_in += hash_sum(*sound) + hash_sum(*hurt)
+            outcome.doubtful += frame.doubtful
             lander.damaged(frame, hurt)
             if not len(frame.record_number):
                 continue
-            raw = _pseudonymise(parse(frame, header, dialect), table, pseudonymiser)
+            text = read()
+            leaks = national_id.leaks(text, table)
+            raw = _pseudonymise(text, table, pseudonymiser)
             for name, values in (
                 ("record_number", frame.record_number),
                 ("line_number", frame.line_number),
@@ -380,9 +467,11 @@ def _land(
                 typed = connection.execute(lander.query.sql).to_arrow_table()
             finally:
                 connection.unregister("raw")
-            lander.block(frame, typed)
-    except BaseException:
+            lander.block(frame, typed, leaks)
+    except BaseException as error:
         lander.abandon()
+        if isinstance(error, EstuaireError) and error.file is None:
+            place.of(error)
         raise
     return lander
 
@@ -413,6 +502,7 @@ def land_file(
     output: Path,
     rejects: Path,
     block_bytes: int = BLOCK_BYTES,
+    limits: Limits = LIMITS,
 ) -> FileOutcome:
     """Land one file of a delivery; a permanent error is returned in the outcome, so that other deliveries go on.
 
@@ -427,6 +517,7 @@ def land_file(
     place = Place(manifest.hospital, manifest.delivery_id, file.path)
     dialect = hospital.dialects[file.dialect]
     lander: _Lander | None = None
+    parquet = False
 
     def lander_for(header: Header) -> _Lander:
         outcome.extra_columns = list(header.extra)
@@ -438,12 +529,13 @@ def land_file(
             "source_file": "'" + file.path.replace("'", "''") + "'",
         }
         present = frozenset(n for n in header.names if n)
-        query = block_query(table, present, dialect, rules, origin)
-        return _Lander(outcome, table, header, query, output, rejects)
+        query = block_query(table, present, parquet_file.rendered(dialect) if parquet else dialect, rules, origin)
+        return _Lander(outcome, table, header, query, output, rejects, limits)
 
     try:
         with open_raw() as raw:
-            delivered = DeliveredFile(raw, dialect, place)
+            delivered = DeliveredFile(raw, dialect, place, limits)
+            parquet = delivered.is_parquet
             try:
                 lander = _land(
                     delivered,
@@ -456,6 +548,7 @@ def land_file(
                     key=key,
                     outcome=outcome,
                     block_bytes=block_bytes,
+                    limits=limits,
                 )
             except TRUNCATION_ERRORS:
                 delivered.check(sha256=file.sha256, size=file.bytes)
