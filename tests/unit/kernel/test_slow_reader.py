@@ -260,7 +260,7 @@ def check_accepted(landed: Landed, file: File) -> None:
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(file=files(), block=st.sampled_from([97, 1000, 1 << 20]))
+@given(file=files(), block=st.sampled_from([400, 1 << 20]))
 def test_what_is_accepted_is_what_a_slow_reader_reads(tmp_path_factory: Any, file: File, block: int) -> None:
     folder: Path = tmp_path_factory.getbasetemp()
     data = gzip.compress(file.data, mtime=0) if file.dialect.compression == "gzip" else file.data
