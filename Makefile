@@ -6,7 +6,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-seeds test-s3 test-s3-outage bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-fuzz test-seeds test-s3 test-s3-outage bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -48,6 +48,9 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, dbt layering
 
 test: setup check ## all tests: real PostgreSQL, real Spark, real Airflow scheduler
 	$(BIN)/python -m pytest -q tests
+
+test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an hour or more
+	ESTUAIRE_FUZZ_EXAMPLES=$${ESTUAIRE_FUZZ_EXAMPLES:-100000} $(BIN)/python -m pytest -q tests/unit/kernel/test_slow_reader.py
 
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q -s -m seeds tests/seeds

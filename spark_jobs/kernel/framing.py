@@ -12,7 +12,7 @@ first physical line of that record is damaged and framing starts afresh on the n
 Two strays. An unclosed quote may find its partner in another stray quote lines below, and all between would be one record. Lines that
 are whole records by themselves tell: a record over several lines is not believed, and its first line is damaged, where most lines in its
 middle are records with the header's number of fields, or where its first and its last line both are (their stray quotes taken as text).
-What stays ambiguous is counted in ``Frame.doubtful``: docs/decisions/0016-framing-two-strays.md.
+What stays ambiguous is counted in ``Frame.doubtful``: docs/decisions/0016-files.md.
 
 Line ends are LF and CRLF. In a file whose header ends in a lone carriage return, that too; in another file it ends a line where each part
 between is a whole record, and damages its line elsewhere.
