@@ -7,7 +7,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-cases test-seeds test-faults test-s3 test-s3-outage bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -52,6 +52,9 @@ test-cases: setup ## the public cases: small inputs that once failed, each with 
 
 test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL, real Spark, real Airflow scheduler
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=25 tests
+
+test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an hour or more
+	ESTUAIRE_FUZZ_EXAMPLES=$${ESTUAIRE_FUZZ_EXAMPLES:-100000} $(BIN)/python -m pytest -q tests/unit/kernel/test_slow_reader.py
 
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q -s -m seeds tests/seeds

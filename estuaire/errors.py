@@ -289,6 +289,30 @@ class FileTruncated(EstuaireError):
     )
 
 
+class FileNotReadable(EstuaireError):
+    """A file is no delimited text or Parquet file of its dialect: empty, UTF-16, compressed twice, a spreadsheet, no plain file."""
+
+    code = "E_FILE_FORM"
+    explained = Explained(
+        "Un fichier n'est ni du texte délimité de votre dialecte ni du Parquet : vide, en UTF-16, compressé deux fois, classeur, lien, tube.",
+        "Exportez-le dans l'encodage et la compression de votre dialecte, ou en Parquet, comme fichier ordinaire.",
+        "A file is neither delimited text of your dialect nor Parquet: empty, UTF-16, compressed twice, a workbook, a link, a pipe.",
+        "Export it in the encoding and compression of your dialect, or as Parquet, as a plain file.",
+    )
+
+
+class BeyondLimit(EstuaireError):
+    """A file passes a bound on lines, decompressed size, growth, rejected records or time (``spark_jobs.kernel.limits``)."""
+
+    code = "E_LIMIT"
+    explained = Explained(
+        "Un fichier dépasse une limite de la plateforme : longueur d'une ligne, taille décompressée, nombre d'enregistrements rejetés, durée.",
+        "Cherchez une fin de ligne perdue ou un export emballé ; répartissez une très grande table sur plusieurs fichiers.",
+        "A file passes a limit of the platform: length of a line, decompressed size, number of rejected records, time.",
+        "Look for a lost line end or a runaway export; split a very large table over several files.",
+    )
+
+
 class ColumnMissing(EstuaireError):
     """A required column is not in the file's header."""
 

@@ -4,7 +4,7 @@ In landing the files stand in a folder named after their content (``by-content-<
 attempts never write over each other's files, and none over those of a delivery that is committed.
 
 Which table a file is: a folder's name (``<table>/anything.csv``), or the file's own (``<table>.csv``, ``<table>_anything.csv``,
-``<table>-anything.csv``; the longest table name that fits; case is ignored; ``.csv`` or ``.csv.gz``). Hidden files and
+``<table>-anything.csv``; the longest table name that fits; case is ignored; ``.csv``, ``.csv.gz`` or ``.parquet``). Hidden files and
 ``manifest.json`` are passed over; any other file is an error.
 """
 
@@ -17,8 +17,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
+
+import numpy as np
 
 from estuaire.codes import code_systems, hospital_map, map_error
 from estuaire.contracts import OPERATION_COLUMN, Contract, Table, load_contract
@@ -30,7 +32,6 @@ from estuaire.errors import (
     EstuaireError,
     FileMissing,
     FileNotExpected,
-    FileTruncated,
     ManifestInvalid,
     PathOutsideDelivery,
 )
@@ -46,21 +47,21 @@ from estuaire.manifest import (
     safe_path,
 )
 from estuaire.objectstore import ObjectStore, walk
+from estuaire.plain_files import open_plain
 from estuaire.registry import Hospital, Registry
 from estuaire.rules import load_rules
-from spark_jobs.kernel.encoding import EncodingWatch
-from spark_jobs.kernel.framing import REASONS, frames
-from spark_jobs.kernel.land_file import Judge
-from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Place, read_header
+from spark_jobs.kernel import parquet_file
+from spark_jobs.kernel.framing import REASONS
+from spark_jobs.kernel.land_file import Judge, blocks_of
+from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Place
 
-SUFFIXES = (".csv.gz", ".csv")
+SUFFIXES = (".csv.gz", ".csv", ".parquet")
 _OUTSIDE_SHARE = 0.01  # of a file's dates: fewer are slips of the pen, which landing's rules judge
 _SHOWN_CODES, _SHOWN_LETTERS = 3, 40  # of the codes without a standard one, in a note
-_GZIP_MARK = b"\x1f\x8b"
 _WARNINGS = {
     "extra_columns": {
-        "fr": "colonnes hors contrat, ignorées : {detail}",
-        "en": "columns outside the contract, passed over: {detail}",
+        "fr": "colonnes hors contrat, ignorées (numéro dans le fichier) : {detail}",
+        "en": "columns outside the contract, passed over (number in the file): {detail}",
     },
     "damaged": {
         "fr": "enregistrements illisibles, qui seront rejetés : {detail}",
@@ -73,6 +74,10 @@ _WARNINGS = {
     "key_twice": {
         "fr": "clés que portent deux enregistrements différents, dont le dernier sera servi : {detail}",
         "en": "keys of two different records, of which the last will be served: {detail}",
+    },
+    "doubtful": {
+        "fr": "enregistrements sur plusieurs lignes dont les guillemets sont peut-être égarés : {detail}",
+        "en": "records over several lines whose quotes may be strays: {detail}",
     },
     "no_operation": {
         "fr": "livraison différentielle sans colonne op : chaque ligne compte comme upsert",
@@ -249,7 +254,7 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
         raise FileNotExpected(
             f"these files have the name of no table of this hospital: {shown}",
             hospital=hospital.id,
-            remedy=f"name them <table>.csv, <table>_anything.csv(.gz) or <table>/anything.csv(.gz), or take them out; "
+            remedy=f"name them <table>.csv, <table>_anything.csv(.gz), <table>.parquet or <table>/anything.csv(.gz), or take them out; "
             f"tables: {', '.join(names)}",
         )
     if not found:
@@ -279,45 +284,36 @@ def measure(
         ColumnMissing: its header lacks required columns.
         FileTruncated: its compression is not its dialect's, or it is cut short.
         EncodingMismatch: it is in another encoding than its dialect's.
+        FileNotReadable, BeyondLimit, PathOutsideDelivery: it is no file of a dialect, too large, or no plain file.
     """
     dialect = hospital.dialects[hospital.table_dialect[table.name]]
     place = Place(hospital.id, "", path)
     warnings: list[Warned] = []
     rows = 0
-    damaged = dict.fromkeys(REASONS, 0)
+    doubtful = 0
+    damaged = np.zeros(len(REASONS), np.int64)
     coded = {c.name: c.code_system for c in table.columns if c.code_system and c.sensitivity == "plain"}
-    with (folder / path).open("rb") as raw:
-        packed = raw.read(2) == _GZIP_MARK
-        raw.seek(0)
-        if packed != (dialect.compression == "gzip"):
-            raise FileTruncated(
-                f"the file is {'' if packed else 'not '}gzip, its dialect {dialect.name} says {dialect.compression}",
-                hospital=hospital.id,
-                file=path,
-                remedy="deliver it as the guide says (`estuaire guide`), or correct the dialect in the registry",
-            )
+    with _opened(folder, path, place) as raw:
         delivered = DeliveredFile(raw, dialect, place)
+        formats = parquet_file.rendered(dialect) if delivered.is_parquet else dialect
         try:
-            line = delivered.header_line()
-            header = read_header(line, table=table, hospital=hospital, dialect=dialect, place=place)
-            judge = Judge(table, header, dialect, hospital, load_rules("landed")[table.name], now)
-            watch = EncodingWatch(delivered.stream, dialect.encoding)
-            watch.look(line)
-            for frame in frames(
-                cast(BinaryIO, watch),
-                delimiter=dialect.delimiter,
-                fields=len(header.names),
-                encoding=dialect.encoding,
-                first_offset=len(line),
-            ):
+            header, blocks, watch = blocks_of(delivered, table, hospital, dialect, place)
+            judge = Judge(table, header, formats, hospital, load_rules("landed")[table.name], now)
+            for frame, read in blocks:
                 rows += len(frame.record_number) + len(frame.damaged.record_number)
-                for reason in frame.damaged.reason:
-                    damaged[REASONS[int(reason)]] += 1
-                watch.damaged(int((frame.damaged.reason == REASONS.index("encoding")).sum()))
-                judge.block(frame)
-            watch.check(place)
+                doubtful += frame.doubtful
+                damaged += np.bincount(frame.damaged.reason, minlength=len(REASONS))
+                judge.block(frame, read)
+                if watch is not None:
+                    watch.damaged(int((frame.damaged.reason == REASONS.index("encoding")).sum()))
+            if watch is not None:
+                watch.check(place)
         except TRUNCATION_ERRORS:
             raise delivered.truncated() from None
+        except EstuaireError as error:
+            if error.file is None:
+                place.of(error)
+            raise
         sha256, size = delivered.measured()
     for name, system in coded.items():
         # a code of another classification, which the file names, is no code to be mapped
@@ -325,8 +321,11 @@ def measure(
             codes.setdefault(system, Counter()).update(judge.codes[name])
     if header.extra:
         warnings.append(Warned("extra_columns", path, ", ".join(header.extra)))
-    if any(damaged.values()):
-        warnings.append(Warned("damaged", path, ", ".join(f"{r} {n}" for r, n in damaged.items() if n)))
+    if damaged.any():
+        told = ", ".join(f"{reason} {n}" for reason, n in zip(REASONS, damaged, strict=True) if n)
+        warnings.append(Warned("damaged", path, told))
+    if doubtful:
+        warnings.append(Warned("doubtful", path, str(doubtful)))
     if judge.set_aside:
         warnings.append(Warned("set_aside", path, ", ".join(f"{r} {n}" for r, n in sorted(judge.set_aside.items()))))
     if judge.twice:
@@ -334,6 +333,13 @@ def measure(
     if delta and OPERATION_COLUMN not in header.names:
         warnings.append(Warned("no_operation", path))
     return ManifestFile(table.name, path, sha256, size, rows, dialect.name), warnings, judge.days
+
+
+def _opened(folder: Path, path: str, place: Place) -> BinaryIO:
+    try:
+        return open_plain(folder / path)
+    except EstuaireError as error:
+        raise place.of(error) from None
 
 
 def _unmapped(hospital: Hospital, codes: dict[str, Counter[str]]) -> list[Warned]:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Protocol
 
 from estuaire import private
 from estuaire.errors import EntryRefused, FileMissing, PathOutsideDelivery
+from estuaire.plain_files import open_plain
 from estuaire.settings import Settings
 
 FOLDERS = ("landing", "lake", "work")  # the first parts of all keys
@@ -212,7 +213,8 @@ class DirectoryStore:
     def put_file(self, key: str, source: Path) -> None:
         path = self._path(key)
         with self._written(path) as temporary:
-            shutil.copyfile(source, temporary)
+            with open_plain(source) as plain, temporary.open("xb") as target:
+                shutil.copyfileobj(plain, target, 1 << 20)
             temporary.replace(path)
 
     def put_bytes(self, key: str, data: bytes, *, if_none_match: bool = False) -> bool:

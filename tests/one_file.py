@@ -20,6 +20,7 @@ from estuaire.rules import load_rules
 from spark_jobs.kernel.framing import BLOCK_BYTES
 from spark_jobs.kernel.identity import Pseudonymiser
 from spark_jobs.kernel.land_file import FileOutcome, land_file
+from spark_jobs.kernel.limits import LIMITS, Limits
 
 KEY = b"a secret of the tests"
 _UNIQUE = itertools.count()
@@ -76,6 +77,7 @@ def land(
     size: int | None = None,
     path: str | None = None,
     block_bytes: int = BLOCK_BYTES,
+    limits: Limits = LIMITS,
 ) -> Landed:
     """Land ``content`` (text is encoded and compressed as the hospital's dialect says) as a delivery's only file."""
     entry = load_registry().get(hospital) if isinstance(hospital, str) else hospital
@@ -116,6 +118,7 @@ def land(
         output=folder / f"{name}.parquet",
         rejects=folder / f"{name}-rejects.parquet",
         block_bytes=block_bytes,
+        limits=limits,
     )
     return Landed(outcome, _read(outcome.output), _read(outcome.rejects))
 

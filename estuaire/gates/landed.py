@@ -37,7 +37,10 @@ class Finding:
     rows_in: int = 0
     rows_rejected: int = 0
     results: list[Result] = field(default_factory=list)
-    extra_columns: list[str] = field(default_factory=list)
+    extra_columns: list[str] = field(
+        default_factory=list
+    )  # <table> <number of the column>, no names: they come from outside
+    doubtful: int = 0
 
     @property
     def rejected_share(self) -> float:
@@ -52,7 +55,12 @@ class Finding:
         elif self.rejected_share > WARN_REJECTED:
             warn.append(share)
         if self.extra_columns:
-            warn.append("columns outside the contract, ignored: " + ", ".join(sorted(set(self.extra_columns))))
+            warn.append(
+                "columns outside the contract, ignored (number in the file): "
+                + ", ".join(sorted(set(self.extra_columns)))
+            )
+        if self.doubtful:
+            warn.append(f"{self.doubtful} records over several lines whose quotes may be strays")
         return word(block, warn), block + warn
 
 
@@ -89,7 +97,8 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
         for file in files:
             finding.rows_in += file.rows_in
             finding.rows_rejected += file.rows_quarantined + file.rows_unparseable
-            finding.extra_columns += file.extra_columns
+            finding.extra_columns += [f"{file.table} {number}" for number in file.extra_columns]
+            finding.doubtful += file.doubtful
             for rule_id, counts in file.checks.items():
                 total = totals.setdefault((file.table, rule_id), [0, 0, 0])
                 for i, value in enumerate(counts):

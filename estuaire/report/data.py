@@ -231,7 +231,7 @@ def rule_labels() -> dict[str, Text]:
     labels = {}
     for table in load_contract().tables:
         for column in table.columns:
-            for check in ("type", "missing_hour"):
+            for check in ("type", "missing_hour", "national_id"):
                 told = {"column": Text(column.label_fr, column.label_en)}
                 labels[f"{table.name}.{column.name}.{check}"] = text(f"check_{check}", **told)
         for check in KERNEL_CHECKS:

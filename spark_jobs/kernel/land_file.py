@@ -11,9 +11,10 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
@@ -26,16 +27,24 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from estuaire.contracts import Table
-from estuaire.errors import AccountingImbalance, ColumnRetyped, EstuaireError, RowCountMismatch
+from estuaire.errors import (
+    AccountingImbalance,
+    BeyondLimit,
+    ColumnRetyped,
+    EstuaireError,
+    RowCountMismatch,
+    TooManyRejected,
+)
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.registry import Dialect, Hospital
 from estuaire.rules import Rule
-from spark_jobs.kernel import clock, texts
+from spark_jobs.kernel import clock, national_id, parquet_file, texts
 from spark_jobs.kernel.encoding import EncodingWatch
 from spark_jobs.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
 from spark_jobs.kernel.identity import Pseudonymiser, hash_sum, row_uids
+from spark_jobs.kernel.limits import LIMITS, Limits
 from spark_jobs.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
-from spark_jobs.kernel.typing_sql import BlockQuery, block_query
+from spark_jobs.kernel.typing_sql import BlockQuery, Check, block_query
 
 _RETYPED_SHARE = 0.5  # more unreadable values than this in a required column: it is another type, not bad luck
 _RETYPED_MINIMUM = 20
@@ -63,7 +72,8 @@ REJECT_SCHEMA = pa.schema(
 class FileOutcome:
     """What landing one file gave: counts of records, exact hash sums, rule counts, or the typed error that stopped it.
 
-    ``checks`` is rule id -> [records checked, records that broke it, of which accepted].
+    ``checks`` is rule id -> [records checked, records that broke it, of which accepted]; ``extra_columns`` are the numbers of the columns
+    outside the contract (their names may be a patient's values); ``doubtful``: see ``Frame``.
     """
 
     hospital: str
@@ -79,6 +89,7 @@ class FileOutcome:
     rows_out: int = 0
     checks: dict[str, list[int]] = field(default_factory=dict)
     extra_columns: list[str] = field(default_factory=list)
+    doubtful: int = 0
     output: str | None = None
     rejects: str | None = None
     error: dict[str, Any] | None = None
@@ -136,6 +147,12 @@ def _read_fast(frame: Frame, names: list[str], wanted: list[str], dialect: Diale
     )
 
 
+def _parsed(frame: Frame, header: Header, dialect: Dialect, only: frozenset[str] | None = None) -> pa.Table:
+    if only is not None:
+        header = Header(tuple(name if name in only else None for name in header.names), ())
+    return parse(frame, header, dialect)
+
+
 def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> pa.Table:
     """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong), ``<column>__spoilt`` (a spreadsheet
     wrote it) and, of patients, ``<column>__unknown`` (it names nobody in particular)."""
@@ -188,17 +205,46 @@ class _Lander:
     """State of one file while it lands."""
 
     def __init__(
-        self, outcome: FileOutcome, table: Table, header: Header, query: BlockQuery, output: Path, rejects: Path
+        self,
+        outcome: FileOutcome,
+        table: Table,
+        header: Header,
+        query: BlockQuery,
+        output: Path,
+        rejects: Path,
+        limits: Limits,
     ) -> None:
         self.outcome = outcome
         self.header = header
         self.table = table
         self.query = query
+        self.limits = limits
         self.output = output
         self.rejects_path = rejects
         self.writer: pq.ParquetWriter | None = None
-        self.rejects: list[pa.Table] = []
-        outcome.checks = {c.id: [0, 0, 0] for c in query.checks}
+        self.rejects: pq.ParquetWriter | None = None
+        self.leaking = [c.name for c in national_id.scanned(table) if c.name in header.names]
+        self.checks = (
+            *query.checks,
+            *(Check(national_id.rule(table, c), (c,), "quarantine") for c in self.leaking),
+        )
+        outcome.checks = {c.id: [0, 0, 0] for c in self.checks}
+
+    def _set_apart(self, rejects: pa.Table) -> None:
+        """Write where rejected records stand.
+
+        Raises:
+            TooManyRejected: more than the platform keeps of one file.
+        """
+        if self.outcome.rows_unparseable + self.outcome.rows_quarantined > self.limits.rejected:
+            raise TooManyRejected(
+                f"more than {self.limits.rejected} records of this file are rejected: the platform keeps the places of so many",
+                remedy="look at the rules that the first records break (`estuaire deliver` counts them), and correct the extract",
+            )
+        if self.rejects is None:
+            self.rejects_path.parent.mkdir(parents=True, exist_ok=True)
+            self.rejects = pq.ParquetWriter(self.rejects_path, REJECT_SCHEMA)
+        self.rejects.write_table(rejects)
 
     def damaged(self, frame: Frame, uids: tuple[Any, Any]) -> None:
         count = len(frame.damaged.record_number)
@@ -208,7 +254,8 @@ class _Lander:
         self.outcome.rows_unparseable += count
         self.outcome.hash_unparseable += hash_sum(hi, lo)
         nothing = pa.nulls(count, pa.string())
-        self.rejects.append(
+        rules = pa.array([f"{self.table.name}.record.{reason}" for reason in REASONS])
+        self._set_apart(
             pa.table(
                 [
                     frame.damaged.record_number,
@@ -217,9 +264,9 @@ class _Lander:
                     frame.damaged.length,
                     hi,
                     lo,
-                    pa.array(["unparseable"] * count),
-                    pa.array([f"{self.table.name}.record.{REASONS[r]}" for r in frame.damaged.reason]),
-                    pa.array([""] * count),
+                    pa.repeat("unparseable", count),
+                    rules.take(pa.array(frame.damaged.reason)),
+                    pa.repeat("", count),
                     nothing,
                     pa.nulls(count, pa.timestamp("us", tz="UTC")),
                 ],
@@ -227,17 +274,21 @@ class _Lander:
             )
         )
 
-    def block(self, frame: Frame, typed: pa.Table) -> None:
-        """Count the checks of a typed block, write what is accepted, keep where the rest stands."""
+    def block(self, frame: Frame, typed: pa.Table, leaks: dict[str, np.ndarray[Any, np.dtype[np.bool_]]]) -> None:
+        """Count the checks of a typed block, write what is accepted, keep where the rest stands.
+
+        ``leaks``: per column the rows that hold a national number in plain; they are set apart, and their keys with them.
+        """
         rows = typed.num_rows
+        nowhere = np.zeros(rows, bool)
         broken = [
             typed[f"check_{i}"].combine_chunks().to_numpy(zero_copy_only=False) for i in range(len(self.query.checks))
-        ]
+        ] + [leaks.get(column, nowhere) for column in self.leaking]
         rejected = np.zeros(rows, bool)
-        for check, mask in zip(self.query.checks, broken, strict=True):
+        for check, mask in zip(self.checks, broken, strict=True):
             if check.action == "quarantine":
                 rejected |= mask
-        for check, mask in zip(self.query.checks, broken, strict=True):
+        for check, mask in zip(self.checks, broken, strict=True):
             count = self.outcome.checks[check.id]
             count[0] += rows
             failed = int(mask.sum())
@@ -245,9 +296,7 @@ class _Lander:
                 count[1] += failed
                 count[2] += int((mask & ~rejected).sum())
         data = typed.select(list(self.query.columns))
-        noted = [
-            (c.id, m) for c, m in zip(self.query.checks, broken, strict=True) if c.action != "quarantine" and m.any()
-        ]
+        noted = [(c.id, m) for c, m in zip(self.checks, broken, strict=True) if c.action != "quarantine" and m.any()]
         flags: pa.Array = pa.nulls(rows, pa.string())
         if noted:
             flagged = np.flatnonzero(np.logical_or.reduce([m for _, m in noted]))
@@ -257,7 +306,7 @@ class _Lander:
             flags = pa.array(noted_of, pa.string())
         data = data.append_column("flags", flags)
         if rejected.any():
-            self._reject(frame, data, broken, rejected)
+            self._reject(frame, data, broken, rejected, np.logical_or.reduce([nowhere, *leaks.values()]))
             data = data.filter(pa.array(~rejected))
         if self.writer is None:
             self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -267,21 +316,29 @@ class _Lander:
         self.writer.write_table(data)
         self.outcome.rows_out += data.num_rows
 
-    def _reject(self, frame: Frame, data: pa.Table, broken: list[Any], rejected: np.ndarray[Any, Any]) -> None:
+    def _reject(
+        self,
+        frame: Frame,
+        data: pa.Table,
+        broken: list[Any],
+        rejected: np.ndarray[Any, Any],
+        leaking: np.ndarray[Any, Any],
+    ) -> None:
         rows = np.flatnonzero(rejected)
-        rules = [
-            (c.id, m) for c, m in zip(self.query.checks, broken, strict=True) if c.action == "quarantine" and m.any()
-        ]
+        rules = [(c.id, m) for c, m in zip(self.checks, broken, strict=True) if c.action == "quarantine" and m.any()]
         columns = [
             (",".join(c.columns), m)
-            for c, m in zip(self.query.checks, broken, strict=True)
+            for c, m in zip(self.checks, broken, strict=True)
             if c.action == "quarantine" and m.any()
         ]
         part = data.take(pa.array(rows))
         hi, lo = part["row_uid_hi"].to_numpy(), part["row_uid_lo"].to_numpy()
         self.outcome.rows_quarantined += len(rows)
         self.outcome.hash_quarantined += hash_sum(hi, lo)
-        self.rejects.append(
+        key = _business_key(part, self.table)
+        if leaking[rows].any():
+            key = pc.if_else(pa.array(leaking[rows]), pa.scalar(None, pa.string()), key)
+        self._set_apart(
             pa.table(
                 [
                     part["record_number"],
@@ -290,10 +347,10 @@ class _Lander:
                     frame.length[rows],
                     part["row_uid_hi"],
                     part["row_uid_lo"],
-                    pa.array(["quarantined"] * len(rows)),
+                    pa.repeat("quarantined", len(rows)),
                     pa.array(_joined(rules, rows), pa.string()),
                     pa.array(_joined(columns, rows), pa.string()),
-                    _business_key(part, self.table),
+                    key,
                     part["source_updated_at"].cast(pa.timestamp("us", tz="UTC")),
                 ],
                 schema=REJECT_SCHEMA,
@@ -304,14 +361,14 @@ class _Lander:
         if self.writer is not None:
             self.writer.close()
             self.outcome.output = str(self.output)
-        if self.rejects:
-            self.rejects_path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.concat_tables(self.rejects), self.rejects_path)
+        if self.rejects is not None:
+            self.rejects.close()
             self.outcome.rejects = str(self.rejects_path)
 
     def abandon(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        for writer in (self.writer, self.rejects):
+            if writer is not None:
+                writer.close()
         self.output.unlink(missing_ok=True)
         self.rejects_path.unlink(missing_ok=True)
 
@@ -329,7 +386,7 @@ class Judge:
     def __init__(
         self, table: Table, header: Header, dialect: Dialect, hospital: Hospital, rules: tuple[Rule, ...], now: datetime
     ) -> None:
-        self._table, self._header, self._dialect = table, header, dialect
+        self._table, self._nulls = table, dialect.null_values
         self._connection = _engine(hospital.timezone)
         self._pseudonymiser = Pseudonymiser(secrets.token_bytes(32), hospital.id, hospital.unknown_patients)
         origin = {n: f"'{n}'" for n in ("hospital_id", "delivery_id", "source_file")}
@@ -342,14 +399,15 @@ class Judge:
         self.codes: dict[str, Counter[str]] = {name: Counter() for name in self._coded}
         self._keys: list[np.ndarray[Any, Any]] = []
 
-    def block(self, frame: Frame) -> None:
+    def block(self, frame: Frame, read: parquet_file.Read) -> None:
         """Judge the sound records of a frame."""
         if not len(frame.record_number):
             return
+        text = texts.clean(read(), self._table, self._nulls)
+        for name, leaking in national_id.leaks(text, self._table).items():
+            self.set_aside[national_id.rule(self._table, name)] += int(leaking.sum())
         uids = row_uids("", "", "", frame.record_number, frame.line_number)
-        typed = _typed(
-            self._connection, self._query, frame, self._header, self._table, self._dialect, self._pseudonymiser, uids
-        )
+        typed = _typed(self._connection, self._query, frame, text, self._table, self._pseudonymiser, uids)
         for i, check in enumerate(self._query.checks):
             if check.action == "quarantine" and (failed := pc.sum(typed[f"check_{i}"]).as_py()):
                 self.set_aside[check.id] += failed
@@ -361,7 +419,9 @@ class Judge:
                 rows = self._counted(f"{local}::date", f"{local} is not null")
                 self.days.update(dict(rows))
             for name in self._coded:
-                self.codes[name].update(dict(self._counted(name, f"{name} is not null")))
+                # a text that would name a patient is shown to nobody
+                counted = self._counted(name, f"{name} is not null")
+                self.codes[name].update({code: n for code, n in counted if not national_id.holds_one(code)})
             key = ", ".join(self._table.key)
             content = ", ".join(c.name for c in self._table.columns)
             known = " and ".join(f"{k} is not null" for k in self._table.key if k not in self._table.key_optional)
@@ -422,14 +482,12 @@ def _typed(
     connection: duckdb.DuckDBPyConnection,
     query: BlockQuery,
     frame: Frame,
-    header: Header,
+    text: pa.Table,
     table: Table,
-    dialect: Dialect,
     pseudonymiser: Pseudonymiser,
     uids: tuple[Any, Any],
 ) -> pa.Table:
-    """The sound records of a frame, typed, with one boolean per check."""
-    text = texts.clean(parse(frame, header, dialect), table, dialect.null_values)
+    """The sound records of a frame, read as clean text columns, typed, with one boolean per check."""
     raw = _pseudonymise(text, table, pseudonymiser)
     for name, values in (
         ("record_number", frame.record_number),
@@ -445,6 +503,37 @@ def _typed(
         connection.unregister("raw")
 
 
+def blocks_of(
+    delivered: DeliveredFile,
+    table: Table,
+    hospital: Hospital,
+    dialect: Dialect,
+    place: Place,
+    block_bytes: int = BLOCK_BYTES,
+    limits: Limits = LIMITS,
+) -> tuple[Header, Iterator[tuple[Frame, parquet_file.Read]], EncodingWatch | None]:
+    """The header of a file; block by block where its records stand and how to read the sound ones as text columns, all or some; and of
+    delimited text the watch over its encoding."""
+    if delivered.is_parquet:
+        return *parquet_file.blocks(delivered, table, hospital, dialect, place, limits), None
+    line = delivered.header_line()
+    header = read_header(line, table=table, hospital=hospital, dialect=dialect, place=place)
+    watch = EncodingWatch(delivered.stream, dialect.encoding)
+    watch.look(line)
+    framed = frames(
+        cast(BinaryIO, watch),
+        delimiter=dialect.delimiter,
+        fields=len(header.names),
+        encoding=dialect.encoding,
+        first_offset=len(line),
+        first_line=1 + delivered.header_lines,
+        returns=delivered.returns,
+        block_bytes=block_bytes,
+        limits=limits,
+    )
+    return header, ((frame, partial(_parsed, frame, header, dialect)) for frame in framed), watch
+
+
 def _land(
     delivered: DeliveredFile,
     lander_for: Callable[[Header], _Lander],
@@ -457,37 +546,41 @@ def _land(
     key: bytes,
     outcome: FileOutcome,
     block_bytes: int,
+    limits: Limits,
 ) -> _Lander:
     pseudonymiser = Pseudonymiser(key, hospital.id, hospital.unknown_patients)
     connection = _engine(hospital.timezone)
-    line = delivered.header_line()
-    lander = lander_for(read_header(line, table=table, hospital=hospital, dialect=dialect, place=place))
-    header = lander.header
-    watch = EncodingWatch(delivered.stream, dialect.encoding)
-    watch.look(line)
+    began = time.monotonic()
+    header, blocks, watch = blocks_of(delivered, table, hospital, dialect, place, block_bytes, limits)
+    lander = lander_for(header)
     try:
-        for frame in frames(
-            cast(BinaryIO, watch),
-            delimiter=dialect.delimiter,
-            fields=len(header.names),
-            encoding=dialect.encoding,
-            first_offset=len(line),
-            block_bytes=block_bytes,
-        ):
+        for frame, read in blocks:
+            if time.monotonic() - began > limits.seconds:
+                raise BeyondLimit(
+                    f"the file takes longer than {limits.seconds / 3600:g} h to land",
+                    remedy="split the table over several files",
+                )
             hurt = row_uids(
                 place.hospital, place.delivery, place.file, frame.damaged.record_number, frame.damaged.line_number
             )
             sound = row_uids(place.hospital, place.delivery, place.file, frame.record_number, frame.line_number)
             outcome.rows_in += len(frame.record_number) + len(frame.damaged.record_number)
             outcome.hash_in += hash_sum(*sound) + hash_sum(*hurt)
+            outcome.doubtful += frame.doubtful
             lander.damaged(frame, hurt)
-            watch.damaged(int((frame.damaged.reason == _ENCODING).sum()))
+            if watch is not None:
+                watch.damaged(int((frame.damaged.reason == _ENCODING).sum()))
             if not len(frame.record_number):
                 continue
-            lander.block(frame, _typed(connection, lander.query, frame, header, table, dialect, pseudonymiser, sound))
-        watch.check(place)
-    except BaseException:
+            text = texts.clean(read(), table, dialect.null_values)
+            leaks = national_id.leaks(text, table)
+            lander.block(frame, _typed(connection, lander.query, frame, text, table, pseudonymiser, sound), leaks)
+        if watch is not None:
+            watch.check(place)
+    except BaseException as error:
         lander.abandon()
+        if isinstance(error, EstuaireError) and error.file is None:
+            place.of(error)
         raise
     return lander
 
@@ -517,6 +610,7 @@ def land_file(
     output: Path,
     rejects: Path,
     block_bytes: int = BLOCK_BYTES,
+    limits: Limits = LIMITS,
 ) -> FileOutcome:
     """Land one file of a delivery; a permanent error is returned in the outcome, so that other deliveries go on.
 
@@ -531,6 +625,7 @@ def land_file(
     place = Place(manifest.hospital, manifest.delivery_id, file.path)
     dialect = hospital.dialects[file.dialect]
     lander: _Lander | None = None
+    parquet = False
 
     def lander_for(header: Header) -> _Lander:
         outcome.extra_columns = list(header.extra)
@@ -542,12 +637,13 @@ def land_file(
             "source_file": "'" + file.path.replace("'", "''") + "'",
         }
         present = frozenset(n for n in header.names if n)
-        query = block_query(table, present, dialect, rules, origin)
-        return _Lander(outcome, table, header, query, output, rejects)
+        query = block_query(table, present, parquet_file.rendered(dialect) if parquet else dialect, rules, origin)
+        return _Lander(outcome, table, header, query, output, rejects, limits)
 
     try:
         with open_raw() as raw:
-            delivered = DeliveredFile(raw, dialect, place)
+            delivered = DeliveredFile(raw, dialect, place, limits)
+            parquet = delivered.is_parquet
             try:
                 lander = _land(
                     delivered,
@@ -560,6 +656,7 @@ def land_file(
                     key=key,
                     outcome=outcome,
                     block_bytes=block_bytes,
+                    limits=limits,
                 )
             except TRUNCATION_ERRORS:
                 delivered.check(sha256=file.sha256, size=file.bytes)

@@ -24,6 +24,7 @@ from estuaire.errors import (
     EstuaireError,
     FileMissing,
     FileNotExpected,
+    FileNotReadable,
     FileTruncated,
     ManifestInvalid,
     PathOutsideDelivery,
@@ -309,7 +310,7 @@ def test_a_missing_required_column_is_named_as_the_hospital_names_it(folder: Pat
     with pytest.raises(ColumnMissing, match=r"unit_code \(UF\)"):
         deliver(folder, store)
     (folder / "unit.csv").write_bytes(b"")
-    with pytest.raises(ColumnMissing):
+    with pytest.raises(FileNotReadable, match="the file is empty"):
         deliver(folder, store)
     assert keys(store) == []
 
@@ -320,7 +321,7 @@ def test_extra_columns_and_damaged_records_are_warned_of(folder: Path, store: Di
     receipt = deliver(folder, store)
     assert receipt.manifest.files[0].rows == 2
     said = {w.kind: w.text("fr") for w in receipt.warnings}
-    assert said["extra_columns"] == "unit.csv : colonnes hors contrat, ignorées : COMMENTAIRE"
+    assert said["extra_columns"] == "unit.csv : colonnes hors contrat, ignorées (numéro dans le fichier) : 7"
     assert said["damaged"].endswith("fields 1")
 
 

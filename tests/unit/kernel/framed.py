@@ -35,6 +35,7 @@ class Framed:
     sound: list[Sound]
     hurt: list[Hurt]
     clean: bytes
+    doubtful: int = 0
 
     @property
     def texts(self) -> list[str]:
@@ -54,11 +55,13 @@ def frame(
     encoding: str = "utf-8",
     block_bytes: int = BLOCK_BYTES,
     header: bytes = b"a;b\n",
+    returns: bool = False,
 ) -> Framed:
     """Frame ``body``, the bytes after the header line."""
     sound: list[Sound] = []
     hurt: list[Hurt] = []
     clean = b""
+    doubtful = 0
     original = header + body
     for part in frames(
         io.BytesIO(body),
@@ -67,7 +70,9 @@ def frame(
         encoding=encoding,
         first_offset=len(header),
         block_bytes=block_bytes,
+        returns=returns,
     ):
+        doubtful += part.doubtful
         clean += part.clean
         places = zip(part.record_number, part.line_number, part.offset, part.length, strict=True)
         for number, line, offset, length in places:
@@ -78,4 +83,4 @@ def frame(
             d.record_number, d.line_number, d.offset, d.length, d.reason, strict=True
         ):
             hurt.append(Hurt(int(number), int(line), int(offset), int(length), REASONS[reason]))
-    return Framed(sound, hurt, clean)
+    return Framed(sound, hurt, clean, doubtful)

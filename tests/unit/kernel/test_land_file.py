@@ -224,7 +224,7 @@ def test_column_names_are_the_hospitals_own_whatever_their_case(tmp_path: Path) 
 def test_extra_columns_are_listed_and_ignored(tmp_path: Path) -> None:
     header = "NOM;" + H01_ADMINISTRATION + ";COMMENTAIRE"
     landed = land(tmp_path, "administration", lines(header, "Dupont;" + dose() + ";rien"))
-    assert landed.outcome.extra_columns == ["NOM", "COMMENTAIRE"]
+    assert landed.outcome.extra_columns == ["1", "12"]  # a name may be a value of a patient
     assert landed.error is None
     assert "Dupont" not in repr(landed.row)
 
