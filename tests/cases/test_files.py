@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from one_file import H01_ADMINISTRATION, Landed
 
-from estuaire.errors import FileNotReadable
+from estuaire.errors import EntryRefused, FileNotReadable
 
 NIR = "255081416802538"
 TIME = "16/03/2025 08:00:00"
@@ -66,5 +66,5 @@ def test_c28_a_pipe_in_a_files_place_is_refused(tmp_path: Path, deliver_case: Ca
     folder = tmp_path / "export-0"
     folder.mkdir()
     os.mkfifo(folder / "administration.csv")
-    with pytest.raises(FileNotReadable, match="no plain file"):
+    with pytest.raises(EntryRefused, match="no plain file"):
         deliver_case({})
