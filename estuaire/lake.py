@@ -14,17 +14,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 import psycopg2
 
 from estuaire import faults, private
 from estuaire.contracts import load_contract
-from estuaire.duck import load_extension, quoted, reading
+from estuaire.duck import load_extension, quoted, readable, reading
 from estuaire.errors import DatabaseUnavailable, Fenced, LakeInlined
 from estuaire.layers import LayerColumn, consolidated_columns, landed_columns
 from estuaire.objectstore import ObjectStore, open_store
@@ -252,9 +254,11 @@ class Lake:
                     return done
                 try:
                     return self._apply(connection, change)
-                except (duckdb.TransactionException, duckdb.IOException) as error:
+                except (duckdb.TransactionException, duckdb.IOException, duckdb.InvalidInputException) as error:
                     if FENCED in str(error):
                         raise Fenced.of(change.stage) from error
+                    if attempt < attempts and self._fill_lost(change):
+                        continue
                     if attempt == attempts:
                         done = self.find_commit(change)
                         if done is None:
@@ -262,6 +266,69 @@ class Lake:
                         return done
             time.sleep(0.2 * attempt)
         raise AssertionError("unreachable")
+
+    def _fill_lost(self, change: Change) -> list[str]:
+        """Files that the change retires and that cannot be read: in the place of each, a file of as many empty rows, so that it can be retired
+        (DuckLake reads what it deletes). Their rows are lost to earlier snapshots anyhow; which files, by their keys."""
+        registered = self._registered()
+        base = self.store.url("lake")
+        filled = []
+        with reading(self.store) as connection, tempfile.TemporaryDirectory() as folder:
+            for layer, table, hospital in change.retire:
+                for path in self.list_files(layer, table):
+                    tail = "/".join(path.split("/")[-2:])
+                    if (hospital and f"hospital={hospital}/" not in path) or tail not in registered:
+                        continue
+                    if readable(connection, path):
+                        continue
+                    number, records = registered[tail]
+                    columns = ", ".join(
+                        f"{quoted(hospital)} as {c.name}"
+                        if c.name == "hospital_id"
+                        else f"null::{c.duckdb} as {c.name}"
+                        for c in tables()[layer, table]
+                    )
+                    local = Path(folder) / "empty.parquet"
+                    connection.execute(
+                        f"copy (select {columns} from range({records})) to {quoted(str(local))} (format parquet)"
+                    )
+                    self._note_size(change, number, local.read_bytes())
+                    self.store.put_file("lake" + path.removeprefix(base), local)
+                    filled.append(path)
+        return filled
+
+    def _registered(self) -> dict[str, tuple[int, int]]:
+        """End of the path of each file of the newest snapshot (``hospital=<id>/<file>``, or a table's folder and the file) -> its number
+        in the catalog, its records."""
+        session = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            with session, session.cursor() as cursor:
+                cursor.execute(
+                    "select f.path, f.data_file_id, f.record_count, t.table_name from lake.ducklake_data_file f "
+                    "join lake.ducklake_table t using (table_id) where f.end_snapshot is null and t.end_snapshot is null"
+                )
+                found = cursor.fetchall()
+        finally:
+            session.close()
+        return {("/".join(p.split("/")[-2:]) if "/" in p else f"{t}/{p}"): (int(i), int(n)) for p, i, n, t in found}
+
+    def _note_size(self, change: Change, file: int, data: bytes) -> None:
+        """Let the catalog know a file's size and that of its footer, by which DuckLake reads it; fenced like a commit."""
+        session = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            with session, session.cursor() as cursor:
+                cursor.execute(
+                    "select 1 from control.fence where (stage, token) = (%s, %s) for share",
+                    (change.stage, change.token),
+                )
+                if cursor.fetchone() is None:
+                    raise Fenced.of(change.stage)
+                cursor.execute(
+                    "update lake.ducklake_data_file set file_size_bytes = %s, footer_size = %s where data_file_id = %s",
+                    (len(data), int.from_bytes(data[-8:-4], "little"), file),
+                )
+        finally:
+            session.close()
 
     def _apply(self, connection: duckdb.DuckDBPyConnection, change: Change) -> int:
         connection.execute("begin")

@@ -102,6 +102,19 @@ def test_a_lost_file_of_the_lake_stops_its_hospital_alone(pair: Pair) -> None:
     assert pair.tried.ask("select count(*) from staging.administration") == [(4 * pair.deliveries,)]
 
 
+def test_a_lost_consolidated_file_is_retired_all_the_same(pair: Pair) -> None:
+    """DuckLake reads what it deletes: before, the commit of every hospital failed on one hospital's lost file."""
+    pair.deliver()
+    pair.run("land")
+    [lost] = [f for f in pair.tried.lake.list_files("consolidated", "administration") if "hospital=h01/" in f]
+    Path(lost).unlink()
+    pair.run("consolidate")
+    pair.run("load")
+    assert _aside(pair.tried) == []
+    assert lost not in pair.tried.lake.list_files("consolidated", "administration")
+    assert pair.tried.ask("select count(*) from staging.administration") == [(4 * pair.deliveries,)]
+
+
 def test_a_code_too_long_for_an_index_is_cut_in_the_ledger(pair: Pair) -> None:
     """Random letters do not compress: PostgreSQL cannot index 2.7 kB of them."""
     letters = random.Random(1)  # noqa: S311
