@@ -337,7 +337,6 @@ def stage_rules(stage: str, folder: Path = FOLDER, models: Path = MODELS) -> Sta
             for r in own:
                 place, _, about = r.id.rpartition(".")
                 said |= {f"{place}.range"} if about in ("range", "placeholder") else set()
-                said |= {f"{place}.future"} if about == "range" and "latest_day" in r.columns else set()
         rules[relation.name] = [r for r in rules.get(relation.name, []) if not (r.implied and r.id in said)] + own
     ids = [r.id for rs in rules.values() for r in rs]
     if len(set(ids)) != len(ids):

@@ -221,7 +221,13 @@ def block_query(
         elif name in present:
             action = "quarantine"
             checks.append((Check(f"{table.name}.{name}.type", (name,), action), f"{applies} and {name}__bad"))
+    # a range that ends with the extraction says it all: one finding, not two
+    bounded = {
+        f"{r.id.removesuffix('.range')}.future" for r in rules if r.id.endswith(".range") and "latest_day" in r.columns
+    }
     for rule in rules:
+        if rule.id in bounded:
+            continue
         key_rule = rule.implied and rule.columns[0] in table.key
         applies = "true" if key_rule else alive
         # a value that could not be typed, or an hour that does not exist, is one finding, not two

@@ -34,6 +34,7 @@ candidate as (
     where
         isolate.status in ('final', 'corrected')
         and specimen.purpose = 'diagnostic'
+        and specimen.of_unknown_patient is not true
         and specimen.collected_at is not null
 ),
 
