@@ -137,7 +137,7 @@ class Asked:
 class Prepared:
     """A delivery that is ready: its manifest, where its files are, what to warn of.
 
-    ``already`` says that landing holds the same delivery with the same bytes.
+    ``already`` says that landing holds the same delivery with the same bytes, ``present`` how: its manifest there.
     """
 
     hospital: Hospital
@@ -145,6 +145,7 @@ class Prepared:
     folder: Path
     warnings: tuple[Warned, ...]
     already: bool
+    present: Manifest | None = None
 
 
 @dataclass(frozen=True)
@@ -502,7 +503,7 @@ def prepare(
         warnings.append(Warned("code_map", "", wrong.what))
     else:
         warnings += _unmapped(entry, codes)
-    return Prepared(entry, manifest, folder, tuple(warnings), already)
+    return Prepared(entry, manifest, folder, tuple(warnings), already, there[manifest.delivery_id] if already else None)
 
 
 def _fits(manifest: Manifest, asked: Asked) -> bool:
@@ -553,7 +554,7 @@ def hand_in(prepared: Prepared, store: ObjectStore) -> Receipt:
         DeliveryChanged: someone else committed this id meanwhile with other bytes.
     """
     if prepared.already:
-        return _receipt(prepared, "unchanged")
+        return _receipt(replace(prepared, manifest=prepared.present or prepared.manifest), "unchanged")
     manifest = stored(prepared.manifest)
     prepared = replace(prepared, manifest=manifest)
     prefix = f"{PREFIX}{manifest.hospital}/{manifest.delivery_id}/"

@@ -133,6 +133,8 @@ def changed(settings: Settings) -> list[str]:
 
 def forget_blocks(settings: Settings, given: dict[str, dict[str, Any]] | None = None) -> None:
     """Forget the block of a hospital whose input is again the one that its served files were built from."""
+    if not fetch(settings, "select 1 from control.consolidation_block limit 1"):
+        return
     given = inputs(settings) if given is None else given
     with connect(settings) as connection, connection.cursor() as cursor:
         cursor.execute(

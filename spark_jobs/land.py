@@ -74,18 +74,21 @@ def output_keys(work: Work, table: str) -> tuple[str, str]:
     return f"lake/landed/{table}/hospital={work.hospital}/{name}", f"work/{work.run_id}/{work.hospital}-{name}"
 
 
-_MANIFESTS: dict[tuple[str, int, str, str], Manifest] = {}
+_RECEIVED: dict[tuple[int, str], dict[tuple[str, str], dict[str, Any]]] = {}
+_MANIFESTS: dict[tuple[int, str, str, str], Manifest] = {}
 
 
 def _manifest(settings: Settings, work: Work) -> Manifest:
-    """The delivery's manifest as it was received, read once an attempt in each process."""
-    place = (work.run_id, work.token, work.hospital, work.delivery)
-    if place not in _MANIFESTS:
-        for other in [p for p in _MANIFESTS if p[:2] != place[:2]]:
-            del _MANIFESTS[other]
-        [row] = received(settings, (work.hospital, work.delivery))
-        _MANIFESTS[place] = received_manifest(row, load_registry(settings.registry_dir))
-    return _MANIFESTS[place]
+    """The delivery's manifest as it was received; the ledger is asked once an attempt in each process."""
+    attempt_of, place = (work.token, work.run_id), (work.hospital, work.delivery)
+    if attempt_of not in _RECEIVED:
+        _RECEIVED.clear()
+        _MANIFESTS.clear()
+        _RECEIVED[attempt_of] = {(r["hospital_id"], r["delivery_id"]): r for r in received(settings)}
+    if (*attempt_of, *place) not in _MANIFESTS:
+        row = _RECEIVED[attempt_of][place]
+        _MANIFESTS[(*attempt_of, *place)] = received_manifest(row, load_registry(settings.registry_dir))
+    return _MANIFESTS[(*attempt_of, *place)]
 
 
 def land_one(settings: Settings, work: Work) -> dict[str, Any]:
@@ -153,13 +156,12 @@ class Landing:
         )
 
 
-def received(settings: Settings, place: tuple[str, str] | None = None) -> list[dict[str, Any]]:
-    """Deliveries that the ledger holds as received, or that one of them; none of hospitals whose lake it does not know whole."""
+def received(settings: Settings) -> list[dict[str, Any]]:
+    """Deliveries that the ledger holds as received; none of hospitals whose lake it does not know whole."""
     rows = fetch(
         settings,
         "select hospital_id, delivery_id, content_hash, manifest from control.delivery where state = 'received' "
-        "and (%(h)s is null or (hospital_id, delivery_id) = (%(h)s, %(d)s)) order by hospital_id, sequence",
-        {"h": place and place[0], "d": place and place[1]},
+        "order by hospital_id, sequence",
     )
     aside = set_aside.unresolved(settings)
     return [row for row in rows if row["hospital_id"] not in aside]

@@ -29,6 +29,7 @@ FOLDER = Path(__file__).parent
 _DAY = re.compile(r"(?=.*%d)(?=.*%[mbB])(?=.*%Y)")
 _TIME = re.compile(r"%H")
 _GUESSED = re.compile(r"%y|%[SfM]Z")  # a century, or a time zone, that the format would leave to be guessed
+_LONGEST_FIELD = 500  # characters of a code map: the ledger's index holds local codes
 SUBSTANCE = "substance"
 STRENGTHS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "combination_strength.csv"
 CODE_MAP_HEADER = ["local_code", "standard_code", "reviewer", "reviewed_on"]
@@ -311,6 +312,11 @@ def read_code_map(path: Path) -> dict[str, str]:
             raise ContractError(f"code map {where} line {line} is empty", remedy="take the line away")
         if len(row) != 4 or not all(v.strip() for v in row):
             raise ContractError(f"code map {where} line {line} is not complete", remedy="fill all four columns")
+        if max(map(len, row)) > _LONGEST_FIELD:
+            raise ContractError(
+                f"code map {where} line {line} holds a field of more than {_LONGEST_FIELD} characters",
+                remedy="look for a quote that is not closed, or correct the code",
+            )
         if row[0] in result:
             raise ContractError(f"code map {where} line {line} repeats a local code", remedy="keep one line per code")
         result[row[0]] = row[1]

@@ -508,7 +508,7 @@ def test_the_manifest_in_the_ledger_is_what_a_task_reads(shared: Platform) -> No
     shared.deliver("d1", 1, hospital="h08", **A)
     shared.discover()
     registry = load_registry(shared.settings.registry_dir)
-    [row] = land.received(shared.settings, ("h08", "d1"))
+    [row] = [r for r in land.received(shared.settings) if r["hospital_id"] == "h08"]
     manifest = deliveries.received_manifest(row, registry)
     assert json.loads(manifest.to_json()) == row["manifest"]
     with pytest.raises(DeliveryChanged):

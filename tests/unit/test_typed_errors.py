@@ -6,8 +6,7 @@ import pickle
 
 import pytest
 
-from estuaire.errors import ContractError, EstuaireError, StoreUnavailable, typed
-from spark_jobs.session import TaskFailed
+from estuaire.errors import ContractError, EstuaireError, StoreUnavailable, TaskFailed, typed
 
 ERRORS = [
     ContractError(
