@@ -64,6 +64,8 @@ def blocks(
     """
     spooled = delivered.spooled()
     try:
+        written = pq.ParquetFile(spooled).schema_arrow
+        # INT96 reaches further than 64 bits of nanoseconds do: a year 9999 would come out as another
         file = pq.ParquetFile(spooled, coerce_int96_timestamp_unit="us")
         names = list(file.schema_arrow.names)
     except _BROKEN:
@@ -81,7 +83,7 @@ def blocks(
                 file=place.file,
             )
     _check_size(file.metadata, len(wanted), delivered.count, limits, place)
-    moments = _spark_moments(file)
+    moments = _int96_moments(file, written)
 
     def read_all() -> Iterator[tuple[Frame, Read]]:
         done = 0
@@ -126,13 +128,12 @@ def _check_size(metadata: Any, columns: int, size: int, limits: Limits, place: P
         )
 
 
-def _spark_moments(file: Any) -> frozenset[str]:
-    """Names of the INT96 columns that are moments, for Spark wrote them."""
-    if _SPARK not in (file.metadata.metadata or {}):
-        return frozenset()
-    schema = file.schema
-    columns = (schema.column(i) for i in range(len(schema)))
-    return frozenset(c.path for c in columns if c.physical_type == "INT96")
+def _int96_moments(file: Any, written: pa.Schema) -> frozenset[str]:
+    """Names of the INT96 columns that are moments: Spark wrote them, or Arrow noted their zone beside them."""
+    spark = _SPARK in (file.metadata.metadata or {})
+    columns = (file.schema.column(i) for i in range(len(file.schema)))
+    names = {c.path for c in columns if c.physical_type == "INT96"}
+    return frozenset(n for n in names if spark or any(f.name == n and f.type.tz is not None for f in written))
 
 
 def _named(kind: pa.DataType) -> str:
