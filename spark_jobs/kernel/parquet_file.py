@@ -9,6 +9,7 @@ are UTC. Nested columns are refused.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -64,6 +65,7 @@ def blocks(
     """
     spooled = delivered.spooled()
     try:
+        # INT96 reaches further than 64 bits of nanoseconds do: a year 9999 would come out as another
         file = pq.ParquetFile(spooled, coerce_int96_timestamp_unit="us")
         names = list(file.schema_arrow.names)
     except _BROKEN:
@@ -81,7 +83,7 @@ def blocks(
                 file=place.file,
             )
     _check_size(file.metadata, len(wanted), delivered.count, limits, place)
-    moments = _spark_moments(file)
+    moments = _int96_moments(file)
 
     def read_all() -> Iterator[tuple[Frame, Read]]:
         done = 0
@@ -126,13 +128,19 @@ def _check_size(metadata: Any, columns: int, size: int, limits: Limits, place: P
         )
 
 
-def _spark_moments(file: Any) -> frozenset[str]:
-    """Names of the INT96 columns that are moments, for Spark wrote them."""
-    if _SPARK not in (file.metadata.metadata or {}):
-        return frozenset()
-    schema = file.schema
-    columns = (schema.column(i) for i in range(len(schema)))
-    return frozenset(c.path for c in columns if c.physical_type == "INT96")
+def _int96_moments(file: Any) -> frozenset[str]:
+    """Names of the INT96 columns that are moments: Spark wrote them, or Arrow noted their zone beside them (which its reader forgets)."""
+    noted = file.metadata.metadata or {}
+    spark = _SPARK in noted
+    try:
+        written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(noted[b"ARROW:schema"])))
+    except (KeyError, *_BROKEN):
+        written = pa.schema([])
+    columns = (file.schema.column(i) for i in range(len(file.schema)))
+    names = {c.path for c in columns if c.physical_type == "INT96"}
+    return frozenset(
+        n for n in names if spark or any(f.name == n and getattr(f.type, "tz", None) is not None for f in written)
+    )
 
 
 def _named(kind: pa.DataType) -> str:

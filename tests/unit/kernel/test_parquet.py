@@ -74,18 +74,16 @@ def test_a_time_with_a_zone_is_a_moment_one_without_is_the_hospitals_clock(
 
 def test_spark_writes_int96_as_utc(tmp_path: Path) -> None:
     table = doses().replace_schema_metadata({b"org.apache.spark.version": b"3.5.1"})
-    data = parquet(table, use_deprecated_int96_timestamps=True, store_schema=False)
-    rows = land(tmp_path, "administration", data, rows=2).rows
-    # pyarrow keeps a table's own metadata only with its schema: then the file says nothing of Spark
-    spark = b"org.apache.spark.version" in (pq.ParquetFile(io.BytesIO(data)).metadata.metadata or {})
-    assert rows[0]["given_at"] == datetime(2025, 3, 16, 8 if spark else 7, tzinfo=UTC)
+    rows = landed(tmp_path, table, use_deprecated_int96_timestamps=True).rows
+    assert rows[0]["given_at"] == datetime(2025, 3, 16, 8, tzinfo=UTC)
+    assert landed(tmp_path, table).rows[0]["given_at"] == datetime(2025, 3, 16, 7, tzinfo=UTC)
 
 
 def test_the_hours_of_a_change_are_judged_as_in_text(tmp_path: Path) -> None:
     times = pa.array([datetime(2025, 3, 30, 2, 30), datetime(2025, 10, 26, 2, 30)], pa.timestamp("ns"))
     found = landed(tmp_path, doses(given_at=times))
     assert found.broken == [(1, "administration.given_at.missing_hour")]
-    assert found.row["flags"] == "administration.given_at.repeated_hour"
+    assert found.row["flags"].split(",")[0] == "administration.given_at.repeated_hour"
 
 
 @pytest.mark.parametrize(
