@@ -100,7 +100,7 @@ def spread_each(
 
     Raises:
         EstuaireError: nothing of it could be done, and for no cause of the hospitals' (``ours_to_mend``): a server is away, a secret is
-            missing. It is the stage's then.
+            missing. It is the stage's then; so is a full disk, whatever else was done.
     """
     weights = [weight for weight, _ in items]
     tried = {i: item for i, (_, item) in enumerate(items)}
@@ -112,6 +112,7 @@ def spread_each(
         tried = {i: o.item for i, o in found.items() if isinstance(o, Failed) and o.error.retryable}
     failed = [o for o in found.values() if isinstance(o, Failed)]
     results = [o for o in found.values() if not isinstance(o, Failed)]
+    refuse_all([o.error for o in failed if isinstance(o.error, space.KINDS)])
     if not results:
         refuse_all([o.error for o in failed])
     return results, failed

@@ -15,7 +15,7 @@ from small_platform import Platform, create_database, dose
 from estuaire.gates import consolidated as gate_consolidated
 from estuaire.gates import landed as gate_landed
 from estuaire.registry import FOLDER
-from spark_jobs import consolidate, land, load
+from spark_jobs import consolidate, land, load, session
 
 HOSPITALS = ("h01", "h02")
 STAGES = {"land": land, "consolidate": consolidate, "load": load}
@@ -29,8 +29,7 @@ def _here(spark: Any, items: Any, work: Callable[[Any], Any], **more: Any) -> li
 @pytest.fixture(scope="module")
 def without_spark() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in STAGES.values():
-            patch.setattr(module, "spread", _here)
+        patch.setattr(session, "spread", _here)
         for module in (land, consolidate):
             patch.setattr(module, "warm_up", lambda: None)
         patch.setattr(
