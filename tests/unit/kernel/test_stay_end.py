@@ -199,7 +199,7 @@ def test_an_event_may_be_a_day_after_the_extraction_and_no_more(landed: Callable
     ("table", "header", "record", "rule"),
     [
         ("patient", PATIENT, "1;01/02/1955;female;31/12/9999", "patient.death_date.future"),
-        ("patient", PATIENT, "1;03/11/2025;female;", "patient.birth_date.future"),
+        ("patient", PATIENT, "1;03/11/2025;female;", "patient.birth_date.range"),
         ("patient_merge", MERGE, "1;2;01/01/2034 00:00", "patient_merge.merged_at.future"),
         ("stay", STAY, "a;1;;01/01/2034 00:00;;full", "stay.admitted_at.future"),
         ("movement", "stay_id;rank;unit_code;entered_at;left_at", "a;1;u;01/01/2024 00:00;01/01/2034 00:00", "movement.left_at.future"),
