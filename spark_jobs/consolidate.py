@@ -105,9 +105,8 @@ def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[
     for hospital, entry in found.items():
         maps = _maps(registry, hospital)
         until = entry["stays_until"] and entry["stays_until"].astimezone(UTC).isoformat()
-        text = repr(
-            (kernel.depends_on(registry.get(hospital)), entry["files"], entry["fulls"], entry["rejected"], until, maps)
-        )
+        rules = None if "wrong" in maps else kernel.depends_on(registry.get(hospital))
+        text = repr((rules, entry["files"], entry["fulls"], entry["rejected"], until, maps))
         entry["input_hash"] = hashlib.sha256(text.encode()).hexdigest()
     return found
 

@@ -56,7 +56,7 @@ def guarded(work: Callable[[T], R], item: T) -> R:
     except PASSING:
         raise
     except BaseException as error:  # noqa: BLE001 - named, not swallowed; polars and arrow panic below Exception
-        told = space.typed(error) or unforeseen(error, **place_of(item))
+        told = unforeseen(space.typed(error) or error, **place_of(item))
     raise told
 
 
@@ -100,7 +100,7 @@ def spread_each(
 
     Raises:
         EstuaireError: nothing of it could be done, and for no cause of the hospitals' (``ours_to_mend``): a server is away, a secret is
-            missing. It is the stage's then; so is a full disk, whatever else was done.
+            missing, the disk is full. It is the stage's then.
     """
     weights = [weight for weight, _ in items]
     tried = {i: item for i, (_, item) in enumerate(items)}
@@ -112,7 +112,6 @@ def spread_each(
         tried = {i: o.item for i, o in found.items() if isinstance(o, Failed) and o.error.retryable}
     failed = [o for o in found.values() if isinstance(o, Failed)]
     results = [o for o in found.values() if not isinstance(o, Failed)]
-    refuse_all([o.error for o in failed if isinstance(o.error, space.KINDS)])
     if not results:
         refuse_all([o.error for o in failed])
     return results, failed

@@ -39,6 +39,7 @@ def _weighed(folder: Path, table: str, first: bytes, second: bytes) -> dict[str,
             delivery=f"d{sequence}",
             sequence=sequence,
             kind="full",
+            rows=max(0, len(data.splitlines()) - 1),
         )
         assert landed.error is None
         files.append({table: [landed.outcome.output]} if landed.outcome.output else {})
