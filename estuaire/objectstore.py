@@ -213,7 +213,7 @@ class DirectoryStore:
     def put_file(self, key: str, source: Path) -> None:
         path = self._path(key)
         with self._written(path) as temporary:
-            with open_plain(source) as plain, temporary.open("xb") as target:
+            with open_plain(source) as plain, temporary.open("wb") as target:
                 shutil.copyfileobj(plain, target, 1 << 20)
             temporary.replace(path)
 

@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import threading
@@ -308,6 +309,8 @@ def _deliver_faults(settings: Settings) -> None:
     _write(settings, "h02", "truncated", 53, {"patient.csv.gz": packed})
     store = open_store(settings)
     store.delete("landing/h01/no-manifest/manifest.json")
+    hour_ago = time.time() - 3600  # a younger one would still be arriving
+    os.utime(settings.store_path / "landing/h01/no-manifest/patient.csv", (hour_ago, hour_ago))
     store.put_bytes("landing/h77/unknown/manifest.json", b"{}")
 
 

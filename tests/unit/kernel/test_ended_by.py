@@ -59,7 +59,7 @@ def test_a_full_cut_at_a_record_ends_what_it_omits_of_its_period(
     assert {t: found[t] for t in events} == dict.fromkeys(events, (ended, 4))
     assert found["patient"] == (min(ended, 2), 2)  # those of 2023 name the others still
     limits: Any = SimpleNamespace(full_may_end=0.25, full_may_end_by_table={})
-    assert bool(confirming.too_many(limits, found)) == (ended > 1)
+    assert ("stay" in confirming.too_many(limits, found)) == (ended > 1)
 
 
 def test_what_is_told_is_what_the_consolidation_then_ends(world: World) -> None:

@@ -246,7 +246,7 @@ def test_a_missing_required_column_blocks_the_file_and_is_named(tmp_path: Path) 
 
 
 def test_an_empty_file_has_no_columns_and_a_header_alone_no_records(tmp_path: Path) -> None:
-    assert land(tmp_path, "stay", b"").error == "E_COLUMN_MISSING"
+    assert land(tmp_path, "stay", b"").error == "E_FILE_FORM"
     landed = land(tmp_path, "stay", lines(H01_STAY))
     assert (landed.error, landed.outcome.rows_in, landed.outcome.output) == (None, 0, None)
 
