@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from estuaire import errors
-from estuaire.errors import EstuaireError, SetupError, StoreUnavailable, TaskFailed
+from estuaire.errors import DiskFull, EstuaireError, SetupError, StoreUnavailable, TaskFailed
 from estuaire.explain import _stop
 from spark_jobs.session import Failed, guarded, spread_each
 
@@ -80,7 +80,9 @@ def test_an_error_of_any_class_ends_at_its_hospital_and_names_it(error: BaseExce
     assert one == Failed(items[0][1], one.error)
     assert (one.error.hospital, one.error.delivery, one.error.file) == ("h01", "h01-d", "h01.csv")
     assert "SECRET77" not in one.error.sentence()
-    if not isinstance(error, EstuaireError):
+    if isinstance(error, OSError):
+        assert type(one.error) is DiskFull
+    elif not isinstance(error, EstuaireError):
         assert type(one.error) is TaskFailed
         assert type(error).__name__ in one.error.what
     # what a stage says of it is what `explain` shows, in its parts
