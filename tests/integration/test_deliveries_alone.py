@@ -469,7 +469,7 @@ def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_ar
     platform.execute("delete from control.consolidation_block")
     assert platform.consolidate()["hospitals"] == sorted(thrown)
 
-    monkeypatch.setattr(load, "load_hospital", _thrower(load.load_hospital, thrown, lambda w: w[0].hospital))
+    monkeypatch.setattr(load, "load_one", _thrower(load.load_one, thrown, lambda w: w[0].hospital))
     assert platform.load()["hospitals"] == [SOUND]
     [(message,)] = platform.ask("select message from control.stage_run where stage = 'load'")
     assert all(f"delivery {h}:" in message for h in thrown)

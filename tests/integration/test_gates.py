@@ -121,7 +121,7 @@ def spoil(platform: Platform, results: Results, hospital: str, table: str, query
 FAULTS = {
     "key": ("stay", "select * from t union all (select * from t limit 3)", "stay.key.unique: 3 of"),
     "required": ("stay", "select * replace (nullif(patient_id, min(patient_id) over ()) as patient_id) from t", "stay.patient_id.required"),
-    "range": ("patient", "select * replace (date '1850-01-01' as birth_date) from t", "patient.birth_date.range"),
+    "range": ("patient", "select * replace (date '1849-12-31' as birth_date) from t", "patient.birth_date.range"),
     "code system": ("patient", "select * replace ('neuter' as sex) from t", "patient.sex.code"),
     "relation": (
         "administration", "select * replace (concat_ws(',', flags, 'administration.patient_id.orphan') as flags) from t",
