@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from estuaire import ledger
-from estuaire.contracts import load_contract
+from estuaire.contracts import UPDATED_COLUMN, load_contract
 from estuaire.errors import explained_errors
 from estuaire.explain import Explanation, Stop, explain
 from estuaire.registry import load_registry
@@ -231,9 +231,11 @@ def rule_labels() -> dict[str, Text]:
     labels = {}
     for table in load_contract().tables:
         for column in table.columns:
-            for check in ("type", "missing_hour", "national_id"):
+            for check in ("type", "missing_hour", "national_id", "spreadsheet"):
                 told = {"column": Text(column.label_fr, column.label_en)}
                 labels[f"{table.name}.{column.name}.{check}"] = text(f"check_{check}", **told)
+        for check in ("type", "range"):
+            labels[f"{table.name}.{UPDATED_COLUMN}.{check}"] = text(f"check_{check}", column=text("source_updated_at"))
         for check in KERNEL_CHECKS:
             labels[f"{table.name}.{check}"] = text(f"check_{check.replace('.', '_')}")
         for stage in ("landed", "consolidated"):
