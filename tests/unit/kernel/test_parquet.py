@@ -167,4 +167,6 @@ def test_it_is_handed_in_under_its_tables_name(tmp_path: Path) -> None:
     assert [(f.path, f.rows) for f in prepared.manifest.files] == [("administration.parquet", 2)]
     assert "outside_period" in [w.kind for w in prepared.warnings]  # its days were read
     hand_in(prepared, store)
-    assert store.stat("landing/h01/0001-full/administration.parquet") is not None
+    assert [o.key.rsplit("/", 1)[1] for o in store.list("landing/h01/0001-full/") if o.key.endswith(".parquet")] == [
+        "administration.parquet"
+    ]
