@@ -278,8 +278,8 @@ def measure(
     now: datetime,
 ) -> tuple[ManifestFile, list[Warned], Counter[date]]:
     """A file's entry of the manifest: sha256, bytes, and records as the kernel's framing counts them (damaged ones too); what to warn
-    of, as the kernel judges the records of an extraction at ``now``; of a full delivery also the records of each day of the table's period column, where it can be read. Into ``codes`` go the local
-    codes of each code system, with the records that bear them.
+    of, as the kernel judges the records of an extraction at ``now``; the records of each day of the table's period column. Into ``codes``
+    go the local codes of each code system, with the records that bear them.
 
     Raises:
         ColumnMissing: its header lacks required columns.

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from estuaire import private
-from estuaire.errors import EntryRefused, FileMissing, PathOutsideDelivery
+from estuaire.errors import EntryRefused, FileMissing, FileNotReadable, PathOutsideDelivery
 from estuaire.plain_files import open_plain
 from estuaire.settings import Settings
 
@@ -184,20 +184,19 @@ class DirectoryStore:
 
     def open(self, key: str) -> BinaryIO:
         try:
-            # neither waits for a pipe's other end nor follows a link that was put there meanwhile
-            handle = os.open(self._path(key), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return open_plain(self._path(key))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileMissing("the store has no such object", file=key, remedy="deliver the file again") from error
+        except FileNotReadable as error:
+            raise FileMissing(
+                "what stands there is no plain file", file=key, remedy="deliver the file again"
+            ) from error
         except OSError as error:
             raise EntryRefused(
                 f"the platform's account cannot read it ({error.strerror})",
                 file=key,
                 remedy="let that account read it, or deliver it again as a plain file",
             ) from error
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            return os.fdopen(handle, "rb")
-        os.close(handle)
-        raise FileMissing("what stands there is no plain file", file=key, remedy="deliver the file again")
 
     @contextmanager
     def _written(self, path: Path) -> Iterator[Path]:

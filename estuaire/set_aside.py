@@ -5,12 +5,13 @@ Grain: one row per hospital and stage, from the attempt that met the fault to th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
 from estuaire.errors import EstuaireError
-from estuaire.ledger import fetch
+from estuaire.ledger import Stage, fetch
 from estuaire.settings import Settings
 
 
@@ -27,6 +28,14 @@ def note(cursor: Cursor, hospital: str, stage: str, run_id: str, error: Estuaire
 def clear(cursor: Cursor, hospital: str, stage: str) -> None:
     """The hospital passed the stage again."""
     cursor.execute("delete from control.set_aside where hospital_id = %s and stage = %s", (hospital, stage))
+
+
+def settle(cursor: Cursor, stage: Stage, failed: Mapping[str, EstuaireError], passed: Iterable[str]) -> None:
+    """Note the hospitals that an attempt goes on without, and that others no longer are any."""
+    for hospital in passed:
+        clear(cursor, hospital, stage.name)
+    for hospital, error in failed.items():
+        note(cursor, hospital, stage.name, stage.run_id, error)
 
 
 def standing(settings: Settings, hospital: str | None = None) -> list[dict[str, Any]]:

@@ -497,10 +497,8 @@ def _set_aside(stage: Stage, failed: dict[str, EstuaireError], passed: list[str]
     """Note the hospitals that this attempt goes on without, and that others no longer are any."""
     with connect(stage.settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
-        for hospital in passed:
-            set_aside.clear(cursor, hospital, STAGE)
+        set_aside.settle(cursor, stage, failed, passed)
         for hospital, error in failed.items():
-            set_aside.note(cursor, hospital, STAGE, stage.run_id, error)
             gate.write_block(cursor, stage.run_id, hospital, error)
 
 
@@ -523,8 +521,6 @@ def _note_verdicts(
         for hospital, error in blocked.items():
             if hospital not in audited.findings:  # it did not come as far as the audit
                 gate.write_block(cursor, stage.run_id, hospital, error)
-            if error.retryable:
-                continue  # it may pass without another input: the next run tries again
             cursor.execute(
                 "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values (%s, %s, %s, %s) "
                 "on conflict (hospital_id) do update set input_hash = excluded.input_hash, run_id = excluded.run_id, "

@@ -34,7 +34,6 @@ from estuaire.errors import (
     EstuaireError,
     Fenced,
     GateBlocked,
-    TaskFailed,
     unforeseen,
 )
 from estuaire.gates import landed as gate
@@ -51,8 +50,8 @@ from estuaire.settings import Settings
 from spark_jobs.consolidate import inputs, lost_files, unreadable_files
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
-from spark_jobs.session import guarded, refuse_all, spread_each
-from spark_jobs.stage import attempt, recover, refused
+from spark_jobs.session import refuse_all, spread_each
+from spark_jobs.stage import attempt, recover, refused, without
 
 STAGE = "land"
 
@@ -488,10 +487,9 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
                 _note(cursor, stage, landing, landing.error)
     meter.step("accounted for")
     faults.reach("land.judged")
-    passed = _accepted(settings, stage, store, landings, written)
+    intent = _accepted(settings, stage, store, landings, written)
     snapshot: int | None = None
-    intent = _intent(store, passed, written)
-    if passed:
+    if intent["deliveries"]:
         stage.intend(intent)
         snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
     _discard(store, [f.rejects for x in landings for f in x.files])
@@ -502,20 +500,20 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
             publish(cursor, intent, stage.run_id, snapshot)
         meter.step("committed")
         stage.end(cursor, "committed", meter.cost(), rows, snapshot)
-    waiting, waits = sum(x.waits for x in landings), sum(x.ends is not None for x in landings)
-    told = {"landed": len(passed), "blocked": len(landings) - len(passed) - waiting - waits, "rows": rows}
-    return told | {name: n for name, n in (("waiting", waiting), ("held", waits)) if n}
+    landed, waiting = len(intent["deliveries"]), sum(x.waits for x in landings)
+    confirmable = sum(x.ends is not None for x in landings)
+    told = {"landed": landed, "blocked": len(landings) - landed - waiting - confirmable, "rows": rows}
+    return told | {name: n for name, n in (("waiting", waiting), ("held", confirmable)) if n}
 
 
 def _accepted(
     settings: Settings, stage: Stage, store: ObjectStore, landings: list[Landing], written: dict[str, tuple[int, int]]
-) -> list[Landing]:
-    """The deliveries to commit; the errors of the others are told and their files discarded. One whose rows the ledger would not take
-    after the lake's commit is blocked before it."""
-    refusals = {
-        (item["hospital_id"], item["delivery_id"]): error
-        for item, error in refused(stage, _intent(store, _sound(landings), written), publish)
-    }
+) -> dict[str, Any]:
+    """The intent of the deliveries to commit; the errors of the others are told and their files discarded. One whose rows the ledger would
+    not take after the lake's commit is left out before it."""
+    intent = _intent(store, _sound(landings), written)
+    failures = refused(stage, intent, publish)
+    refusals = {(item["hospital_id"], item["delivery_id"]): error for item, error in failures}
     if refusals:
         with connect(settings) as connection, connection.cursor() as cursor:
             stage.check_fence(cursor)
@@ -528,7 +526,7 @@ def _accepted(
         if landing.error is not None:
             print(landing.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
             _discard(store, [f.output for f in landing.files])
-    return _sound(landings)
+    return without(intent, [item for item, _ in failures])
 
 
 @dataclass(frozen=True)
@@ -554,7 +552,8 @@ class Weighing:
 
 
 def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, confirming.Ends | EstuaireError]]:
-    """What each full delivery of a hospital that must be held would end, inside a Spark task; or why that cannot be told."""
+    """What each full delivery of a hospital that must be held would end, inside a Spark task; or which file of the lake, lost or damaged,
+    keeps that from being told."""
     found: dict[str, confirming.Ends | EstuaireError] = {}
     with local_files(settings, open_store(settings)) as local:
 
@@ -570,13 +569,12 @@ def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, con
             if one.full is not None and not one.confirmed and files:
                 try:
                     standing = kernel.HospitalInput(hospital, fetched(files), list(fulls), list(rejected))
-                    weighed = (standing, one.full, fetched(one.files), list(one.rejected), load_contract())
-                    ends = guarded(lambda given: kernel.ended_by(*given), weighed)
-                except EstuaireError as error:
+                    ends = kernel.ended_by(standing, one.full, fetched(one.files), list(one.rejected), load_contract())
+                except Exception:
                     unreadable = unreadable_files(settings, [key for _, key in files])
-                    if error.retryable and not isinstance(error, TaskFailed) and not unreadable:
+                    if not unreadable:
                         raise
-                    found[one.delivery] = lost_files(weighing.hospital, unreadable) if unreadable else error
+                    found[one.delivery] = lost_files(weighing.hospital, unreadable)
                     continue
                 if confirming.too_many(settings, ends):
                     found[one.delivery] = ends
@@ -590,7 +588,7 @@ def to_hold(
     settings: Settings, spark: Any, passed: list[Landing]
 ) -> dict[tuple[str, str], tuple[EstuaireError, confirming.Ends | None]]:
     """Full deliveries that would end more than may go without a word -> the error to show, and what they would end (docs/decisions/0017);
-    None of one that cannot be weighed: it is blocked."""
+    None of one that cannot be weighed now: the next run tries again."""
     fulls = {x.read.hospital for x in passed if x.read.kind == "full"}
     if not fulls:
         return {}

@@ -515,10 +515,8 @@ def _set_aside(stage: Stage, failures: dict[str, Failure], passed: list[str]) ->
     """Note the hospitals that this attempt goes on without; a lost file of the lake is built anew by the next consolidation."""
     with connect(stage.settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
-        for hospital in passed:
-            set_aside.clear(cursor, hospital, STAGE)
-        for hospital, failure in failures.items():
-            set_aside.note(cursor, hospital, STAGE, stage.run_id, failure.error)
+        set_aside.settle(cursor, stage, {h: failure.error for h, failure in failures.items()}, passed)
+        for failure in failures.values():
             print(failure.error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
         rebuild(cursor, [h for h, failure in failures.items() if failure.lost])
 

@@ -118,7 +118,7 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
         f"from landed_{table.name} window newest_first as (partition by {key} order by sequence desc, source_updated_at desc nulls last, "
         "source_file desc, line_number desc, delivery_id desc)) as ranked"
     )
-    _twice(connection, table, given)
+    _twice(connection, table)
     row = connection.execute(
         "select count(*) - count(distinct (row_uid_hi, row_uid_lo)) from version_" + table.name
     ).fetchone()
@@ -131,7 +131,7 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
         )
 
 
-def _twice(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput) -> None:
+def _twice(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Temporary table ``twice_<table>`` (business_key): keys of which the delivery that is served held two different records of the same
     moment. The last of them is served, as the order of versions says; the export is at fault, and nothing tells which is right."""
     contents = ", ".join(f"landed.{c.name}" for c in table.columns)
