@@ -37,10 +37,11 @@ class EncodingWatch:
         if not self._valid or (data.isascii() and not final and not self._decoder.getstate()[0]):
             return
         try:
-            self._decoder.decode(data, final)
+            text = self._decoder.decode(data, final)
         except UnicodeDecodeError:
             self._valid = False
-        self._letters = self._letters or not data.isascii()
+        else:
+            self._letters = self._letters or _letter_in(text)
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
@@ -71,4 +72,9 @@ class EncodingWatch:
 
 def _has_letter(data: bytes) -> bool:
     """Whether a letter beyond ASCII of valid UTF-8 stands in ``data`` (one cut by its end is not seen)."""
-    return any(ord(c) > 0x7F for c in set(data.decode("utf-8", errors="ignore")))
+    return _letter_in(data.decode("utf-8", errors="ignore"))
+
+
+def _letter_in(text: str) -> bool:
+    """A byte order mark is none: joining two exports leaves one in a file that holds no other sign of UTF-8."""
+    return any(ord(c) > 0x7F and c != "\ufeff" for c in set(text))

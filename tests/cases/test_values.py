@@ -335,6 +335,15 @@ def test_a_file_of_cp1252_is_not_utf_8_and_one_bad_byte_is_no_other_encoding(lan
     assert (landed.error, len(landed.rows), landed.outcome.rows_unparseable) == (None, 29, 1)
 
 
+def test_a_byte_order_mark_within_a_file_is_no_sign_of_utf_8(land_case: Lands) -> None:
+    """Two exports joined: the second one's mark and header cost one record, not the file."""
+    header = "administration_id|patient_id|stay_id|drug_code|drug_label|dose|dose_unit|route|given_at|status"
+    records = [f"{n}|77|900|0000009200000|Rocephine|1|G|20045000|2025-10-26T02:30:00+01:00|completed" for n in range(4)]
+    data = (lines(header, *records[:2]) + "\ufeff" + lines(header, *records[2:])).encode()
+    landed = land_case("administration", data, hospital="h02")
+    assert (landed.error, len(landed.rows), len(landed.rejects)) == (None, 4, 1)
+
+
 # ------------------------------------------------------------------------------------------------ records
 
 
