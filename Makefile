@@ -54,7 +54,7 @@ test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=25 tests
 
 test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an hour or more
-	ESTUAIRE_FUZZ_EXAMPLES=$${ESTUAIRE_FUZZ_EXAMPLES:-100000} $(BIN)/python -m pytest -q tests/unit/kernel/test_slow_reader.py
+	ESTUAIRE_FUZZ_ROUNDS=$${ESTUAIRE_FUZZ_ROUNDS:-50} $(BIN)/python -m pytest -q -n $(WORKERS) --dist load tests/unit/kernel/test_slow_reader.py
 
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q -s -m seeds tests/seeds

@@ -1,8 +1,8 @@
 """The kernel against an independent slow reader: what it accepts is what Python's csv, datetime, zoneinfo and decimal read there.
 
 Random dialects, zones, encodings and damage. Each accepted record is read again by itself, from its first physical line on. Without damage
-every record that the slow reader finds sound is accepted too. ``ESTUAIRE_FUZZ_EXAMPLES`` (2,000; ``make test-fuzz``: 100,000) says how many
-files are tried.
+every record that the slow reader finds sound is accepted too. ``ESTUAIRE_FUZZ_ROUNDS`` (1; ``make test-fuzz``: 50) says how many rounds of
+2,000 files are tried.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from one_file import KEY, Landed, land
@@ -30,7 +31,8 @@ from one_file import KEY, Landed, land
 from estuaire.contracts import Column, load_contract
 from estuaire.registry import Dialect, Hospital, load_registry
 
-EXAMPLES = int(os.environ.get("ESTUAIRE_FUZZ_EXAMPLES", "2000"))
+ROUNDS = int(os.environ.get("ESTUAIRE_FUZZ_ROUNDS", "1"))
+EXAMPLES = 2_000  # of a round
 TABLE = load_contract().table("administration")
 EXTRACTED = datetime(2025, 11, 1, tzinfo=UTC)  # as tests/one_file.py says
 ZONES = (
@@ -268,9 +270,10 @@ def check_accepted(landed: Landed, file: File) -> None:
                 assert _shown(read) == _shown(value), column.name
 
 
+@pytest.mark.parametrize("nth_round", range(ROUNDS))
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(file=files(), block=st.sampled_from([400, 1 << 20]))
-def test_what_is_accepted_is_what_a_slow_reader_reads(tmp_path_factory: Any, file: File, block: int) -> None:
+def test_what_is_accepted_is_what_a_slow_reader_reads(tmp_path_factory: Any, nth_round: int, file: File, block: int) -> None:
     folder: Path = tmp_path_factory.getbasetemp()
     data = gzip.compress(file.data, mtime=0) if file.dialect.compression == "gzip" else file.data
     landed = land(folder, "administration", data, hospital=file.hospital, rows=file.rows, block_bytes=block)
