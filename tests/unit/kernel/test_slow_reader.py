@@ -273,7 +273,9 @@ def check_accepted(landed: Landed, file: File) -> None:
 @pytest.mark.parametrize("nth_round", range(ROUNDS))
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(file=files(), block=st.sampled_from([400, 1 << 20]))
-def test_what_is_accepted_is_what_a_slow_reader_reads(tmp_path_factory: Any, nth_round: int, file: File, block: int) -> None:
+def test_what_is_accepted_is_what_a_slow_reader_reads(
+    tmp_path_factory: Any, nth_round: int, file: File, block: int
+) -> None:
     folder: Path = tmp_path_factory.getbasetemp()
     data = gzip.compress(file.data, mtime=0) if file.dialect.compression == "gzip" else file.data
     landed = land(folder, "administration", data, hospital=file.hospital, rows=file.rows, block_bytes=block)
