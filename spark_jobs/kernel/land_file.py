@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import secrets
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -40,6 +39,7 @@ from estuaire.registry import Dialect, Hospital
 from estuaire.rules import Rule
 from spark_jobs.kernel import clock, national_id, parquet_file, texts
 from spark_jobs.kernel.encoding import EncodingWatch
+from spark_jobs.kernel.engine import engine, planned_for
 from spark_jobs.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
 from spark_jobs.kernel.identity import Pseudonymiser, hash_sum, row_uids
 from spark_jobs.kernel.limits import LIMITS, Limits
@@ -387,7 +387,7 @@ class Judge:
         self, table: Table, header: Header, dialect: Dialect, hospital: Hospital, rules: tuple[Rule, ...], now: datetime
     ) -> None:
         self._table, self._nulls = table, dialect.null_values
-        self._connection = _engine(hospital.timezone)
+        self._connection = engine(hospital.timezone)
         self._pseudonymiser = Pseudonymiser(secrets.token_bytes(32), hospital.id, hospital.unknown_patients)
         origin = {n: f"'{n}'" for n in ("hospital_id", "delivery_id", "source_file")}
         origin |= {"sequence": "1::bigint", **_latest(now, hospital)}
@@ -465,19 +465,6 @@ def _check_retyped(outcome: FileOutcome, table: Table, place: Place) -> None:
             )
 
 
-_ENGINES = threading.local()
-
-
-def _engine(timezone: str) -> duckdb.DuckDBPyConnection:
-    """The thread's in-memory DuckDB with a time zone's clock: opening one costs 60 ms, more than a small file does."""
-    engines: dict[str, duckdb.DuckDBPyConnection] = _ENGINES.__dict__
-    if timezone not in engines:
-        connection = duckdb.connect(config={"threads": 1})
-        clock.install(connection, timezone)
-        engines[timezone] = connection
-    return engines[timezone]
-
-
 def _typed(
     connection: duckdb.DuckDBPyConnection,
     query: BlockQuery,
@@ -498,7 +485,8 @@ def _typed(
         raw = raw.append_column(name, pa.array(values))
     connection.register("raw", raw)
     try:
-        return connection.execute(query.sql).to_arrow_table()
+        with planned_for(connection, len(frame.record_number)):
+            return connection.execute(query.sql).to_arrow_table()
     finally:
         connection.unregister("raw")
 
@@ -549,7 +537,7 @@ def _land(
     limits: Limits,
 ) -> _Lander:
     pseudonymiser = Pseudonymiser(key, hospital.id, hospital.unknown_patients)
-    connection = _engine(hospital.timezone)
+    connection = engine(hospital.timezone)
     began = time.monotonic()
     header, blocks, watch = blocks_of(delivered, table, hospital, dialect, place, block_bytes, limits)
     lander = lander_for(header)
