@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import sys
@@ -10,11 +11,19 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from estuaire.settings import Settings
 
 ASKED_FOR = ("seeds", "s3", "faults")  # markers of tests that run only where they are asked for: make test-seeds...
+
+# The same examples each time: whether a change passes is no matter of luck; make test-fuzz draws new ones. Without a stopwatch: the
+# machine may be busy with other tests.
+hypothesis.settings.register_profile(
+    "estuaire", deadline=None, print_blob=True, derandomize="ESTUAIRE_FUZZ_ROUNDS" not in os.environ
+)
+hypothesis.settings.load_profile("estuaire")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

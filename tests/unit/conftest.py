@@ -1,11 +1,7 @@
-"""The shared Spark session, and hypothesis without a stopwatch: the machine may be busy with other tests."""
+"""The shared Spark session."""
 
 from __future__ import annotations
 
-from hypothesis import settings
 from local_spark import spark
 
 __all__ = ["spark"]
-
-settings.register_profile("estuaire", deadline=None, print_blob=True)
-settings.load_profile("estuaire")

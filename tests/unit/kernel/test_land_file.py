@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from one_file import H01_ADMINISTRATION, H01_PATIENT, H01_STAY, Landed, land, lines, pseudonym
 
@@ -346,6 +346,7 @@ _FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_si
 )
 
 
+@example([*[("", "", "")] * 5, (";", "\n", ";")], False)
 @given(st.lists(st.tuples(_FIELD, _FIELD, _FIELD), min_size=1, max_size=6), st.booleans())
 def test_the_tolerant_reader_reads_as_the_fast_one(rows: list[tuple[str, str, str]], quoted: bool) -> None:
     """The fast reader's refusal of a block changes nothing but the time."""
@@ -363,7 +364,13 @@ def test_the_tolerant_reader_reads_as_the_fast_one(rows: list[tuple[str, str, st
     ]
     fast, slow = parse(frame, header, dialect), _parse_slowly(frame, header, dialect)
     assert fast.to_pydict() == slow.to_pydict()
-    assert fast.to_pydict()["a"] == [None if r[0] in ("", "NULL") else r[0] for r in rows]
+    wanted = [None if r[0] in ("", "NULL") else r[0] for r in rows]
+    if len(frame.damaged.record_number):  # records of two lines that may be stray quotes in two records as well
+        assert any("\n" in value for row in rows for value in row)
+        rest = iter(wanted)
+        assert all(value in rest for value in fast.to_pydict()["a"])  # in their order
+    else:
+        assert fast.to_pydict()["a"] == wanted
 
 
 def test_a_field_of_any_length_is_read(tmp_path: Path) -> None:
