@@ -28,6 +28,13 @@ POINTS = {
     "load.accounted": "the accounts are written, in the transaction of the swap",
     "load.swapped": "everything is swapped in, in a transaction that is not committed",
     "load.committed": "staging holds the new rows, the attempt has not ended",
+    "publish.numbered": "the release has its number, candidates of before are still there",
+    "publish.built": "the candidate is built and tested",
+    "publish.judged": "results and verdicts of gates 3 and 4 are in the ledger",
+    "publish.swapped": "everything is renamed and the release noted, in a transaction that is not committed",
+    "publish.served": "the new release is served, the attempt has not ended",
+    "publish.pruned": "archives that are no longer kept are dropped",
+    "publish.ended": "the ledger knows the attempt's end, the run's is not noted",
 }
 _hooks: dict[str, Callable[[], None]] = {}
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from psycopg2 import sql
 
-from estuaire import dbt_build, last_good, releases
+from estuaire import dbt_build, faults, last_good, releases
 from estuaire.errors import EstuaireError, GateBlocked, PublishFailed
 from estuaire.gates import warehouse as gates
 from estuaire.gates.attribution import at_fault
@@ -116,6 +116,7 @@ def build_and_publish(
         if served is not None and same == served.release_id and held.keys() != served.held_back.keys():
             same = None  # a hospital was held back by rules or models that are others now
         if served is not None and same is not None:
+            _tidy(settings, session)
             note = "" if same == served.release_id else f" (release {same} was rolled back from the same input)"
             return PublishOutcome(
                 "unchanged",
@@ -134,6 +135,7 @@ def build_and_publish(
             built_at=datetime.now(UTC),
             input_hash=inputs,
         )
+        faults.reach("publish.numbered")
         try:
             warm_up()
             dbt_seconds = 0.0
@@ -141,10 +143,12 @@ def build_and_publish(
                 releases.drop_candidate(session)
                 nodes, seconds = _build(settings, candidate, project, rules, last_good.lay_out(session, held), held)
                 dbt_seconds += seconds
+                faults.reach("publish.built")
                 if before_gates is not None:
                     before_gates(session)
                 with (meter or Meter()).gate():
                     findings = _audit(settings, session, run_id, rules, project, held)
+                faults.reach("publish.judged")
                 error = gates.blocked(findings)
                 if error is None:
                     break
@@ -157,10 +161,10 @@ def build_and_publish(
                 candidate = replace(candidate, held_back=held, contents=_contents(cur, held))
             session.rollback()
             release = releases.swap_in(settings, candidate, lambda cur: _still(cur, code_hash, inputs))
+            faults.reach("publish.served")
         finally:  # after a swap only the staging views are left to drop
             releases.drop_candidate(session)
-        _prune(settings)
-        last_good.tidy(session)
+        _tidy(settings, session)
         rows = _row_counts(session)
     _log.info("published", release_id=release.release_id, run_id=run_id, dbt_seconds=round(dbt_seconds, 1))
     return PublishOutcome(
@@ -315,8 +319,10 @@ def _end_leftover_sessions(session: connection) -> None:
     session.commit()
 
 
-def _prune(settings: Settings) -> None:
-    """Drop old archives; what cannot be dropped now goes with the next release."""
+def _tidy(settings: Settings, session: connection) -> None:
+    """Drop what a served release leaves behind: its candidate, old archives, contents kept for it. A publish with nothing to do looks as
+    well: the one that served the release may have been killed before it came to this. What cannot be dropped now goes with the next one."""
+    releases.drop_candidate(session)
     try:
         dropped = releases.prune(settings)
     except EstuaireError as error:
@@ -324,6 +330,8 @@ def _prune(settings: Settings) -> None:
     else:
         if dropped:
             _log.info("archives_dropped", releases=dropped)
+    faults.reach("publish.pruned")
+    last_good.tidy(session)
 
 
 def _row_counts(session: connection) -> dict[str, int]:

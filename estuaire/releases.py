@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg2
 from psycopg2 import errors, sql
 
-from estuaire import last_good, patient_level
+from estuaire import faults, last_good, patient_level
 from estuaire.errors import DatabaseUnavailable, PublishFailed
 from estuaire.registry import Registry, load_registry
 from estuaire.settings import Settings
@@ -218,6 +218,7 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
                 json.dumps(last_good.dumped(candidate.held_back)),
             ),
         )
+        faults.reach("publish.swapped")
 
     return _in_one_transaction(settings, plan, swap)
 

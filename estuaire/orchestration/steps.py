@@ -6,7 +6,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 
-from estuaire import __version__, deliveries, ledger, space
+from estuaire import __version__, deliveries, faults, ledger, space
 from estuaire.errors import EstuaireError, GateBlocked, RunFailed
 from estuaire.lake import Lake
 from estuaire.metering import Meter
@@ -256,6 +256,7 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
 
     ledger.start_run(settings, run_id, PUBLISH, root)
     stage = ledger.begin_stage(settings, run_id, "publish")
+    faults.reach("stage.begun")
     meter = Meter()
     try:
         with meter:
@@ -274,5 +275,6 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
         raise
     with ledger.connect(settings) as connection, connection.cursor() as cursor:
         stage.end(cursor, "committed", meter.cost(), sum((outcome.rows or {}).values()), snapshot, outcome.message)
+    faults.reach("publish.ended")
     ledger.end_run(settings, run_id, "success", outcome.message)
     return outcome.message

@@ -1,5 +1,6 @@
-"""Two platforms of two hospitals whose stages run whole, but for Spark and Great Expectations: what a task does is done in this process, and
-the gates find nothing. For tests of what the stages do to lake, ledger and staging, in seconds."""
+"""Two platforms of two hospitals whose stages run whole, but for Spark, dbt and Great Expectations: what a task does is done in this process,
+the marts are two tables of what staging holds, and the gates find nothing. For tests of what the stages do to lake, ledger, staging and
+releases, in seconds."""
 
 from __future__ import annotations
 
@@ -12,13 +13,21 @@ from typing import Any
 import pytest
 from small_platform import Platform, create_database, dose
 
+from estuaire import dbt_build, publish, releases
 from estuaire.gates import consolidated as gate_consolidated
 from estuaire.gates import landed as gate_landed
+from estuaire.orchestration import steps
 from estuaire.registry import FOLDER
+from estuaire.settings import Settings
 from spark_jobs import consolidate, land, load, session
 
 HOSPITALS = ("h01", "h02")
-STAGES = {"land": land, "consolidate": consolidate, "load": load}
+STAGES: dict[str, Callable[..., object]] = {
+    "land": land.run,
+    "consolidate": consolidate.run,
+    "load": load.run,
+    "publish": steps.publish,
+}
 _NUMBERS = itertools.count(1)
 
 
@@ -49,6 +58,30 @@ def without_spark() -> Iterator[None]:
         yield
 
 
+def _marts_of_staging(settings: Settings, *_: Any, release: dict[str, str], **__: Any) -> list[dbt_build.Node]:
+    """In dbt's place: the candidate's tables, each of one statement."""
+    number, staging = int(release["ESTUAIRE_RELEASE_ID"]), release["ESTUAIRE_STAGING_SCHEMA"]
+    with releases.connect(settings) as session, session.cursor() as cursor:
+        cursor.execute(
+            "create schema marts_next; create schema conformed_next; "
+            f"create table conformed_next.administration as select * from {staging}.administration; "
+            f"create table marts_next.antibiotic_consumption as select count(*) as records, {number} as release_id "
+            "from conformed_next.administration"
+        )
+        session.commit()
+    return []
+
+
+@pytest.fixture(scope="module")
+def without_dbt() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dbt_build, "run", _marts_of_staging)
+        patch.setattr(publish, "_audit", lambda *_: [])
+        patch.setattr(publish, "warm_up", lambda: None)
+        patch.setattr(steps, "build_quietly", lambda *_: None)
+        yield
+
+
 @dataclass
 class Pair:
     """The platform that meets faults, and one that gets the same deliveries and meets none."""
@@ -71,11 +104,11 @@ class Pair:
         on = platform or self.tried
         if stage == "land":
             on.discover()
-        STAGES[stage].run(on.settings, on.new_run(), None)
+        STAGES[stage](on.settings, on.new_run(), None)
 
 
 @pytest.fixture(scope="module")
-def pair(migrated: Any, tmp_path_factory: pytest.TempPathFactory, without_spark: None) -> Pair:
+def pair(migrated: Any, tmp_path_factory: pytest.TempPathFactory, without_spark: None, without_dbt: None) -> Pair:
     registry = tmp_path_factory.mktemp("registry")
     shutil.copytree(FOLDER.parent if FOLDER.name == "hospitals" else FOLDER, registry, dirs_exist_ok=True)
     own = (registry / "hospitals" / "h01.yml").read_text(encoding="utf-8")

@@ -1,22 +1,25 @@
-"""Landing, consolidation and load killed or failed at every step boundary (``estuaire.faults``), then run again: each record once, the same
-hashes as without a fault, nothing left over.
+"""Landing, consolidation, load and publish killed or failed at every step boundary (``estuaire.faults``), then run again: each record once,
+the same hashes as without a fault, nothing left over.
 
-The stages run whole, but for Spark and Great Expectations, which are no boundary of their own: what a task does is done here in this process
-and the gates find nothing. ``make test`` takes the points around the commits; ``make test-faults`` all of them.
+The stages run whole, but for Spark, dbt and Great Expectations, which are no boundary of their own: what a task does is done here in this
+process, the marts are two tables of what staging holds, and the gates find nothing. What is killed is a process of its own, by SIGKILL.
+``make test`` takes the points around the commits; ``make test-faults`` all of them.
 """
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
+import signal
 from typing import Any
 
 import pytest
-from calm_stages import STAGES, Pair, pair, without_spark
+from calm_stages import STAGES, Pair, pair, without_dbt, without_spark
 
-from estuaire import faults, leftovers
-from estuaire.ledger import Stage
+from estuaire import faults, leftovers, releases
 
-__all__ = ["pair", "without_spark"]
+__all__ = ["pair", "without_dbt", "without_spark"]
 
 COMMIT = ["stage.rehearsed", "stage.intended", "lake.begun", "lake.filled", "lake.committed"]
 END = ["stage.noted", "stage.ended"]
@@ -27,17 +30,19 @@ ALL = {
         *BEGIN, "consolidate.written", "consolidate.judged", "consolidate.mapped", "consolidate.accounted", *COMMIT, *END,
     ],
     "load": [*BEGIN, "load.filled", "load.accounted", "load.swapped", "load.committed", *END],
+    "publish": [
+        "stage.begun", "publish.numbered", "publish.built", "publish.judged", "publish.swapped", "publish.served", "publish.pruned",
+        "stage.noted", "publish.ended",
+    ],
 }  # fmt: skip
 ALWAYS = {
     ("land", "lake.filled"),
     ("land", "lake.committed"),
     ("consolidate", "lake.committed"),
     ("load", "load.committed"),
+    ("publish", "publish.judged"),
+    ("publish", "publish.served"),
 }
-
-
-class Killed(BaseException):
-    """The process dies here."""
 
 
 def _cases() -> list[Any]:
@@ -62,24 +67,36 @@ def test_a_stage_that_ends_anywhere_is_finished_by_the_next_run(
     pair.deliver()
     for before in itertools.takewhile(lambda s: s != stage, STAGES):
         pair.run(before)
-    error: type[BaseException] = Killed if how == "killed" else RuntimeError
-
-    def strike() -> None:
-        faults.clear()  # once
-        raise error(point)
-
-    with monkeypatch.context() as patched:
-        if how == "killed":  # nobody is left to note the failure
-            patched.setattr(Stage, "fail", lambda *a: None)
-        faults.at(point, strike)
-        try:
-            with pytest.raises(error):
-                pair.run(stage)
-        finally:
-            faults.clear()
+    _strike(pair, stage, point, how)
     for again in itertools.dropwhile(lambda s: s != stage, STAGES):
         pair.run(again)
     _whole(pair)
+
+
+def _strike(pair: Pair, stage: str, point: str, how: str) -> None:
+    """Run the stage up to the point, where it fails, or its process is killed."""
+    if how == "failed":
+
+        def fail() -> None:
+            faults.clear()  # once
+            raise RuntimeError(point)
+
+        faults.at(point, fail)
+        try:
+            with pytest.raises(RuntimeError, match=point):
+                pair.run(stage)
+        finally:
+            faults.clear()
+        return
+
+    def in_a_process() -> None:
+        faults.at(point, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        pair.run(stage)
+
+    process = multiprocessing.get_context("fork").Process(target=in_a_process)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def _whole(pair: Pair) -> None:
@@ -92,6 +109,8 @@ def _whole(pair: Pair) -> None:
     ) == [(records, records)]
     assert pair.tried.ask("select count(*) from control.delivery where state <> 'landed'") == [(0,)]
     assert pair.tried.ask("select count(*) from control.set_aside") == [(0,)]
+    _served(pair, records)
+    assert pair.tried.ask("select count(*) from control.stage_run where state = 'running'") == [(0,)]
     # nothing left over, once what is over is old enough
     leftovers.sweep(pair.tried.settings, pair.tried.lake)
     known = pair.tried.lake.known_files()
@@ -105,6 +124,27 @@ def _whole(pair: Pair) -> None:
     assert loose == []
 
 
+def _served(pair: Pair, records: int) -> None:
+    """The newest release holds every record; each release before it as many as were there then; no candidate is left."""
+    schemas = [
+        r[0] for r in pair.tried.ask("select nspname from pg_namespace where nspname ~ '^(marts|conformed)' order by 1")
+    ]
+    known = releases.list_releases(pair.tried.settings)
+    kept = [r.release_id for r in known if r.archive_schema]
+    assert sorted(schemas) == sorted(
+        ["marts", "conformed", *(f"{s}_r{k}" for s in ("marts", "conformed") for k in kept)]
+    )
+    assert [r.state for r in known] == ["published", *["replaced"] * (len(known) - 1)]
+    assert [r.release_id for r in known] == list(
+        range(len(known), 0, -1)
+    )  # a number is used once, and none is left out
+    assert len(kept) == min(len(known) - 1, releases.KEPT_ARCHIVES)
+    assert pair.tried.ask("select records, release_id from marts.antibiotic_consumption") == [
+        (records, known[0].release_id)
+    ]
+    assert pair.tried.ask("select count(*) from conformed.administration") == [(records,)]
+
+
 def test_the_hashes_are_those_of_a_platform_that_met_no_fault(pair: Pair) -> None:
     """The last test of the module: the same deliveries, landed, consolidated and loaded once."""
     if not pair.deliveries:
@@ -114,6 +154,8 @@ def test_the_hashes_are_those_of_a_platform_that_met_no_fault(pair: Pair) -> Non
     for stage in STAGES:
         pair.run(stage, pair.calm)
     asked = "select hospital_id, content_hash from control.{} order by 1"
+    newest = "select input_hash, contents from control.release order by release_id desc limit 1"
+    assert pair.tried.ask(newest) == pair.calm.ask(newest)
     for table in ("consolidation", "load"):
         assert pair.tried.ask(asked.format(table)) == pair.calm.ask(asked.format(table))
     rows = "select count(*), sum(hashtextextended(t::text, 0)) from staging.administration t"

@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -58,73 +59,97 @@ class File:
     rows: int
 
 
-@st.composite
-def _dialects(draw: st.DrawFn) -> Dialect:
-    return Dialect(
-        name="d",
-        encoding=draw(st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "iso8859-15"])),
-        delimiter=draw(st.sampled_from([";", ",", "|", "\t"])),
-        decimal=draw(st.sampled_from([".", ","])),
-        date_formats=("%d/%m/%Y",),
-        datetime_formats=tuple(draw(st.lists(st.sampled_from(DATETIMES), min_size=1, max_size=2, unique=True))),
-        compression=draw(st.sampled_from(["none", "gzip"])),
-        null_values=tuple(draw(st.sampled_from([("",), ("", "NULL"), ("", "-", "9999")]))),
-    )
+_DIALECTS = st.builds(
+    Dialect,
+    name=st.just("d"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "iso8859-15"]),
+    delimiter=st.sampled_from([";", ",", "|", "\t"]),
+    decimal=st.sampled_from([".", ","]),
+    date_formats=st.just(("%d/%m/%Y",)),
+    datetime_formats=st.lists(st.sampled_from(DATETIMES), min_size=1, max_size=2, unique=True).map(tuple),
+    compression=st.sampled_from(["none", "gzip"]),
+    null_values=st.sampled_from([("",), ("", "NULL"), ("", "-", "9999")]),
+)
 
 
 _LETTERS = "abcXYZ 0189éàœ€'\\%_/<>="
 
 
-def _times(zone: str) -> st.SearchStrategy[datetime]:
-    """Local times of the zone, of which some lie around its changes of 2021 to 2025."""
-    hours = [
-        datetime(year, month, day, hour, minute)
-        for year in (2021, 2024)
-        for month in (3, 4, 5, 9, 10)
-        for day in (1, 3, 5, 26, 27, 28, 30, 31)
-        for hour in (1, 2, 3)
-        for minute in (15, 30)
-        if not (month in (4, 9) and day == 31)
-    ]
-    return st.sampled_from(hours) | st.datetimes(datetime(2021, 1, 1), datetime(2025, 10, 30)).map(
-        lambda t: t.replace(microsecond=0)
-    )
+_PLAIN = st.text(st.sampled_from("abcXYZ0189"), min_size=1, max_size=6)
+_CHANGES = [  # local times around the changes of clocks of 2021 and 2024
+    datetime(year, month, day, hour, minute)
+    for year in (2021, 2024)
+    for month in (3, 4, 5, 9, 10)
+    for day in (1, 3, 5, 26, 27, 28, 30, 31)
+    for hour in (1, 2, 3)
+    for minute in (15, 30)
+    if not (month in (4, 9) and day == 31)
+]
+_TIMES = (
+    st.sampled_from(_CHANGES)
+    | st.datetimes(datetime(2021, 1, 1), datetime(2025, 10, 30)).map(lambda t: t.replace(microsecond=0))
+    | st.sampled_from(["", "inconnu", "30/02/2025 10:00", "2025-13-01T00:00:00"])
+)
+_DOSES = st.integers(0, 99_999_999_999) | st.sampled_from(["", "x", " 1", "1 amp", "-1", "null"])
+_OPTIONAL = _PLAIN | st.just("")
+_UNITS, _ROUTES, _COUNTS, _PLACES = (
+    st.sampled_from(["g", "mg"]),
+    st.sampled_from(["IV", "", "NULL"]),
+    st.integers(1, 5),
+    st.integers(0, 6),
+)
+
+
+@lru_cache
+def _text(encoding: str) -> st.SearchStrategy[str]:
+    alphabet = [c for c in _LETTERS + '"\n\r;,|' if c.encode(encoding, "ignore")]
+    return st.text(st.sampled_from(alphabet), max_size=8)
+
+
+@lru_cache
+def _patients(encoding: str) -> st.SearchStrategy[str]:
+    return _PLAIN | _text(encoding)
+
+
+def _time_text(moment: datetime | str, dialect: Dialect) -> str:
+    if isinstance(moment, str):
+        return moment
+    form = dialect.datetime_formats[moment.second % len(dialect.datetime_formats)]
+    return moment.replace(tzinfo=UTC).strftime(form) if "%z" in form else moment.strftime(form)
+
+
+def _dose_text(dose: int | str, places: int, dialect: Dialect) -> str:
+    """A number of up to 99,999 with so many decimals, or a text."""
+    if isinstance(dose, str):
+        return dialect.null_values[-1] if dose == "null" else dose
+    whole = Decimal(dose % (100_000 * 10**places)).scaleb(-places)
+    return format(whole, "f").replace(".", dialect.decimal)
 
 
 @st.composite
-def _records(draw: st.DrawFn, dialect: Dialect, zone: str) -> list[list[str]]:
-    alphabet = [c for c in _LETTERS + '"\n\r;,|' if c.encode(dialect.encoding, "ignore")]
-    text = st.text(st.sampled_from(alphabet), max_size=8)
-    plain = st.text(st.sampled_from("abcXYZ0189"), min_size=1, max_size=6)
-
-    def one(number: int) -> st.SearchStrategy[list[str]]:
-        def time_text(moment: datetime) -> str:
-            form = dialect.datetime_formats[moment.second % len(dialect.datetime_formats)]
-            return moment.replace(tzinfo=UTC).strftime(form) if "%z" in form else moment.strftime(form)
-
-        whole = st.decimals(min_value=0, max_value=99999, places=draw(st.integers(0, 6)), allow_nan=False)
-        dose = whole.map(lambda d: format(d, "f").replace(".", dialect.decimal))
-        return st.tuples(
-            plain.map(lambda p: f"{number}{p}"), plain | text, plain | st.just(""), plain, text,
-            dose | st.sampled_from(["", "x", " 1", "1 amp", "-1", dialect.null_values[-1]]),
-            st.sampled_from(["g", "mg"]), st.sampled_from(["IV", "", "NULL"]),
-            _times(zone).map(time_text) | st.sampled_from(["", "inconnu", "30/02/2025 10:00", "2025-13-01T00:00:00"]),
-            st.just("F"),
-        ).map(list)  # fmt: skip
-
-    count = draw(st.integers(1, 5))
-    return [draw(one(i)) for i in range(count)]
+def _records(draw: st.DrawFn, dialect: Dialect) -> list[list[str]]:
+    text, patients, places = _text(dialect.encoding), _patients(dialect.encoding), draw(_PLACES)
+    return [
+        [
+            f"{number}{draw(_PLAIN)}", draw(patients), draw(_OPTIONAL), draw(_PLAIN), draw(text),
+            _dose_text(draw(_DOSES), places, dialect), draw(_UNITS), draw(_ROUTES), _time_text(draw(_TIMES), dialect), "F",
+        ]
+        for number in range(draw(_COUNTS))
+    ]  # fmt: skip
 
 
 _PIECES = st.sampled_from(
     [b'"', b'""', b";", b",", b"\n", b"\r\n", b"\r", b"\x00", b"\xff", b"\x81", b"\xef\xbb\xbf", b'"\n', b';"', b"1;2\n", b""]
 )  # fmt: skip
+_HITS = st.lists(st.tuples(st.integers(0, 10_000), _PIECES, st.integers(0, 3)), max_size=3)
+_ZONES, _ENDS = st.sampled_from(ZONES), st.sampled_from(["\n", "\r\n", "\r"])
+_QUOTING: st.SearchStrategy[Any] = st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
 
 
 @st.composite
 def files(draw: st.DrawFn) -> File:
-    zone = draw(st.sampled_from(ZONES))
-    dialect = draw(_dialects())
+    zone = draw(_ZONES)
+    dialect = draw(_DIALECTS)
     hospital = replace(
         load_registry().get("h01"),
         timezone=zone,
@@ -132,20 +157,20 @@ def files(draw: st.DrawFn) -> File:
         table_dialect={"administration": "d"},
         table_columns={},
     )
-    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
-    rows = draw(_records(dialect, zone))
+    end = draw(_ENDS)
+    rows = draw(_records(dialect))
     names = [c.name for c in TABLE.columns]
     text = io.StringIO(newline="")
     # Python's writer leaves a line end of another kind bare otherwise: not well formed
-    quoting = draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
+    quoting = draw(_QUOTING)
     if any("\r" in value or "\n" in value for row in rows for value in row):
         quoting = csv.QUOTE_ALL
-    csv.writer(text, delimiter=dialect.delimiter, lineterminator=end, quoting=quoting).writerows([names, *rows])  # type: ignore[arg-type]
+    csv.writer(text, delimiter=dialect.delimiter, lineterminator=end, quoting=quoting).writerows([names, *rows])
     data = bytearray(text.getvalue().encode(dialect.encoding))
     header = len(data) - len(
         "".join(_written(r, dialect, end, quoting) for r in rows).encode(dialect.encoding.removesuffix("-sig"))
     )
-    hits = draw(st.lists(st.tuples(st.integers(0, 10_000), _PIECES, st.integers(0, 3)), max_size=3))
+    hits = draw(_HITS)
     for at, piece, gone in hits:
         place = header + at % max(len(data) - header, 1)
         data[place : place + gone] = piece
@@ -165,12 +190,18 @@ def physical_lines(data: bytes, returns: bool) -> list[bytes]:
     return re.findall(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+" if returns else rb"[^\n]*\n|[^\n]+", data)
 
 
+def returns_end_lines(file: File) -> bool:
+    """Whether a lone carriage return ends the header, and so every line (damage may have put a line feed behind it)."""
+    found = re.search(rb"\r\n|\n|\r", file.data)
+    return found is not None and found.group() == b"\r"
+
+
 def fields_at(file: File, line: int, nth: int) -> list[str]:
     """The ``nth`` record of those that begin on a physical line, as Python's csv reads it there."""
-    lines = physical_lines(file.data, file.end == "\r")[line - 1 :]
+    lines = physical_lines(file.data, returns_end_lines(file))[line - 1 :]
     encoding = file.dialect.encoding.removesuffix("-sig")
     head = lines[0].decode(encoding).rstrip("\r\n")
-    if "\r" in head and file.end != "\r":
+    if "\r" in head and not returns_end_lines(file):
         # carriage returns that end a line, or stand within quotes: as csv reads the parts of this line
         lines = [*physical_lines(lines[0], True), *lines[1:]]
         parts = csv.reader(
