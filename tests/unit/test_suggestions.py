@@ -7,7 +7,6 @@ another's answers, which no list of ours was written for.
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -150,14 +149,6 @@ def test_every_scientific_name_finds_its_own_code_or_none() -> None:
             other[row["name"]] = got
     assert set(other.values()) <= everyday, other
     assert len(other) < 10, other
-
-
-def test_a_thousand_codes_take_seconds() -> None:
-    words = [n["local_code"] for n in listed()] * 3
-    start = time.perf_counter()
-    for i, word in enumerate(words[:1000]):
-        first(("organism", "antimicrobial_agent", "drug")[i % 3], f"{word} {'xyz'[i % 3]}")
-    assert time.perf_counter() - start < 10
 
 
 def test_the_command_lists_codes_by_everyday_names() -> None:

@@ -25,10 +25,8 @@ def _run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedP
     return subprocess.run([*ESTUAIRE, *arguments], env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_help_is_quick_and_names_the_commands(tmp_path: Path) -> None:
-    begin = time.monotonic()
+def test_help_names_the_commands(tmp_path: Path) -> None:
     done = _run(tmp_path, "--help")
-    assert time.monotonic() - begin < 3.0  # 0.8 s on an idle machine
     assert done.returncode == 0
     for command in ("up", "down", "status", "logs"):
         assert command in done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import time
 from pathlib import Path
 
 import psutil
@@ -194,8 +193,6 @@ def test_failed_start_tells_the_servers_last_words(tmp_path: Path, postgres: Set
     """A second server on the first one's port: the reason is in the error, not only in a log."""
     home = postgres.root.parent / "second"
     settings = Settings(_env_file=None, home=home, postgres_port=postgres.postgres_port)
-    begin = time.monotonic()
     with pytest.raises(SetupError, match="PostgreSQL ended at start"):
         server.start(settings)
-    assert time.monotonic() - begin < 30
     assert not server.is_running(settings)

@@ -83,13 +83,12 @@ def test_the_pipelines_locks_are_free_while_an_analyst_holds_all_it_can(settings
         reader.execute("select count(*) from marts.sample")
         for catalog in ("pg_class", "pg_attribute", "pg_proc"):
             reader.execute(f"lock table pg_catalog.{catalog} in access share mode")
-        began = time.monotonic()
         with _session(settings, "estuaire") as owner:
             owner.execute("begin")
+            owner.execute("set local lock_timeout = '10s'")
             owner.execute(TAKE_LOCK)
         with releases.only_publisher(settings):
             pass
-        assert time.monotonic() - began < 5
 
 
 def test_one_publisher_at_a_time_as_before(settings: Settings) -> None:
