@@ -131,6 +131,13 @@ def _correct_isolate(state: TableState, rows: Rows, window: Window, rng: np.rand
     return {"status": pl.Series(["final"]).new_from_index(0, len(rows)).zip_with(status == "preliminary", other)}
 
 
+def _correct_category(state: TableState, rows: Rows, window: Window, rng: np.random.Generator) -> dict[str, pl.Series]:
+    """Another category, but for a drug that the species resists by nature."""
+    drawn = pl.Series(["S", "R"]).gather(rng.integers(0, 2, len(rows)))
+    resistant = pl.Series(["R"]).new_from_index(0, len(rows))
+    return {"category": resistant.zip_with(state.frame["_by_nature"].gather(rows), drawn)}
+
+
 def _correct_value(state: TableState, rows: Rows, window: Window, rng: np.random.Generator) -> dict[str, pl.Series]:
     """Another value, a tenth away."""
     return {"value": (state.frame["value"].gather(rows) * 1.1).round(2)}
@@ -163,7 +170,7 @@ CHANGES: dict[str, Changes] = {
         ("received_at", "validated_at"), _drawn("body_site", ("site corrigé",)), 0.002, 0.0, _none, True
     ),
     "isolate": Changes((), _correct_isolate, 0.02, 0.0, _none, True),
-    "susceptibility": Changes((), _drawn("category", ("S", "R")), 0.002, 0.001, _any, True),
+    "susceptibility": Changes((), _correct_category, 0.002, 0.001, _any, True),
     "lab_result": Changes((), _correct_value, 0.003, 0.001, _any, True),
     "administration": Changes((), _correct_administration, 0.004, 0.001, _any, True),
 }

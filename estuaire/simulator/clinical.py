@@ -318,7 +318,7 @@ def susceptibilities(
     rng = generator(plan.seed, hospital, "susceptibility")
     by_disc = bool(generator(plan.seed, hospital, "method").random() < 0.3)
     kinds = isolate["_organism"].to_numpy()
-    rows, drugs, resistant = [], [], []
+    rows, drugs, resistant, natural = [], [], [], []
     agents = sorted({a for panel in catalogue.PANELS.values() for a, _ in panel})
     for position, organism in enumerate(catalogue.ORGANISMS):
         own = np.flatnonzero(kinds == position)
@@ -328,10 +328,14 @@ def susceptibilities(
             drugs.append(np.full(len(tested), agents.index(agent)))
             drawn = rng.random(len(tested)) < share
             # no laboratory calls a species susceptible that is resistant by nature; the draw is kept, so that others stay as they are
-            resistant.append(drawn | ((organism.code, agent) in catalogue.intrinsic()))
-    row, drug, resists = (np.concatenate(x) if x else np.zeros(0, np.int64) for x in (rows, drugs, resistant))
+            natural.append(np.full(len(tested), (organism.code, agent) in catalogue.intrinsic()))
+            resistant.append(drawn | natural[-1])
+    row, drug, resists, by_nature = (
+        np.concatenate(x) if x else np.zeros(0, np.int64) for x in (rows, drugs, resistant, natural)
+    )
     order = np.lexsort((drug, row))
     row, drug, resists = row[order].astype(np.int64), drug[order].astype(np.int64), resists[order].astype(bool)
+    by_nature = by_nature[order].astype(bool)
     count = len(row)
     if planted is not None and len(planted):
         wanted = {(d, agents.index(a)): r for d, a, r in planted.select("draw", "agent", "resistant").iter_rows()}
@@ -388,6 +392,7 @@ def susceptibilities(
             "carbapenemase": flag.gather(np.where(enteric & np.isin(drug, [agents.index("MEM")]), resists.astype(np.int64), 2)),
             "pbp2a": flag.gather(np.where(staph & screen, resists.astype(np.int64), 2)),
             "_isolate_row": row,
+            "_by_nature": by_nature,
         },
         first, late, event, event,
     )  # fmt: skip

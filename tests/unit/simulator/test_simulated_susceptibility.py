@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from estuaire.registry import load_registry
 from estuaire.simulator import SimulationPlan, catalogue
+from estuaire.simulator.changes import CHANGES, TableState
 from estuaire.simulator.world import hospital_tables
 
 
@@ -18,3 +21,15 @@ def test_an_intrinsic_drug_is_never_reported_susceptible() -> None:
     assert len(told[True]) > 30
     assert set(told[True]) == {"R"}
     assert {"S", "I", "R"} <= set(told[False])
+
+
+def test_nor_is_it_corrected_to_susceptible() -> None:
+    """The full simulation once did: E. cloacae, amoxicillin-clavulanate S, in a delta of h22."""
+    tables = hospital_tables(SimulationPlan(patients=2000, hospitals=("h01", "h02")), load_registry().get("h01"))
+    state = TableState.of(tables["susceptibility"])
+    rows = np.arange(len(state.frame))
+    window = SimulationPlan().windows[-1]
+    corrected = CHANGES["susceptibility"].correct(state, rows, window, np.random.default_rng(1))["category"]
+    by_nature = state.frame["_by_nature"]
+    assert set(corrected.filter(by_nature)) == {"R"}
+    assert set(corrected.filter(~by_nature)) == {"S", "R"}
