@@ -381,11 +381,11 @@ def _reload_days(cursor: Any, hospitals: Iterable[str], loaded: list[Loaded]) ->
 def _latest_days(cursor: Any, registered: Mapping[str, Hospital]) -> dict[str, date]:
     """Hospital -> the last local day that a record of it may bear: a day after its newest extraction, as landing judges each delivery by its
     own. None of a shifted calendar, whose dates no extraction bounds."""
-    cursor.execute("select hospital_id, max(extracted_at) from control.delivery where state = 'landed' and extracted_at is not null group by 1")
+    cursor.execute(
+        "select hospital_id, max(extracted_at) from control.delivery where state = 'landed' and extracted_at is not null group by 1"
+    )
     newest = {h: at for h, at in cursor.fetchall() if h in registered and registered[h].calendar != "shifted"}
-    return {
-        h: (at + timedelta(days=1)).astimezone(ZoneInfo(registered[h].timezone)).date() for h, at in newest.items()
-    }
+    return {h: (at + timedelta(days=1)).astimezone(ZoneInfo(registered[h].timezone)).date() for h, at in newest.items()}
 
 
 def _reload_hospitals(cursor: Any, settings: Settings) -> None:

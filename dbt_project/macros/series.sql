@@ -9,12 +9,16 @@
 {%- endmacro %}
 
 {% macro days_of_period(first, last) -%}
-    generate_series(0, least({{ last }} - {{ first }}, date '{{ var("last_day") }}' - date '{{ var("first_day") }}' + 366))
+    generate_series(
+        0, least({{ last }} - {{ first }}, date '{{ var("last_day") }}' - date '{{ var("first_day") }}' + 366)
+    )
 {%- endmacro %}
 
 {#- First days of the months from ``first`` to ``last`` (first days of months), within the widest period that a hospital may have. -#}
 {% macro months_of_period(first, last) -%}
     generate_series(
-        greatest({{ first }}, date '{{ var("first_day") }}'), least({{ last }}, date '{{ var("last_day") }}'), interval '1 month'
+        greatest({{ first }}, date '{{ var("first_day") }}'),
+        least({{ last }}, date '{{ var("last_day") }}'),
+        interval '1 month'
     )
 {%- endmacro %}

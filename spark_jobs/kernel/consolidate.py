@@ -476,9 +476,9 @@ def _write(
     flag_joins += f" left join twice_{table.name} as twice on twice.business_key = version.business_key"
     flags.append(f"case when twice.business_key is not null then '{table.name}.key.twice' end")
     if any(c.name == "patient_id" for c in table.columns):
-        flag, join = one_person.flag_sql(table, patient)
-        flags.append(flag)
-        flag_joins += join
+        nobody, nobody_join = one_person.flag_sql(table, patient)
+        flags.append(nobody)
+        flag_joins += nobody_join
     derived = {"merged_into": "survivor.new_id" if merged else "null::varchar"}
     if table.name == "stay":
         _stays(connection, given, patient, code_joins + merge_joins, f"coalesce({codes['stay_type']} = 'full', false)")

@@ -27,7 +27,9 @@ def flag_sql(table: Table, patient: str) -> tuple[str, str]:
     return flag, f" left join not_one_person as nobody on nobody.patient_id = {patient}"
 
 
-def find(connection: duckdb.DuckDBPyConnection, hospital: Hospital, delivered: Collection[str], full: tuple[str, str]) -> None:
+def find(
+    connection: duckdb.DuckDBPyConnection, hospital: Hospital, delivered: Collection[str], full: tuple[str, str]
+) -> None:
     """Temporary table ``not_one_person`` (patient_id): identifiers, merges applied, that break one of the hospital's limits.
 
     Reads the views ``landed_<table>`` and the temporary tables ``version_<table>`` and ``survivor`` of the consolidation.
@@ -47,9 +49,7 @@ def find(connection: duckdb.DuckDBPyConnection, hospital: Hospital, delivered: C
         ]
     if "stay" in delivered:
         signs.append(_stays_at_once(limits, *full))
-        signs += [
-            _stays_of_others(limits, table) for table in _NAMING_A_STAY if table in delivered
-        ]
+        signs += [_stays_of_others(limits, table) for table in _NAMING_A_STAY if table in delivered]
     if "specimen" in delivered:
         signs += _specimens(limits)
     connection.execute(
@@ -71,7 +71,10 @@ def _current(table: str, columns: str, joins: str = "", where: str = "true") -> 
 def _stays_at_once(limits: OnePerson, full: str, joins: str) -> str:
     """Full stays open at the same moment, each with the discharge that its hospital wrote; the same stay under two numbers is one."""
     stays = _current(
-        "stay", "landed.admitted_at, landed.discharged_at", joins, f"{full} and landed.discharged_at > landed.admitted_at"
+        "stay",
+        "landed.admitted_at, landed.discharged_at",
+        joins,
+        f"{full} and landed.discharged_at > landed.admitted_at",
     )
     return (
         f"(with own as (select distinct * from {stays}), "
@@ -94,7 +97,9 @@ def _stays_of_others(limits: OnePerson, table: str) -> str:
 
 def _births(limits: OnePerson, *, shifted: bool) -> str:
     """Years of birth that the versions of the patient's record had; a provisional one, of nobody alive, is none."""
-    alive = "true" if shifted else f"coalesce(birth_date >= latest_day - interval {limits.years_of_age + 1} years, true)"
+    alive = (
+        "true" if shifted else f"coalesce(birth_date >= latest_day - interval {limits.years_of_age + 1} years, true)"
+    )
     return (
         f"select coalesce(any_value(survivor.new_id), patient_id) as patient_id from landed_patient left join survivor on old_id = patient_id "
         f"where op = 'upsert' and {alive} group by patient_id having count(distinct year(birth_date)) > {limits.birth_years}"
@@ -113,7 +118,11 @@ def _too_old(limits: OnePerson, table: str, moment: str) -> str:
 
 def _specimens(limits: OnePerson) -> list[str]:
     """Specimens of one moment from several units, of one day from more units than a patient passes, or more than are taken in a day."""
-    taken = _current("specimen", "landed.collected_at_local as moment, landed.unit_code", where="landed.collected_at_local is not null")
+    taken = _current(
+        "specimen",
+        "landed.collected_at_local as moment, landed.unit_code",
+        where="landed.collected_at_local is not null",
+    )
     return [
         # midnight is a date without a time: one day, not one moment
         f"select patient_id from {taken} where moment <> date_trunc('day', moment) group by patient_id, moment "

@@ -23,7 +23,13 @@ from estuaire.rules import EARLIEST, LATEST
 from estuaire.settings import Settings
 
 LINEAGE = ("release_id", "lake_snapshot", "built_at", "code_version")
-SERIES = ("conformed.patient_day", "conformed.hospital_month", "conformed.observed_day", "conformed.index_exposure", "marts.coverage")
+SERIES = (
+    "conformed.patient_day",
+    "conformed.hospital_month",
+    "conformed.observed_day",
+    "conformed.index_exposure",
+    "marts.coverage",
+)
 TOLD = date(2024, 4, 30)  # h02's newest extraction, and a day: the only hospital of which it is known
 ADMITTED = date(2024, 3, 20)
 
@@ -32,11 +38,23 @@ def wild() -> dict[str, list[dict[str, Any]]]:
     """Three stays that end in 9999, at a hospital whose extraction is known (h02), one where it is not (h19), one with a shifted calendar
     (h38); at h19, a movement, a dose and an infection of 9999, and records of the year 1."""
     tables: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("patient", "stay", "movement", "administration", "specimen", "isolate", "susceptibility", "diagnosis")
+        name: []
+        for name in (
+            "patient",
+            "stay",
+            "movement",
+            "administration",
+            "specimen",
+            "isolate",
+            "susceptibility",
+            "diagnosis",
+        )
     }
     for h, admitted in (("h02", f"{ADMITTED} 08:00"), ("h19", "2023-06-05 08:00"), ("h38", "2024-01-03 08:00")):
         tables["patient"].append(patient(h, "wild"))
-        tables["stay"].append(stay(h, "wild", "wild", admitted, "9999-12-31 00:00") | moment("ended_at", "9999-12-31 00:00"))
+        tables["stay"].append(
+            stay(h, "wild", "wild", admitted, "9999-12-31 00:00") | moment("ended_at", "9999-12-31 00:00")
+        )
         tables["movement"].append(
             {"hospital_id": h, "stay_id": "wild", "rank": 1, "unit_code": "REA", "unit_type": "icu", "stale_correction": False,
              **moment("entered_at", admitted), **moment("left_at", "9999-12-31 00:00")}
@@ -52,8 +70,12 @@ def wild() -> dict[str, list[dict[str, Any]]]:
              "purpose": "diagnostic", "stale_correction": False, **moment("collected_at", f"{year}-12-30 08:00")}
         )  # fmt: skip
         isolate = {"hospital_id": "h11", "specimen_id": f"wild{year}", "isolate_number": 1, "stale_correction": False}
-        tables["isolate"].append({**isolate, "organism_code": "B_ESCHR_COLI", "organism_code_source": "x", "status": "final"})
-        tables["susceptibility"].append({**isolate, "drug_code": "CIP", "drug_code_source": "CIP", "category": "R", "category_source": "R"})
+        tables["isolate"].append(
+            {**isolate, "organism_code": "B_ESCHR_COLI", "organism_code_source": "x", "status": "final"}
+        )
+        tables["susceptibility"].append(
+            {**isolate, "drug_code": "CIP", "drug_code_source": "CIP", "category": "R", "category_source": "R"}
+        )
     return tables
 
 
@@ -90,7 +112,8 @@ def publish(session: connection, settings: Settings, rules: Path, run: str) -> B
             cur.execute(f"select count(*) from {name}")
             [rows[name]] = cur.fetchone() or [0]
         cur.execute(
-            "select rule_id, hospital_id, status, rows_failed from quality.result where run_id = %s and stage = 'conformed'", (run,)
+            "select rule_id, hospital_id, status, rows_failed from quality.result where run_id = %s and stage = 'conformed'",
+            (run,),
         )
         results = {(rule, hospital): (status, failed) for rule, hospital, status, failed in cur.fetchall()}
         cur.execute("select hospital_id, count(*) from conformed.patient_day group by 1")
@@ -117,7 +140,9 @@ def test_no_series_is_longer_than_the_hospital_s_period(builds: tuple[Built, Bui
     before, after = builds
     nights = (TOLD - ADMITTED).days  # of h02's stay until its extraction; nothing tells that of the others
     assert after.rows["conformed.patient_day"] - before.rows["conformed.patient_day"] == nights == 41
-    assert {h: n - before.nights.get(h, 0) for h, n in after.nights.items()} == {h: nights * (h == "h02") for h in after.nights}
+    assert {h: n - before.nights.get(h, 0) for h, n in after.nights.items()} == {
+        h: nights * (h == "h02") for h in after.nights
+    }
     assert after.rows["conformed.observed_day"] == before.rows["conformed.observed_day"]
     assert after.rows["conformed.index_exposure"] == before.rows["conformed.index_exposure"]
     # h02's months now reach April; all others keep theirs
@@ -153,7 +178,9 @@ def test_what_was_cut_is_counted_by_hospital(builds: tuple[Built, Built], wareho
     assert {h for h, failed in stays.items() if failed} == {WHOLE, "h02", "h11", "h19", "h38"}
     assert {failed for h, failed in stays.items() if failed and h != WHOLE} == {1}
     assert {status for (rule, _), (status, _) in before.results.items() if "within_period" in rule} == {"pass"}
-    months = {h: failed for (rule, h), (_, failed) in after.results.items() if rule == "record_month.month.within_period"}
+    months = {
+        h: failed for (rule, h), (_, failed) in after.results.items() if rule == "record_month.month.within_period"
+    }
     # h11: a stay, doses, specimens, isolates and results of year 2 or 9999
     assert months["h11"] == 1 + 4 * 2
     assert months["h02"] == months["h38"] == 0

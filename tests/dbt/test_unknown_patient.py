@@ -54,7 +54,10 @@ def build(session: connection, settings: Settings) -> Built:
         ),
         rows("select hospital_id, patient_key, night from conformed_next.patient_day"),
         rows("select patient_key, hospital_id, specimen_key from conformed_next.index_isolate"),
-        {(r[0], str(r[1])): r[2] for r in rows("select patient_key, given_on, sum(doses) from conformed_next.exposure_day group by 1, 2")},
+        {
+            (r[0], str(r[1])): r[2]
+            for r in rows("select patient_key, given_on, sum(doses) from conformed_next.exposure_day group by 1, 2")
+        },
         rows("select patient_key, day from conformed_next.observed_day"),
         rows(
             "select method, dedup_scope, among, hospital_id, specimen_key, isolate_key, excluded_because from marts_next.first_isolate"

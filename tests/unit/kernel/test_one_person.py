@@ -34,14 +34,18 @@ class Extract:
     """Deliveries of one hospital that writes the contract's own names and codes, each a delta; what they consolidate to."""
 
     folder: Path
-    limits: OnePerson = OnePerson()
+    limits: OnePerson = field(default_factory=OnePerson)
     files: dict[str, list[str]] = field(default_factory=dict)
     numbers: Any = field(default_factory=itertools.count)
 
     def entry(self) -> Hospital:
         names = load_contract().names
         return replace(
-            load_registry().get("h01"), table_dialect=dict.fromkeys(names, "main"), table_columns={}, code_maps={}, one_person=self.limits
+            load_registry().get("h01"),
+            table_dialect=dict.fromkeys(names, "main"),
+            table_columns={},
+            code_maps={},
+            one_person=self.limits,
         )
 
     def deliver(self, **tables: list[str]) -> None:
@@ -49,7 +53,13 @@ class Extract:
         for table, records in tables.items():
             data = lines(f"{HEADERS[table]};op;source_updated_at", *(f"{r};upsert;" for r in records))
             landed = land(
-                self.folder, table, data, hospital=self.entry(), delivery=f"d{sequence}", sequence=sequence, kind="delta"
+                self.folder,
+                table,
+                data,
+                hospital=self.entry(),
+                delivery=f"d{sequence}",
+                sequence=sequence,
+                kind="delta",
             )
             assert landed.error is None
             assert not landed.rejects
@@ -95,7 +105,9 @@ def specimen(number: object, collected: str, *, unit: str = "3101", stay_id: str
 
 
 def at_once(count: int) -> dict[str, list[str]]:
-    return {"stay": [stay(f"s{n}", WHO, f"{n + 1:02}/03/2025 10:00", f"{n + 20:02}/03/2025 10:00") for n in range(count)]}
+    return {
+        "stay": [stay(f"s{n}", WHO, f"{n + 1:02}/03/2025 10:00", f"{n + 20:02}/03/2025 10:00") for n in range(count)]
+    }
 
 
 def of_others(count: int) -> dict[str, list[str]]:
@@ -174,7 +186,9 @@ def test_how_much_an_identifier_has_is_no_sign(extract: Extract) -> None:
     sessions = [stay(f"c{n}", WHO, f"05/02/2025 {n + 8:02}:00", "05/02/2025 23:00", "session") for n in range(6)]
     left_open = [stay(f"d{n}", WHO, f"{n + 1:02}/04/2025 10:00", "") for n in range(6)]
     cultures = [specimen(f"{d}-{n}", f"{d:02}/03/2025 {n + 1:02}:00") for d in range(1, 21) for n in range(10)]
-    by_day = [specimen(f"day{n}", "02/04/2025 00:00", unit=f"U{n}") for n in range(8)]  # dates without a time: no moment
+    by_day = [
+        specimen(f"day{n}", "02/04/2025 00:00", unit=f"U{n}") for n in range(8)
+    ]  # dates without a time: no moment
     extract.deliver(patient=patients(), stay=[*full, *chain, *sessions, *left_open], specimen=[*cultures, *by_day])
     assert extract.flagged() == {}
 
