@@ -1,6 +1,6 @@
 {#-
-    The only places where rows are made from two dates of the data: no date, however wrong, makes more rows than these say. What
-    lies beyond is flagged where it stands (stay.dates_cut, record_month.within_period), see docs/domain/stays.md.
+    The only places where rows are made from two dates of the data: no date, however wrong, makes more rows than these
+    say. What lies beyond is flagged where it stands (stay.dates_cut, record_month.within_period): docs/domain/stays.md.
 
     Days of a stay, or of a calendar, as 0, 1, ... from the date ``first`` to the date ``last``.
 -#}
@@ -14,7 +14,7 @@
     )
 {%- endmacro %}
 
-{#- First days of the months from ``first`` to ``last`` (first days of months), within the widest period that a hospital may have. -#}
+{#- First days of the months from ``first`` to ``last`` (first days, too), within the widest period of a hospital. -#}
 {% macro months_of_period(first, last) -%}
     generate_series(
         greatest({{ first }}, date '{{ var("first_day") }}'),
