@@ -55,6 +55,11 @@ DERIVED_TABLES: dict[str, tuple[str, tuple[tuple[str, str, str], ...]]] = {
                 "jsonb",
                 "ATC code -> substance or product, where a drug differs from combination_doses",
             ),
+            (
+                "latest_day",
+                "date",
+                "Last local day that a record may bear: a day after the newest extraction; null where none is known (a shifted calendar)",
+            ),
         ),
     ),
     "hospital_guideline": (

@@ -167,6 +167,15 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
                     expression=f"coalesce(strpos(flags, '{table.name}.{c.name}.unknown'), 0) = 0", columns=("flags",), **owner,
                 )
             )  # fmt: skip
+            rules.append(
+                Rule(
+                    id=f"{table.name}.{c.name}.not_one_person",
+                    category="plausibility_atemporal", severity="warning", action="warn", threshold=0.0,
+                    label_fr="Les enregistrements de l'identifiant de patient peuvent être d'une seule personne",
+                    label_en="The records of the patient identifier can be one person's",
+                    expression=f"coalesce(strpos(flags, '{table.name}.{c.name}.not_one_person'), 0) = 0", columns=("flags",), **owner,
+                )
+            )  # fmt: skip
     for reference in table.references:
         last = reference.columns[-1]
         if reference.table != table.name:

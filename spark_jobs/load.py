@@ -10,12 +10,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache, partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
@@ -230,7 +231,9 @@ def _ensure_hospital(cursor: Any) -> bool:
     if present == wanted:
         return False
     cursor.execute("drop table if exists staging.hospital cascade")
-    typed = ", ".join(f"{name} {kind} not null" for name, kind, _ in DERIVED_TABLES["hospital"][1])
+    typed = ", ".join(
+        f"{name} {kind}{'' if name == 'latest_day' else ' not null'}" for name, kind, _ in DERIVED_TABLES["hospital"][1]
+    )
     cursor.execute(f"create table staging.hospital ({typed}, primary key (hospital_id))")
     return bool(present)
 
@@ -375,8 +378,19 @@ def _reload_days(cursor: Any, hospitals: Iterable[str], loaded: list[Loaded]) ->
     )
 
 
+def _latest_days(cursor: Any, registered: Mapping[str, Hospital]) -> dict[str, date]:
+    """Hospital -> the last local day that a record of it may bear: a day after its newest extraction, as landing judges each delivery by its
+    own. None of a shifted calendar, whose dates no extraction bounds."""
+    cursor.execute(
+        "select hospital_id, max(extracted_at) from control.delivery where state = 'landed' and extracted_at is not null group by 1"
+    )
+    newest = {h: at for h, at in cursor.fetchall() if h in registered and registered[h].calendar != "shifted"}
+    return {h: (at + timedelta(days=1)).astimezone(ZoneInfo(registered[h].timezone)).date() for h, at in newest.items()}
+
+
 def _reload_hospitals(cursor: Any, settings: Settings) -> None:
     registered = load_registry(settings.registry_dir).hospitals
+    latest = _latest_days(cursor, registered)
     # the rows of a hospital that was loaded and that the registry does not hold any more, or not rightly, keep what is known of it
     cursor.execute(
         "delete from staging.hospital where hospital_id = any(%s) "
@@ -396,6 +410,7 @@ def _reload_hospitals(cursor: Any, settings: Settings) -> None:
                 h.timezone,
                 h.combination_doses,
                 Json(h.combination_doses_by_drug),
+                latest.get(h.id),
             )
             for h in registered.values()
         ],

@@ -61,12 +61,30 @@ class Guideline:
 
 
 @dataclass(frozen=True)
+class OnePerson:
+    """The most that one person's records hold together (docs/domain/isolates.md): an identifier with more names nobody in particular.
+
+    ``stays_at_once``: full stays, each with its discharge, open at one moment. ``patients_of_stays``: other patients whose stays the records
+    name. ``units_at_once``, ``units_a_day``, ``specimens_a_day``: units that took specimens at one moment or on one day, specimens of a day.
+    ``birth_years``: years of birth that the patient's versions bore. ``years_of_age``: completed years at a specimen or an admission.
+    """
+
+    stays_at_once: int = 3
+    patients_of_stays: int = 3
+    units_at_once: int = 3
+    units_a_day: int = 8
+    specimens_a_day: int = 60
+    birth_years: int = 2
+    years_of_age: int = 122
+
+
+@dataclass(frozen=True)
 class Hospital:
     """One hospital: ``study_member`` hospitals enter group totals; a ``shifted`` calendar has no real dates.
 
     ``combination_doses``: ``substance`` (doses of a combination are grams of what its DDD counts) or ``product`` (grams of the whole
     product); ``combination_doses_by_drug``: ATC code -> the same, where a drug differs. ``unknown_patients``: local identifiers that stand for
-    nobody in particular, such as ANONYME.
+    nobody in particular, such as ANONYME; ``one_person``: the most that the records of an identifier hold that names somebody.
     """
 
     id: str
@@ -86,6 +104,7 @@ class Hospital:
     combination_doses: str = SUBSTANCE
     combination_doses_by_drug: dict[str, str] = field(default_factory=dict)
     unknown_patients: tuple[str, ...] = ()
+    one_person: OnePerson = OnePerson()
 
     def columns_of(self, table: str) -> dict[str, str]:
         """The hospital's own header names for a table -> contract names; a name not listed is the contract's."""
@@ -223,6 +242,7 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
         combination_doses_by_drug=doses,
         guidelines=_guidelines(raw.get("guidelines", ()), where),
         unknown_patients=tuple(raw.get("unknown_patients", ())),
+        one_person=OnePerson(**raw.get("one_person_at_most", {})),
     )
 
 

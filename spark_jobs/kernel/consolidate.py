@@ -32,13 +32,13 @@ from estuaire.errors import RowUidCollision
 from estuaire.layers import consolidated_columns, landed_columns
 from estuaire.mapped_share import IN_TEXT, expression, in_text_flag
 from estuaire.registry import Hospital
-from spark_jobs.kernel import antibacterials, clock
+from spark_jobs.kernel import antibacterials, clock, one_person
 
 STAY_GAP_HOURS = 24  # records of a full stay this close are one stay (docs/domain/stays.md)
 LONG_STAY_DAYS = 365  # a longer stay is listed: it may be true, or left open
 # the code that decides what a hospital's consolidated files hold: a change of it rebuilds every hospital
 _CODE = (
-    "spark_jobs.kernel.consolidate", "spark_jobs.kernel.antibacterials", "spark_jobs.kernel.clock",
+    "spark_jobs.kernel.consolidate", "spark_jobs.kernel.antibacterials", "spark_jobs.kernel.clock", "spark_jobs.kernel.one_person",
     "estuaire.codes", "estuaire.duck", "estuaire.layers", "estuaire.mapped_share", "estuaire.texts",
 )  # fmt: skip
 
@@ -335,8 +335,10 @@ def _merge_patients(connection: duckdb.DuckDBPyConnection, given: HospitalInput)
 
 def depends_on(hospital: Hospital) -> str:
     """Hash of all that a hospital's consolidated files depend on beside its records and its code maps: the code (comments and docstrings
-    apart), the contract, the code systems with their seeds, the names of antibacterials, the hospital's calendar."""
-    told = (_code_hash(), load_contract(), code_systems(), antibacterials.names(), hospital.timezone, hospital.calendar)
+    apart), the contract, the code systems with their seeds, the names of antibacterials, the hospital's calendar, the limits of what is one person's."""
+    told = (
+        _code_hash(), load_contract(), code_systems(), antibacterials.names(), hospital.timezone, hospital.calendar, hospital.one_person
+    )  # fmt: skip
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
@@ -473,6 +475,10 @@ def _write(
     flag_joins = merge_joins + flag_joins
     flag_joins += f" left join twice_{table.name} as twice on twice.business_key = version.business_key"
     flags.append(f"case when twice.business_key is not null then '{table.name}.key.twice' end")
+    if any(c.name == "patient_id" for c in table.columns):
+        nobody, nobody_join = one_person.flag_sql(table, patient)
+        flags.append(nobody)
+        flag_joins += nobody_join
     derived = {"merged_into": "survivor.new_id" if merged else "null::varchar"}
     if table.name == "stay":
         _stays(connection, given, patient, code_joins + merge_joins, f"coalesce({codes['stay_type']} = 'full', false)")
@@ -550,6 +556,16 @@ def _unmapped(
         for code, count in rows:
             found.setdefault(column.code_system, {}).setdefault(code, {})[place] = int(count)
     return found
+
+
+def _one_person(connection: duckdb.DuckDBPyConnection, given: HospitalInput, delivered: list[Table]) -> None:
+    """Temporary table ``not_one_person``: the patient ids that stand for many (see ``one_person.find``)."""
+    names = {t.name: t for t in delivered}
+    full = ("true", "")
+    if "stay" in names:
+        codes, joins = _standard_codes(connection, names["stay"], given)
+        full = (f"{codes['stay_type']} = 'full'", joins)
+    one_person.find(connection, given.hospital, names, full)
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, given: HospitalInput, delivered: list[Table]) -> None:
@@ -632,6 +648,7 @@ def consolidate_hospital(given: HospitalInput, contract: Contract, output_for: A
         _judge(connection, given, delivered)
         merged = _merge_patients(connection, given)
         _deaths(connection, given)
+        _one_person(connection, given, delivered)
         for table in delivered:
             output = Path(output_for(table.name))
             _write(connection, table, given, known, merged, output)

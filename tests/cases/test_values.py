@@ -443,6 +443,23 @@ def test_c31_records_of_nobody_in_particular_are_flagged_and_counted(case_input:
     assert any("specimen.patient_id.unknown" in r and "5" in r for r in reasons)
 
 
+def test_c31_an_identifier_like_any_other_is_known_by_what_it_holds(hospital_of_case: Given) -> None:
+    """C31 under the number 77001: its birth is nobody's (1 January 1900); with a true birth, its specimens come from five units at once."""
+    specimen = "NUM_PRELEVEMENT;IPP;NDA;NATURE;body_site;purpose;DATE_PRELEVEMENT;received_at;validated_at;UF\n"
+    days = specimen + "".join(f"X{n};77001;;URINES;;1;{n + 10}/03/2025 08:00:00;;;3101\n" for n in range(5))
+    units = specimen + "".join(f"X{n};77001;;URINES;;1;10/03/2025 08:00:00;;;310{n}\n" for n in range(5))
+    isolates = (ISOLATE + "".join(f"X{n};1;E. coli;x;;définitif\n" for n in range(5))).encode()
+    for born, taken, found in (("1900", days, 5), ("1955", units, 5), ("1955", days, 0)):
+        hospital = hospital_of_case("h01")
+        patient = f"{PATIENT}77001;01/01/{born};f;;;;;;;\n".encode()
+        hospital.deliver(patient=patient, specimen=taken.encode(), isolate=isolates)
+        rows = [r["flags"] for r in hospital.rows("specimen")]
+        assert len(rows) == 5
+        assert sum("specimen.patient_id.not_one_person" in (f or "") for f in rows) == found
+        reasons = judged(hospital.consolidate())[1]
+        assert any("specimen.patient_id.not_one_person: 5 of 5" in r for r in reasons) == bool(found)
+
+
 @pytest.mark.parametrize("ipp", ["anonyme", " Inconnu ", "0", "000000", "XXX", "SANS IPP", "9999999", "PORTE-NOM"])
 def test_nobody_in_particular_is_known_by_the_word_or_by_the_registry(land_case: Lands, ipp: str) -> None:
     entry = replace(load_registry().get("h01"), unknown_patients=("porte-nom",))

@@ -14,7 +14,7 @@ from estuaire import codes
 from estuaire.contracts import load_contract
 from estuaire.duck import of_files
 from estuaire.layers import consolidated_columns, landed_columns
-from estuaire.registry import load_registry
+from estuaire.registry import OnePerson, load_registry
 from estuaire.settings import PROJECT_ROOT
 from spark_jobs.kernel import antibacterials
 from spark_jobs.kernel import consolidate as kernel
@@ -45,10 +45,11 @@ def test_a_new_name_of_an_antibacterial_rebuilds(monkeypatch: pytest.MonkeyPatch
     assert _hash() != before
 
 
-@pytest.mark.parametrize("column", ["timezone", "calendar"])
-def test_another_calendar_of_the_hospital_rebuilds(column: str) -> None:
+@pytest.mark.parametrize("column", ["timezone", "calendar", "one_person"])
+def test_another_calendar_or_limit_of_the_hospital_rebuilds(column: str) -> None:
     hospital: Any = load_registry().get("h01")
-    other = replace(hospital, **{column: {"timezone": "Indian/Reunion", "calendar": "shifted"}[column]})
+    changed = {"timezone": "Indian/Reunion", "calendar": "shifted", "one_person": OnePerson(birth_years=5)}
+    other = replace(hospital, **{column: changed[column]})
     assert kernel.depends_on(other) != kernel.depends_on(hospital)
 
 

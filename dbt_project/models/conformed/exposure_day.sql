@@ -22,6 +22,7 @@ inner join {{ ref('patient_link') }} as patient_link
     on
         administration.hospital_id = patient_link.hospital_id
         and administration.patient_id = patient_link.patient_id
+        and patient_link.of_unknown_patient is not true
 where
     administration.status = 'given'
     and administration.given_at_local is not null

@@ -6,5 +6,8 @@ select
     calendar,
     timezone,
     combination_doses,
-    combination_doses_by_drug
+    combination_doses_by_drug,
+    latest_day,
+    date '{{ var("first_day") }}' as first_day,
+    coalesce(latest_day, date '{{ var("last_day") }}') as last_day
 from {{ ref('stg_hospital') }}

@@ -36,13 +36,14 @@ observed_month as (
 active_month as (
     select
         hospital_id,
-        month
-    from observed_month
+        date_trunc('month', night)::date as month
+    from night_day
     union
     select
         hospital_id,
         month
     from {{ ref('record_month') }}
+    where within_period
 ),
 
 hospital_months as (
@@ -58,7 +59,7 @@ hospital_months as (
         group by hospital_id
     ) as bounds
     cross join
-        lateral generate_series(bounds.first_month, bounds.last_month, interval '1 month') as months (month)
+        lateral {{ months_of_period('bounds.first_month', 'bounds.last_month') }} as months (month)
 )
 
 select

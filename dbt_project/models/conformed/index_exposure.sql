@@ -29,7 +29,7 @@ calendar as (
         span.first_day + days.n as day,
         date_trunc('month', (span.first_day + days.n)::timestamp)::date as month
     from span
-    cross join lateral generate_series(0, span.last_day - span.first_day) as days (n)
+    cross join lateral {{ days_of_period('span.first_day', 'span.last_day') }} as days (n)
 ),
 
 covered as (

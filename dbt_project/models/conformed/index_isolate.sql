@@ -36,6 +36,8 @@ candidate as (
         and specimen.purpose = 'diagnostic'
         and specimen.of_unknown_patient is not true
         and specimen.collected_at is not null
+        -- elsewhere no record of the hospital can lie: a calendar of its windows would have no end
+        and specimen.collected_at_local::date between hospital.first_day and hospital.last_day
 ),
 
 -- those of each person's first moment: one, but for the bottles of one draw and other isolates of that minute

@@ -22,6 +22,7 @@ with scoped as (
         stay.stay_type = 'full'
         and hospital.study_member
         and hospital.calendar is distinct from 'shifted'
+        and stay.of_unknown_patient is not true
 ),
 
 stepped as (

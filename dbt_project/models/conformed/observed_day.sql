@@ -10,7 +10,7 @@ stay_day as (
         spell.admitted_on + days.n as day
     from {{ ref('study_spell') }} as spell
     inner join person on spell.patient_key = person.patient_key
-    cross join lateral generate_series(0, spell.left_on - spell.admitted_on) as days (n)
+    cross join lateral {{ days_of_stay('spell.admitted_on', 'spell.left_on') }} as days (n)
     where spell.stay_type = 'full'
 )
 

@@ -25,9 +25,8 @@ stay_night as (
         full_stay.admitted_at_local::date + nights.n as night
     from full_stay
     cross join
-        lateral generate_series(
-            0, full_stay.counted_until_local::date - full_stay.admitted_at_local::date - 1
-        ) as nights (n)
+        lateral {{ days_of_stay('full_stay.admitted_at_local::date', 'full_stay.counted_until_local::date - 1') }}
+            as nights (n)
 ),
 
 -- no movement reaches beyond its stay, on either side: a placeholder of 1900 would be a series of 45,000 days
@@ -55,7 +54,7 @@ unit_night as (
         held.unit_code,
         held.unit_type
     from held
-    cross join lateral generate_series(0, held.last_night - held.first_night) as nights (n)
+    cross join lateral {{ days_of_stay('held.first_night', 'held.last_night') }} as nights (n)
     order by
         held.person_number asc,
         held.first_night + nights.n asc,

@@ -1,40 +1,29 @@
 {{ config(indexes=[{'columns': ['hospital_id', 'patient_id'], 'unique': true}]) }}
+{%- set naming = ['patient', 'stay', 'administration', 'prescription', 'specimen', 'lab_result'] %}
 
-with mentioned as (
+with told as (
     select
         hospital_id,
-        patient_id
+        patient_id,
+        false as names_nobody
     from {{ ref('stg_patient_map') }}
-    union
+    {%- for table in naming %}
+        union
+        select
+            hospital_id,
+            patient_id,
+            {{ names_nobody('flags') }} as names_nobody
+        from {{ ref('stg_' ~ table) }}
+    {%- endfor %}
+),
+
+mentioned as (
     select
         hospital_id,
-        patient_id
-    from {{ ref('stg_patient') }}
-    union
-    select
-        hospital_id,
-        patient_id
-    from {{ ref('stg_stay') }}
-    union
-    select
-        hospital_id,
-        patient_id
-    from {{ ref('stg_administration') }}
-    union
-    select
-        hospital_id,
-        patient_id
-    from {{ ref('stg_prescription') }}
-    union
-    select
-        hospital_id,
-        patient_id
-    from {{ ref('stg_specimen') }}
-    union
-    select
-        hospital_id,
-        patient_id
-    from {{ ref('stg_lab_result') }}
+        patient_id,
+        bool_or(names_nobody) as of_unknown_patient
+    from told
+    group by hospital_id, patient_id
 )
 
 select
@@ -44,7 +33,8 @@ select
     coalesce(
         patient_map.patient_key, md5(mentioned.hospital_id || '|' || mentioned.patient_id)
     ) as patient_key,
-    coalesce(patient_map.link_method, 'not_delivered') as link_method
+    coalesce(patient_map.link_method, 'not_delivered') as link_method,
+    mentioned.of_unknown_patient
 from mentioned
 left join {{ ref('stg_patient_map') }} as patient_map
     on

@@ -53,9 +53,14 @@ with dated as (
 )
 
 select
-    hospital_id,
-    table_name,
-    month,
-    records,
-    last_on
+    dated.hospital_id,
+    dated.table_name,
+    dated.month,
+    dated.records,
+    dated.last_on,
+    -- no series of months reaches a month that no record of this hospital can have
+    coalesce(
+        dated.month between date_trunc('month', hospital.first_day)::date and hospital.last_day, false
+    ) as within_period
 from dated
+left join {{ ref('hospital') }} as hospital on dated.hospital_id = hospital.hospital_id

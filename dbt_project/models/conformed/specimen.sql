@@ -11,8 +11,7 @@ select
     specimen.nature_source,
     specimen.body_site,
     specimen.purpose,
-    -- an identifier such as ANONYME, which stands for many (landing flags it)
-    coalesce(strpos(specimen.flags, 'specimen.patient_id.unknown') > 0, false) as of_unknown_patient,
+    patient_link.of_unknown_patient,
     specimen.collected_at,
     specimen.collected_at_local,
     specimen.received_at,

@@ -20,3 +20,5 @@ left join {{ ref('merged_stay') }} as spell
         and spell.scope = 'group'
         and stay.patient_key = spell.patient_key
         and stay.admitted_at between spell.admitted_at and spell.left_at
+-- stays of many under one identifier are no time of one person
+where stay.of_unknown_patient is not true

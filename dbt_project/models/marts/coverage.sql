@@ -9,6 +9,7 @@ with bounds as (
         bool_and(hospital.study_member and coalesce(hospital.calendar, 'real') <> 'shifted') as in_group
     from {{ ref('record_month') }} as record_month
     inner join {{ ref('hospital') }} as hospital on record_month.hospital_id = hospital.hospital_id
+    where record_month.within_period
     group by record_month.hospital_id
 ),
 
@@ -35,7 +36,7 @@ counted as (
         bounds.shifted,
         bounds.in_group
     from bounds
-    cross join lateral generate_series(bounds.first_month, bounds.last_month, interval '1 month') as months (month)
+    cross join lateral {{ months_of_period('bounds.first_month', 'bounds.last_month') }} as months (month)
     cross join tables
     left join {{ ref('record_month') }} as record_month
         on
@@ -53,11 +54,13 @@ reference as (
         percentile_cont(0.5) within group (order by previous.records)::numeric as median,
         stddev_samp(previous.records) / nullif(avg(previous.records), 0) as spread
     from counted
+    -- each of the twelve months before by its own date: a range would compare every month with every other
+    cross join generate_series(1, 12) as ago (months)
     inner join counted as previous
         on
             counted.hospital_id = previous.hospital_id
             and counted.table_name = previous.table_name
-            and previous.month between counted.month - interval '12 months' and counted.month - interval '1 day'
+            and previous.month = (counted.month - make_interval(months => ago.months))::date
             and previous.month >= previous.table_first_month
     where not counted.shifted
     group by counted.hospital_id, counted.month, counted.table_name

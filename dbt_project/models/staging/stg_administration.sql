@@ -9,5 +9,6 @@ select
     route,
     status,
     given_at,
-    given_at_local
+    given_at_local,
+    flags
 from {{ source('staging', 'administration') }}

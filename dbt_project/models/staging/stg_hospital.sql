@@ -6,5 +6,6 @@ select
     calendar,
     timezone,
     combination_doses,
-    combination_doses_by_drug
+    combination_doses_by_drug,
+    latest_day
 from {{ source('staging', 'hospital') }}

@@ -11,5 +11,6 @@ select
     ended_at_local,
     entry_mode,
     exit_mode,
-    stale_correction
+    stale_correction,
+    flags
 from {{ source('staging', 'stay') }}

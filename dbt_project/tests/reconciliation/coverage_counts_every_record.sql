@@ -1,10 +1,12 @@
--- Hospital tables whose months in coverage do not hold the records received, or hospitals with a month missing.
+-- Hospital tables whose months in coverage do not hold the records received in the hospital's period (gate 3 counts the
+-- months outside of it), or hospitals with a month missing.
 with counted as (
     select
         hospital_id,
         table_name,
         sum(records) as records
     from {{ ref('record_month') }}
+    where within_period
     group by hospital_id, table_name
 ),
 
