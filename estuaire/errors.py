@@ -120,6 +120,13 @@ class TaskFailed(EstuaireError):
     retryable = True
 
 
+class TaskKilled(TaskFailed):
+    """The process that did a piece of work was killed outright, each time that it was tried."""
+
+    code = "E_TASK_KILLED"
+    retryable = False  # it was tried again, alone; within the run nothing else would change
+
+
 def unforeseen(
     error: BaseException, *, hospital: str | None = None, delivery: str | None = None, file: str | None = None
 ) -> EstuaireError:

@@ -11,9 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote  # a name of a delivery is a folder's: whoever copies a command runs no other
 from typing import Any
 
-from estuaire import ledger, set_aside
+from estuaire import confirming, ledger, set_aside
+from estuaire.confirming import Waiting
 from estuaire.deliveries import fingerprint_of
 from estuaire.errors import (
     ChecksumMismatch,
@@ -75,7 +77,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Grain of the lists: ``arrived`` a delivery, ``tables`` a table of one, ``stages`` an attempt of a stage (seconds, bytes),
+    """Grain of the lists: ``arrived`` a delivery, ``tables`` a table of one, ``stages`` an attempt of a stage (seconds, bytes), ``held`` a
+    full delivery that waits for a confirmation (no stop: nothing is wrong with it that anybody knows),
     ``gates`` a verdict, ``rules`` a rule that records broke, ``releases`` a release that the run made."""
 
     name: str
@@ -87,6 +90,7 @@ class Explanation:
     gates: list[Row]
     rules: list[Row]
     stopped: list[Stop]
+    held: list[Waiting]
     snapshots: list[int]
     releases: list[Row]
     served: int | None  # the release that analysts read now, whichever run made it
@@ -217,7 +221,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
         "or cardinality(%(h)s::text[]) = 0 order by hospital_id"
     )
     stopped = [
-        *_stops_of_deliveries(arrived),
+        *_stops_of_deliveries([r for r in arrived if r["state"] != "held"]),
         *(_stop(f"{b['hospital_id']}: gate consolidated", b["error"]) for b in standing),
         *_stops_of_hospitals(settings, rows),
         *_stops_of_runs(rows, stages),
@@ -235,6 +239,8 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
             "select release_id, state, snapshot_id, published_at, held_back from control.release where run_id = any(%(runs)s) order by 1"
         )
         tables = []
+    places = {(r["hospital_id"], r["delivery_id"]) for r in arrived}
+    waits = [one for one in confirming.waiting(settings) if (one.hospital, one.delivery) in places]
     held = _held_back(settings, releases, {h for h, _ in subject.deliveries})
     stopped += [_stop_of_held(hospital, one) for hospital, one in held.items()]
     waiting = sorted({*(str(b["hospital_id"]) for b in standing), *held})
@@ -248,7 +254,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     rules = ask(_RULES, where=where)
     snapshots = sorted({s["snapshot_id"] for s in stages if s["snapshot_id"] is not None and s["state"] == "committed"})
     return Explanation(
-        subject.name, state, message, arrived, tables, stages, gates, rules, stopped, snapshots, releases,
+        subject.name, state, message, arrived, tables, stages, gates, rules, stopped, waits, snapshots, releases,
         _served(settings), _next(arrived, rows, stages, waiting) + _to_look_at(settings, arrived),
     )  # fmt: skip
 
@@ -363,11 +369,12 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], waiting: list[
         place = f"{row['hospital_id']}/{row['delivery_id']}"
         kind = _kind(row)
         commands = {
-            "retry": f"estuaire retry {place}",
-            "confirm": f"estuaire confirm {place.replace('/', ' ')} --by NAME",
+            "retry": f"estuaire retry {quote(place)}",
+            "confirm": f"estuaire confirm {quote(row['hospital_id'])} {quote(row['delivery_id'])} --by NAME",
         }
         command = commands.get(kind, "estuaire run")
-        steps.append(Step(kind, command, place, row["remedy"] or ""))
+        # what a held delivery would end stands beside it, in the reader's language
+        steps.append(Step(kind, command, place, "" if kind == "confirm" else row["remedy"] or ""))
     steps += [Step("gate", "estuaire run", hospital) for hospital in waiting]
     failed = [r for r in _latest(rows) if r["state"] == "failed"]
     if failed:
@@ -405,12 +412,12 @@ def _to_look_at(settings: Settings, arrived: list[Row]) -> list[Step]:
         steps.append(
             Step(
                 "rejected",
-                f"estuaire rejected {place or (hospitals[0] if len(hospitals) == 1 else '')}".strip(),
+                f"estuaire rejected {quote(place or hospitals[0]) if place or len(hospitals) == 1 else ''}".strip(),
                 f"{rejected[0]['n']:,}",
             )
         )
     if unmapped[0]["n"]:
-        one = f" --hospital {hospitals[0]}" if len(hospitals) == 1 else ""
+        one = f" --hospital {quote(hospitals[0])}" if len(hospitals) == 1 else ""
         steps.append(Step("worklist", f"estuaire worklist{one}", f"{unmapped[0]['n']:,}"))
     return steps
 

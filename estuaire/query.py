@@ -6,6 +6,7 @@ the transaction is read-only; the checks on the text serve a clear answer, not s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,15 +138,30 @@ def as_json(result: QueryResult) -> str:
 
 
 def as_csv(result: QueryResult) -> str:
-    """Comma-separated text with a header; a null is an empty field."""
+    """Comma-separated text with a header; a null is an empty field. What a spreadsheet would execute has an apostrophe before it
+    (``formulas`` counts them): https://owasp.org/www-community/attacks/CSV_Injection."""
     import csv
     import io
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(result.columns)
-    writer.writerows(["" if v is None else _plain(v) for v in row] for row in result.rows)
+    writer.writerow(map(_inert, result.columns))
+    writer.writerows(["" if v is None else _inert(v) for v in row] for row in result.rows)
     return buffer.getvalue()
+
+
+def formulas(result: QueryResult) -> int:
+    """How many names and values ``as_csv`` writes with an apostrophe before them."""
+    return sum(_inert(v) != _plain(v) for row in (result.columns, *result.rows) for v in row if v is not None)
+
+
+# signs with which a spreadsheet's formula begins, the full-width ones of East Asian settings too; a number or a lone sign is none
+_FORMULA = re.compile(r"(?![+-]?[0-9]+([.,][0-9]+)?$)[=+@\t\r＝＋－＠-].", re.DOTALL)
+
+
+def _inert(value: Any) -> str:
+    text = _plain(value)
+    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
 
 
 def _refusal(error: Any, timeout_seconds: float) -> QueryRefused | DatabaseUnavailable:

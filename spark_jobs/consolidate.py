@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +21,7 @@ from estuaire import faults, set_aside, space, unmapped_codes
 from estuaire.codes import registry_error
 from estuaire.contracts import load_contract
 from estuaire.duck import nothing, of_files, quoted, readable, reading
-from estuaire.errors import EstuaireError, FileMissing, LakeFileUnreadable, StoreUnavailable, TaskFailed
+from estuaire.errors import EstuaireError, FileMissing, StoreUnavailable, TaskFailed
 from estuaire.gates import consolidated as gate
 from estuaire.gates.gx import warm_up
 from estuaire.lake import PATIENT_MAP, Change, Lake, NewFile
@@ -36,6 +37,7 @@ from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.patient_map import patient_map
 from spark_jobs.session import guarded, spread_each
 from spark_jobs.stage import attempt, recover, refused
+from spark_jobs.written import hospital_of, lost_files, not_readable_back, unreadable, unreadable_files
 
 STAGE = "consolidate"
 
@@ -192,28 +194,6 @@ def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str,
 
 
 _MAY_BE_A_FILE = (TaskFailed.code, FileMissing.code, StoreUnavailable.code)
-
-
-def hospital_of(path: str) -> str:
-    """The hospital of a file of the lake, by its path or key."""
-    return path.split("/hospital=")[1].split("/")[0]
-
-
-def unreadable_files(settings: Settings, keys: list[str]) -> list[str]:
-    """Of these files of the lake those that are lost or damaged, read whole."""
-    store = open_store(settings)
-    with reading(store) as connection:
-        return [key for key in keys if store.stat(key) is None or not readable(connection, store.url(key))]
-
-
-def lost_files(hospital: str, paths: list[str]) -> LakeFileUnreadable:
-    """The typed error of files of a hospital that are lost or damaged."""
-    named = ", ".join(sorted("/".join(p.split("/")[-4:]) for p in paths)[:3])
-    return LakeFileUnreadable(
-        f"{len(paths)} of its files in the lake cannot be read: {named}; what was published of it stays served",
-        remedy="put the file back from a backup of the store, or look at the disk; the next run takes it up",
-        hospital=hospital,
-    )
 
 
 def _consolidate(settings: Settings, work: Work) -> list[dict[str, Any]]:
@@ -455,31 +435,27 @@ def _run(
     with meter.gate():
         audited = gate.audit(settings, spark, stage.run_id, found)
     meter.step("audited")
+    failed |= {h: not_readable_back(keys, h) for h, keys in audited.unread.items()}
     blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
     _note_verdicts(settings, stage, audited, blocked, given, found)
     faults.reach("consolidate.judged")
-    results = {h: outcomes for h, outcomes in found.items() if h not in blocked}
+    results = {h: outcomes for h, outcomes in found.items() if h not in blocked and h not in failed}
     intent: dict[str, Any] = _intent(given, results, [])
     failed |= {item["hospital_id"]: error for item, error in refused(stage, intent, publish)}
     _set_aside(stage, failed, sorted({h for h, _ in done} - failed.keys()))
     blocked |= failed
-    for hospital, error in blocked.items():
-        print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
-        for outcome in found.get(hospital, []):
-            open_store(settings).delete(outcome["output"])
+    _discard(settings, blocked, found)
     results = {h: outcomes for h, outcomes in results.items() if h not in blocked}
     snapshot: int | None = None
+    results, mapped, accounted, lost = _read_whole(settings, lake, stage, meter, results, before_commit)
+    _discard(settings, lost, found)
+    blocked |= lost
     rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
     if results:
-        mapped = _patient_map(settings, lake, stage, results)
-        meter.step("patient map written")
-        faults.reach("consolidate.mapped")
-        if before_commit is not None:
-            before_commit(results)
         intent = _intent(given, results, mapped)
         with connect(settings) as connection, connection.cursor() as cursor:
             stage.check_fence(cursor)
-            write_accounts(cursor, stage, accounts(settings, results, came_in(settings, sorted(results))))
+            write_accounts(cursor, stage, accounted)
         meter.step("read back and accounted for")
         faults.reach("consolidate.accounted")
         stage.intend(intent)
@@ -491,6 +467,47 @@ def _run(
         meter.step("committed")
         stage.end(cursor, "committed", meter.cost(), rows, snapshot, _message(blocked))
     return {"hospitals": sorted(results), "blocked": sorted(blocked), "rows": rows}
+
+
+def _read_whole(
+    settings: Settings,
+    lake: Lake,
+    stage: Stage,
+    meter: Meter,
+    results: dict[str, list[dict[str, Any]]],
+    before_commit: Any,
+) -> tuple[dict[str, list[dict[str, Any]]], list[str], list[Account], dict[str, EstuaireError]]:
+    """(Results whose files can be read, keys of the patient map over them, their account, hospitals whose new files cannot).
+
+    Raises:
+        duckdb.Error: what stopped it, where no new file explains it.
+    """
+    lost: dict[str, EstuaireError] = {}
+    while results:
+        try:
+            mapped = _patient_map(settings, lake, stage, results)
+            meter.step("patient map written")
+            faults.reach("consolidate.mapped")
+            if before_commit is not None:
+                before_commit(results)
+            return results, mapped, accounts(settings, results, came_in(settings, sorted(results))), lost
+        except (duckdb.Error, StoreUnavailable):
+            found = unreadable(settings, results)
+            if not found:
+                raise
+            _set_aside(stage, dict(found), [])
+            lost |= found
+            results = {h: outcomes for h, outcomes in results.items() if h not in found}
+    return {}, [], [], lost
+
+
+def _discard(settings: Settings, errors: dict[str, EstuaireError], found: dict[str, list[dict[str, Any]]]) -> None:
+    """Say why these hospitals go no further, and delete the files that were written of them."""
+    for hospital, error in errors.items():
+        print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
+        for outcome in found.get(hospital, []):
+            with suppress(EstuaireError, OSError):  # no reader knows it: what stays is swept by age
+                open_store(settings).delete(outcome["output"])
 
 
 def _set_aside(stage: Stage, failed: dict[str, EstuaireError], passed: list[str]) -> None:

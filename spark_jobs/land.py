@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import duckdb
 import psycopg2
+import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
@@ -34,6 +35,7 @@ from estuaire.errors import (
     EstuaireError,
     Fenced,
     GateBlocked,
+    StoreUnavailable,
     unforeseen,
 )
 from estuaire.gates import landed as gate
@@ -47,11 +49,12 @@ from estuaire.registry import load_registry
 from estuaire.rules import load_rules
 from estuaire.scratch import local_files
 from estuaire.settings import Settings
-from spark_jobs.consolidate import inputs, lost_files, unreadable_files
+from spark_jobs.consolidate import inputs
 from spark_jobs.kernel import consolidate as kernel
 from spark_jobs.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
 from spark_jobs.session import refuse_all, spread_each
 from spark_jobs.stage import attempt, recover, refused, without
+from spark_jobs.written import lost_files, not_readable_back, unreadable_files
 
 STAGE = "land"
 
@@ -352,16 +355,21 @@ def _sound(landings: list[Landing]) -> list[Landing]:
 
 
 def _read_back(settings: Settings, landings: list[Landing]) -> dict[str, tuple[int, int]]:
-    """``read_back`` of all sound deliveries at once; where that fails, of each by itself, so that it fails for its own alone."""
+    """``read_back`` of all sound deliveries at once; where that fails, of each by itself, so that it fails for its own alone.
+
+    Raises:
+        StoreUnavailable: the store did not answer.
+    """
     try:
         return read_back(settings, [f for x in _sound(landings) for f in x.files])
-    except duckdb.Error:
+    except (duckdb.Error, StoreUnavailable):
         found: dict[str, tuple[int, int]] = {}
         for landing in _sound(landings):
             try:
                 found |= read_back(settings, landing.files)
-            except duckdb.Error as error:
-                landing.failed(error)
+            except (duckdb.Error, StoreUnavailable) as error:
+                lost = unreadable_files(settings, [f.output for f in landing.files if f.output])
+                landing.failed(not_readable_back(lost, *landing.place) if lost else error)
         return found
 
 
@@ -466,6 +474,9 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
     faults.reach("land.written")
     with meter.gate():
         audit = gate.audit(settings, spark, stage.run_id, [(x.read, x.files) for x in _sound(landings)])
+    for landing in landings:
+        if landing.place in audit.unread:
+            landing.failed(not_readable_back(audit.unread[landing.place], *landing.place))
     meter.step("audited")
     if before_commit is not None:
         before_commit(landings)
@@ -599,7 +610,7 @@ def to_hold(
         known = landed.get(hospital, {"files": [], "fulls": [], "rejected": []})
         if not known["files"] and not any(x.read.kind == "full" for x in own[1:]):
             continue  # its first delivery: nothing stands
-        arriving = tuple(_arriving(settings, x, confirmed) for x in own)
+        arriving = tuple(filter(None, (_arriving(settings, x, confirmed) for x in own)))
         weighing = Weighing(hospital, tuple(known["files"]), tuple(known["fulls"]), tuple(known["rejected"]), arriving)
         work.append((sum(f.rows_in for x in own for f in x.files), weighing))
     found: dict[tuple[str, str], tuple[EstuaireError, confirming.Ends | None]] = {}
@@ -616,7 +627,16 @@ def to_hold(
     return found
 
 
-def _arriving(settings: Settings, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving:
+def _arriving(settings: Settings, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving | None:
+    """A delivery as it is weighed; None, and set aside, where the file of its rejected records cannot be read back."""
+    try:
+        return _as_weighed(settings, landing, confirmed)
+    except (OSError, EstuaireError, pa.ArrowException) as error:
+        landing.failed(error)
+        return None
+
+
+def _as_weighed(settings: Settings, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving:
     manifest, store = landing.read, open_store(settings)
     full = None
     if manifest.kind == "full":

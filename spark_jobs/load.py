@@ -33,9 +33,10 @@ from estuaire.metering import Meter
 from estuaire.objectstore import open_store
 from estuaire.registry import SUBSTANCE, Hospital, load_registry
 from estuaire.settings import PROJECT_ROOT, Settings
-from spark_jobs.consolidate import hospital_of, lost_files, rebuild
+from spark_jobs.consolidate import rebuild
 from spark_jobs.session import guarded, spread_each
 from spark_jobs.stage import attempt
+from spark_jobs.written import hospital_of, lost_files
 
 STAGE = "load"
 DRUG_TABLES = ("administration", "prescription")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from estuaire import private, space
-from estuaire.errors import PASSING, EstuaireError, TaskFailed, unforeseen
+from estuaire.errors import PASSING, EstuaireError, TaskFailed, TaskKilled, unforeseen
 from estuaire.settings import Settings
 from spark_jobs import s3a
 
@@ -38,8 +40,15 @@ def bins(items: Sequence[tuple[int, T]], count: int) -> list[list[T]]:
     return [b for b in filled if b]
 
 
+@dataclass(frozen=True)
+class _Numbered(Generic[T]):
+    number: int
+    item: T
+
+
 def place_of(item: object) -> dict[str, str | None]:
     """Hospital, delivery and file of a piece of work, or of the first of a packet."""
+    item = item.item if isinstance(item, _Numbered) else item
     first = item[0] if isinstance(item, tuple) and item else item
     return {name: getattr(first, name, None) for name in ("hospital", "delivery", "file")}
 
@@ -77,20 +86,92 @@ def attempted(work: Callable[[T], R], item: T) -> R | Failed[T]:
 
 
 def spread(spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *, per_core: int = 4) -> list[R]:
-    """Run ``work`` on every item inside Spark tasks, packed by weight; results in no particular order."""
+    """Run ``work`` on every item inside Spark tasks, packed by weight; results in no particular order.
+
+    Each packet is a Spark job of its own: one whose process is killed (out of memory, a fault in native code) loses its own results, not
+    the others'. Its items are tried once more, after all others and one at a time, so that none pays for its neighbour.
+
+    Raises:
+        TaskKilled: an item's process was killed again; ``spread_survivors`` gives it as a value.
+    """
+    results, killed = spread_survivors(spark, items, work, per_core=per_core)
+    if killed:
+        raise killed[0].error
+    return results
+
+
+def spread_survivors(
+    spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *, per_core: int = 4
+) -> tuple[list[R], list[Failed[T]]]:
+    """As ``spread``: (results, items whose process was killed twice).
+
+    Raises:
+        TaskKilled: nothing was done and items of several hospitals were killed: it is no hospital's.
+    """
     if not items:
-        return []
+        return [], []
     context = spark.sparkContext
-    packed = bins(items, max(1, context.defaultParallelism * per_core))
+    cores = context.defaultParallelism
+    results: list[R] = []
+    suspects: list[T] = []
+    with ThreadPoolExecutor(cores, thread_name_prefix="packet") as lanes:
+        packets = {
+            lanes.submit(_job, context, packet, work): packet for packet in bins(items, max(1, cores * per_core))
+        }
+        try:
+            for done in as_completed(packets):
+                outcome = done.result()
+                results += outcome or []
+                suspects += packets[done] if outcome is None else []
+        except BaseException:
+            lanes.shutdown(wait=False, cancel_futures=True)
+            raise
+    killed: list[Failed[T]] = []
+    for item in suspects:
+        outcome = _job(context, [item], work)
+        results += outcome or []
+        if outcome is None:
+            killed.append(Failed(item, killed_twice(item)))
+            if not results and len({place_of(k.item)["hospital"] for k in killed}) >= _NOBODYS:
+                raise killed[0].error
+    return results, killed
+
+
+_NOBODYS = 3  # hospitals whose work was killed and none whose was done: it is the machine
+
+
+def _job(context: Any, packet: list[T], work: Callable[[T], R]) -> list[R] | None:
+    """One packet as a Spark job; None where the process that did it ended before its work did."""
 
     def run(part: Iterator[list[T]]) -> Iterator[R]:
         private.start()  # a worker is a child of the JVM, not of the driver
-        for packet in part:
-            for item in packet:
+        for given in part:
+            for item in given:
                 yield guarded(work, item)
 
-    results: list[R] = context.parallelize(packed, len(packed)).mapPartitions(run).collect()
-    return results
+    try:
+        done: list[R] = context.parallelize([packet], 1).mapPartitions(run).collect()
+    except Exception as error:
+        if not _KILLED.search(str(error)):
+            raise
+        return None
+    return done
+
+
+# what Spark tells of a task whose Python process, or executor, is gone
+_KILLED = re.compile(
+    r"Python worker exited unexpectedly|Python worker.{0,40}crashed|ExecutorLostFailure|Remote RPC client disassociated"
+)
+
+
+def killed_twice(item: object) -> TaskKilled:
+    """The error of a piece of work whose process was killed each time."""
+    return TaskKilled(
+        "the process that worked on it was killed, and once more when nothing ran beside it (memory, or a fault in native code)",
+        remedy="look at the machine's memory (`dmesg`, the task's log) and at the size of this file; the others went on, the next run "
+        "tries it again",
+        **place_of(item),
+    )
 
 
 def spread_each(
@@ -107,8 +188,8 @@ def spread_each(
     found: dict[int, R | Failed[T]] = {}
     for _ in range(2):
         wave = [(weights[i], _Numbered(i, item)) for i, item in tried.items()]
-        for number, outcome in spread(spark, wave, partial(_numbered, work), per_core=per_core):
-            found[number] = outcome
+        done, killed = spread_survivors(spark, wave, partial(_numbered, work), per_core=per_core)
+        found |= dict(done) | {one.item.number: Failed(one.item.item, one.error) for one in killed}
         tried = {i: o.item for i, o in found.items() if isinstance(o, Failed) and o.error.retryable}
     failed = [o for o in found.values() if isinstance(o, Failed)]
     results = [o for o in found.values() if not isinstance(o, Failed)]
@@ -126,12 +207,6 @@ def refuse_all(errors: Sequence[EstuaireError]) -> None:
     """Raises the first of the errors of everything that was tried, where all of them are ours to mend."""
     if errors and all(map(ours_to_mend, errors)):
         raise errors[0]
-
-
-@dataclass(frozen=True)
-class _Numbered(Generic[T]):
-    number: int
-    item: T
 
 
 def _numbered(work: Callable[[T], R], one: _Numbered[T]) -> tuple[int, R | Failed[T]]:

@@ -98,6 +98,13 @@ def airflow_home() -> Iterator[Settings]:
         yield settings
 
 
+@pytest.fixture(scope="module")
+def own_settings() -> Iterator[Settings]:
+    """Settings of a home for a server of the module's own."""
+    with temporary_settings() as settings:
+        yield settings
+
+
 @pytest.fixture(scope="session")
 def running_stack() -> Iterator[Settings]:
     """PostgreSQL and Airflow with the project's DAGs, for tests marked ``stack``."""

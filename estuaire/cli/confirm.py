@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from estuaire.shown import shown
+
 
 def register(app: typer.Typer) -> None:
     app.command()(confirm)
@@ -24,4 +26,4 @@ def confirm(
     ends = confirmed(settings(), hospital, delivery, by, reason)
     for table, (ended, standing) in sorted(ends.items()):
         typer.echo(f"{table}: ends {ended} of {standing} records")
-    typer.echo(f"{hospital}/{delivery} is confirmed by {by}; `estuaire run` lands it")
+    typer.echo(shown(f"{hospital}/{delivery} is confirmed by {by}; `estuaire run` lands it"))

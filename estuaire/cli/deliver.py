@@ -135,7 +135,7 @@ def _print(done: Receipt, chosen: str) -> None:
     )
     for warned in done.warnings:
         console.print(Text(shown(f"{words['warning']}{colon} {warned.text(chosen)}"), style="yellow"))
-    console.print(Text(f"{words['next']}{colon} {done.next_step(chosen)}"))
+    console.print(Text(shown(f"{words['next']}{colon} {done.next_step(chosen)}")))
 
 
 def _number(value: int, chosen: str) -> str:

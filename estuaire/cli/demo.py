@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from estuaire.shown import shown
+
 if TYPE_CHECKING:
     from estuaire.cli.progress import Progress
     from estuaire.simulator import SimulationPlan
@@ -82,8 +84,8 @@ def demo(
             "the demo has stopped before its run began", remedy="`estuaire demo` again goes on from what is done"
         ) from None
     for sentence in result.blocked:
-        typer.echo(f"BLOCKED {sentence}")
-    typer.echo(f"{result.message}. The whole demo took {time.monotonic() - began:.0f} s.\n")
+        typer.echo(shown(f"BLOCKED {sentence}"))
+    typer.echo(f"{shown(result.message)}. The whole demo took {time.monotonic() - began:.0f} s.\n")
     from estuaire.cli.tables import show_result
 
     typer.echo(f'estuaire query "{FIRST_QUERY}"')

@@ -29,6 +29,12 @@ _WORDS = {
     "gates": ("What the gates decided", "Décisions des contrôles"),
     "rules": ("Rules that records broke", "Règles enfreintes"),
     "stopped": ("Why it stopped", "Pourquoi cela s'est arrêté"),
+    "held": (
+        "Waits for a confirmation: what each full delivery would end",
+        "Attend une confirmation : ce à quoi chaque livraison complète mettrait fin",
+    ),
+    "would_end": ("would end", "fin de"), "standing": ("of records", "sur lignes"), "share": ("share", "part"),
+    "may": ("may go", "part admise"),
     "ended": ("Where it ended", "Où cela a abouti"),
     "next": ("What to do next", "Que faire ensuite"),
     "hospital_id": ("hospital", "hôpital"), "delivery_id": ("delivery", "livraison"), "kind": ("kind", "nature"),
@@ -43,6 +49,7 @@ _WORDS = {
     "rows_checked": ("of records", "sur lignes"), "started_at": ("started", "début"),
     "snapshot": ("lake snapshot", "instantané du lac"), "release": ("release of the marts", "version des marts"),
     "none": ("none", "aucun"), "file": ("file", "fichier"), "remedy": ("remedy", "remède"),
+    "state_held": ("held, to be confirmed", "en attente de confirmation"),
     "follow": ("it is under way; this follows it", "c'est en cours ; ceci le suit"),
     "land": ("received, not landed yet; this lands it", "reçue, pas encore intégrée ; ceci l'intègre"),
     "correct": ("the hospital corrects {about}", "l'hôpital corrige {about}"),
@@ -128,6 +135,9 @@ def _print(found: Explanation, *, french: bool) -> None:
         out.print(shown(text), style=style, markup=False)
 
     line(f"{found.name}: {found.state}{' - ' + found.message if found.message else ''}", "bold")
+    states = {"held": word("state_held")}
+    for row in found.arrived:
+        row["state"] = states.get(row["state"], row["state"])
     arrived = [{**r, "period": _period(r), "how_many": r["tables"]} for r in found.arrived]
     table("arrived", arrived, "hospital_id", "delivery_id", "kind", "period", "how_many", "rows", "state", "error_code")
     table("tables", found.tables, "hospital_id", "delivery_id", "table", "files", "rows")
@@ -151,6 +161,20 @@ def _print(found: Explanation, *, french: bool) -> None:
             line(f"  {stop.where}{file}: {stop.code} {stop.what}", "red")
             if stop.remedy:
                 line(f"    {word('remedy')}: {stop.remedy}")
+    ends = [
+        {
+            "hospital_id": one.hospital,
+            "delivery_id": one.delivery,
+            "table": e.table,
+            "would_end": e.ended,
+            "standing": e.standing,
+            "share": _percent(e.share),
+            "may": _percent(e.may),
+        }
+        for one in found.held
+        for e in one.endings
+    ]
+    table("held", ends, "hospital_id", "delivery_id", "table", "would_end", "standing", "share", "may")
     heading("ended")
     out.print(f"  {word('snapshot')}: {', '.join(map(str, found.snapshots)) or word('none')}")
     releases = ", ".join(f"{r['release_id']} ({r['state']})" for r in found.releases)
@@ -223,9 +247,9 @@ def run_logs(name: str | None, stage: str | None, lines: int) -> None:
         )
     failed = [log for log in logs if log.failed]
     if not failed and stage is None:
-        typer.echo(f"No task of {subject.name} failed. Its logs (--stage shows one):")
+        typer.echo(shown(f"No task of {subject.name} failed. Its logs (--stage shows one):"))
     for log in logs if stage else failed or logs:
-        typer.echo(f"{log.task} of {log.run_id}: {log.path}")
+        typer.echo(shown(f"{log.task} of {log.run_id}: {log.path}"))
         if failed or stage:
             for line in processes.tail(log.path, lines):
                 typer.echo("  " + shown_lines(log_line(_event(line))))

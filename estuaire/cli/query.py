@@ -16,7 +16,11 @@ def register(app: typer.Typer) -> None:
     def query(
         sql: str = typer.Argument(..., help="One statement that reads the marts, in quotes."),
         as_json: bool = typer.Option(False, "--json", help="A list of objects, for machines."),
-        as_csv: bool = typer.Option(False, "--csv", help="Comma-separated text with a header."),
+        as_csv: bool = typer.Option(
+            False,
+            "--csv",
+            help="Comma-separated text with a header; an apostrophe before what a spreadsheet would execute.",
+        ),
         limit: int = typer.Option(1000, "--limit", min=1, help="Most rows to return."),
         timeout: float = typer.Option(60.0, "--timeout", min=1.0, help="Most seconds to take."),
     ) -> None:
@@ -39,7 +43,12 @@ def register(app: typer.Typer) -> None:
             typer.echo(shown_json(queries.as_json(result)))
         elif as_csv:
             text = queries.as_csv(result)
-            # a file or a program gets the values as they are
+            if formulas := queries.formulas(result):
+                typer.echo(
+                    f"{formulas} values that a spreadsheet would execute have an apostrophe before them; --json gives them as they are.",
+                    err=True,
+                )
+            # but for these, a file or a program gets the values as they are
             typer.echo(shown_lines(text) if sys.stdout.isatty() else text, nl=False)
         else:
             show_result(result.columns, result.rows)

@@ -6,6 +6,8 @@ import contextlib
 
 import typer
 
+from estuaire.shown import shown
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
@@ -18,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         from estuaire.releases import list_releases
         from estuaire.settings import settings
@@ -35,13 +38,13 @@ def register(app: typer.Typer) -> None:
                 r.state,
                 f"{r.published_at:%Y-%m-%d %H:%M} UTC",
                 str(r.snapshot_id),
-                r.code_version[:12],
+                Text(shown(r.code_version[:12])),
                 "yes" if r.kept else "no",
-                ", ".join(r.held_back),
+                Text(shown(", ".join(r.held_back))),
             )
         Console().print(view)
         for note in next((r.notes for r in known if r.state == "published"), []):
-            typer.echo(f"Release notes: {note}.")
+            typer.echo(shown(f"Release notes: {note}."))
 
     @app.command()
     def rollback(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from estuaire.shown import shown, shown_lines
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -63,27 +65,30 @@ def down() -> None:
     console.print("Everything is stopped." if stopped else "Nothing was running.")
 
 
-def _print_waiting() -> None:
+def _print_waiting(language: str) -> None:
     """Deliveries that wait for a confirmation and hospitals set aside, where the ledger answers."""
     from psycopg2.errors import UndefinedColumn, UndefinedTable
 
-    from estuaire import ledger, set_aside
+    from estuaire import confirming, set_aside
     from estuaire.errors import EstuaireError
     from estuaire.settings import settings
 
+    held_word, waits = ("À CONFIRMER", "EN ATTENTE") if language == "fr" else ("HELD", "WAITS")
     try:
-        held = ledger.fetch(
-            settings(), "select error from control.delivery where state = 'held' order by hospital_id, delivery_id"
-        )
-        sentences = [r["error"] for r in (*held, *set_aside.standing(settings()))]
+        held, aside = confirming.waiting(settings()), set_aside.standing(settings())
     except (EstuaireError, UndefinedTable, UndefinedColumn):  # down, or not set up yet: the table says so
         return
-    for sentence in sentences:
-        typer.echo(f"WAITS {sentence}")
+    for one in held:
+        typer.echo(shown(f"{held_word} {one.text(language)}"))
+    for row in aside:
+        typer.echo(shown(f"{waits} {row['error']}"))
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
-    """State of each server and process. Exit code 3 when a part does not run."""
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    lang: Annotated[str | None, typer.Option(help="en or fr; default: the settings' language.")] = None,
+) -> None:
+    """State of each server and process, and what waits for somebody. Exit code 3 when a part does not run."""
     from rich.console import Console
 
     from estuaire.settings import settings
@@ -93,7 +98,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
         typer.echo(json.dumps(parts, indent=2))
     else:
         Console().print(stack_table(parts))
-        _print_waiting()
+        _print_waiting(lang or settings().language)
     if any(part["state"] != "running" for part in parts):
         raise typer.Exit(3)
 
@@ -138,11 +143,11 @@ def logs(
     with path.open(encoding="utf-8", errors="replace") as file:
         file.seek(0, 2)
         for line in processes.tail(path, lines):
-            typer.echo(line)
+            typer.echo(shown_lines(line))
         while follow:
             more = file.read()
             if more:
-                typer.echo(more, nl=False)
+                typer.echo(shown_lines(more), nl=False)
             else:
                 time.sleep(0.3)
 

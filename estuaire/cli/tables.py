@@ -66,7 +66,7 @@ def show(
     for key, heading in columns.items():
         values = [row.get(key) for row in rows]
         number = any(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in values)
-        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        table.add_column(Text(heading), justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell(row.get(key))) for key in columns))
     endless = Console(width=_ENDLESS)

@@ -20,8 +20,8 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.duck import quoted
 from estuaire.errors import EstuaireError, GateBlocked
-from estuaire.gates import docs
-from estuaire.gates.gx import Counts, Suites, breaks, frame_of_files
+from estuaire.gates import apart, docs
+from estuaire.gates.gx import breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
 from estuaire.objectstore import open_store
 from estuaire.rules import Rule, load_rules
@@ -64,6 +64,7 @@ class Finding:
 
     hospital: str
     results: list[Result] = field(default_factory=list)
+    keys: dict[str, list[int]] = field(default_factory=dict)  # unique rule -> rows beyond the first of a key, by Arrow
 
     def verdict(self) -> tuple[str, list[str]]:
         """(pass, warn or block, reasons)."""
@@ -73,10 +74,12 @@ class Finding:
 
 @dataclass
 class Audit:
-    """Findings per hospital, and per rule the totals on which Great Expectations counted."""
+    """Findings per hospital, per rule the totals on which Great Expectations counted, and the keys of the files that could not be read
+    back, of hospitals without a finding."""
 
     findings: dict[str, Finding]
     totals: list[Result]
+    unread: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def blocked(self) -> dict[str, GateBlocked]:
@@ -95,7 +98,8 @@ class Audit:
 
 
 def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, list[dict[str, Any]]]) -> Audit:
-    """Audit the files of each rebuilt hospital before they are registered.
+    """Audit the files of each rebuilt hospital before they are registered. One whose files cannot be read back has no finding; where
+    counts differ, each hospital is counted by itself, to tell whose do.
 
     Args:
         outcomes: hospital -> what each of its tables gave: ``table``, ``output`` (store key), ``checks`` (see ``count``).
@@ -103,41 +107,53 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
     rules = load_rules(STAGE)
     shifted = shifted_hospitals(settings)
     store = open_store(settings)
-    findings = {hospital: Finding(hospital) for hospital in outcomes}
-    paths: dict[str, list[str]] = {}
-    arrow: dict[str, list[int]] = {}
-    for hospital, tables in outcomes.items():
-        for outcome in tables:
-            table = outcome["table"]
-            paths.setdefault(table, []).append(store.url(outcome["output"]))
-            for rule in rules[table]:
-                checked, failed, *keys = outcome["checks"][rule.id]
-                findings[hospital].results.append(Result(table, rule, checked, failed))
-                if keys:
-                    arrow.setdefault(rule.id, []).extend(keys)
-    suites = Suites()
-    frames: dict[str, tuple[Callable[[], Any], Sequence[Rule]]] = {}
-    for table, files in paths.items():
-        by_row = [r for r in rules[table] if not r.unique]
-        columns = [f"{breaks(r.sql('spark', shifted))} as {r.mark}" for r in by_row]
-        frames[table] = (partial(frame_of_files, spark, files, columns), by_row)
-    by_key = [r for table in paths for r in rules[table] if r.unique]
-    if by_key:
-        frames["keys"] = (partial(_key_frame, spark, by_key, arrow), by_key)
-    counted: Counts = {}
-    for counts in suites.frames(frames).values():
-        counted |= counts
+    findings = {hospital: _finding(hospital, tables, rules) for hospital, tables in outcomes.items()}
+
+    def frames_of(hospitals: Collection[str]) -> apart.Frames:
+        urls: dict[str, list[str]] = {}
+        for outcome in (o for h in hospitals for o in outcomes[h]):
+            urls.setdefault(outcome["table"], []).append(store.url(outcome["output"]))
+        frames: dict[str, tuple[Callable[[], Any], Sequence[Rule]]] = {}
+        for table, files in urls.items():
+            by_row = [r for r in rules[table] if not r.unique]
+            columns = [f"{breaks(r.sql('spark', shifted))} as {r.mark}" for r in by_row]
+            frames[table] = (partial(frame_of_files, spark, files, columns), by_row)
+        by_key = [r for table in urls for r in rules[table] if r.unique]
+        if by_key:
+            arrow = {r.id: [n for h in hospitals for n in findings[h].keys.get(r.id, ())] for r in by_key}
+            frames["keys"] = (partial(_key_frame, spark, by_key, arrow), by_key)
+        return frames
+
+    keys = {hospital: [o["output"] for o in tables] for hospital, tables in outcomes.items()}
+    counted = apart.counted(store, keys, frames_of)
+    for hospital in counted.unread:
+        del findings[hospital]
     totals = []
-    for table in paths:
+    for table in dict.fromkeys(r.table for f in findings.values() for r in f.results):
+        by_hospital = {
+            hospital: {r.rule.id: r for r in finding.results if r.table == table}
+            for hospital, finding in findings.items()
+        }
+        for name, of_frame in (
+            (table, [r for r in rules[table] if not r.unique]),
+            ("keys", [r for r in rules[table] if r.unique]),
+        ):
+            totals += apart.compared(table, of_frame, counted.counts.get(name, {}), by_hospital, frames_of, name)
+    docs.write(settings, run_id, STAGE, counted.suites.results)
+    return Audit(findings, totals, counted.unread)
+
+
+def _finding(hospital: str, tables: list[dict[str, Any]], rules: Mapping[str, tuple[Rule, ...]]) -> Finding:
+    """What was counted natively of a hospital."""
+    finding = Finding(hospital)
+    for outcome in tables:
+        table = outcome["table"]
         for rule in rules[table]:
-            own = [r for f in findings.values() for r in f.results if r.rule.id == rule.id]
-            failed = sum(r.rows_failed for r in own)
-            agree = counted[rule.id] == failed
-            for result in own:
-                result.gx_agrees = agree
-            totals.append(Result(table, rule, sum(r.rows_checked for r in own), failed, None, counted[rule.id], agree))
-    docs.write(settings, run_id, STAGE, suites.results)
-    return Audit(findings, totals)
+            checked, failed, *beyond_first = outcome["checks"][rule.id]
+            finding.results.append(Result(table, rule, checked, failed))
+            if beyond_first:
+                finding.keys.setdefault(rule.id, []).extend(beyond_first)
+    return finding
 
 
 def _key_frame(spark: Any, rules: Sequence[Rule], arrow: Mapping[str, list[int]]) -> Any:

@@ -2,12 +2,13 @@
 
 The kernel counted each rule natively while it landed the files. Here Great Expectations counts the same rules again, on what was
 really written, through another engine (Spark reads the rule's expression as sqlglot translates it): both counts must agree, or the gate
-errors. Verdict per delivery: block above 1 % of rejected records or a broken ``fail`` rule, warn above 0.1 % or above a rule's own
+errors, for the deliveries in whose files they differ. Verdict per delivery: block above 1 % of rejected records or a broken ``fail`` rule, warn above 0.1 % or above a rule's own
 threshold, else pass (docs/domain/quality.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,8 +17,8 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.contracts import load_contract
 from estuaire.errors import EstuaireError, GateBlocked, TooManyRejected
-from estuaire.gates import docs
-from estuaire.gates.gx import Suites, breaks, frame_of_files
+from estuaire.gates import apart, docs
+from estuaire.gates.gx import breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
 from estuaire.manifest import Manifest
 from estuaire.objectstore import open_store
@@ -25,6 +26,7 @@ from estuaire.rules import Rule, load_rules
 from estuaire.settings import Settings
 
 STAGE = "landed"
+Place = tuple[str, str]  # (hospital, delivery)
 WARN_REJECTED, BLOCK_REJECTED = 0.001, 0.01
 
 
@@ -46,6 +48,10 @@ class Finding:
     def rejected_share(self) -> float:
         return self.rows_rejected / self.rows_in if self.rows_in else 0.0
 
+    def of_table(self, table: str) -> dict[str, Result]:
+        """Its results on one table, by rule."""
+        return {r.rule.id: r for r in self.results if r.table == table}
+
     def verdict(self) -> tuple[str, list[str]]:
         """(pass, warn or block, reasons)."""
         block, warn = verdict(self.results)
@@ -66,10 +72,12 @@ class Finding:
 
 @dataclass
 class Audit:
-    """Findings per (hospital, delivery), and per rule the totals on which Great Expectations counted too."""
+    """Findings per (hospital, delivery), per rule the totals on which Great Expectations counted too, and the keys of the files that
+    could not be read back, of deliveries without a finding."""
 
-    findings: dict[tuple[str, str], Finding]
+    findings: dict[Place, Finding]
     totals: list[Result]
+    unread: dict[Place, list[str]] = field(default_factory=dict)
 
 
 def _columns(table: str, rules: tuple[Rule, ...]) -> list[str]:
@@ -83,61 +91,54 @@ def _columns(table: str, rules: tuple[Rule, ...]) -> list[str]:
 
 
 def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manifest, list[Any]]]) -> Audit:
-    """Audit the files of each delivery (manifest, file outcomes) before they are registered."""
+    """Audit the files of each delivery (manifest, file outcomes) before they are registered. One whose files cannot be read back has no
+    finding; where counts differ, each delivery is counted by itself, to tell whose do."""
     rules = load_rules("landed")
-    findings: dict[tuple[str, str], Finding] = {}
-    totals_of_rules: list[Result] = []
-    by_table: dict[str, list[str]] = {}
     store = open_store(settings)
-    suites = Suites()
-    for manifest, files in landed:
-        finding = Finding(manifest.hospital, manifest.delivery_id)
-        findings[finding.hospital, finding.delivery] = finding
-        totals: dict[tuple[str, str], list[int]] = {}
-        for file in files:
-            finding.rows_in += file.rows_in
-            finding.rows_rejected += file.rows_quarantined + file.rows_unparseable
-            finding.extra_columns += [f"{file.table} {number}" for number in file.extra_columns]
-            finding.doubtful += file.doubtful
-            for rule_id, counts in file.checks.items():
-                total = totals.setdefault((file.table, rule_id), [0, 0, 0])
-                for i, value in enumerate(counts):
-                    total[i] += value
-            if file.output is not None:
-                by_table.setdefault(file.table, []).append(store.url(file.output))
-        for table in dict.fromkeys(f.table for f in files):
-            for rule in rules[table]:
-                checked, failed, accepted = totals.get((table, rule.id), [0, 0, 0])
-                finding.results.append(Result(table, rule, checked, failed, accepted))
-    counted_by_table = suites.frames(
-        {
+    files_of = {(manifest.hospital, manifest.delivery_id): files for manifest, files in landed}
+    findings = {place: _finding(place, files, rules) for place, files in files_of.items()}
+
+    def frames_of(places: Collection[Place]) -> apart.Frames:
+        urls: dict[str, list[str]] = {}
+        for file in (f for place in places for f in files_of[place] if f.output is not None):
+            urls.setdefault(file.table, []).append(store.url(file.output))
+        return {
             table: (partial(frame_of_files, spark, files, _columns(table, rules[table])), rules[table])
-            for table, files in by_table.items()
+            for table, files in urls.items()
         }
-    )
+
+    keys = {place: [f.output for f in files if f.output is not None] for place, files in files_of.items()}
+    counted = apart.counted(store, keys, frames_of)
+    for place in counted.unread:
+        del findings[place]
+    totals: list[Result] = []
     for table in dict.fromkeys(r.table for f in findings.values() for r in f.results):
         # no accepted record of this table in any delivery: nothing was written to count
-        counted = counted_by_table.get(table, dict.fromkeys((r.id for r in rules[table]), 0))
-        of_table = [r for f in findings.values() for r in f.results if r.table == table]
+        counts = counted.counts.get(table, dict.fromkeys((r.id for r in rules[table]), 0))
+        by_place = {place: f.of_table(table) for place, f in findings.items()}
+        totals += apart.compared(table, rules[table], counts, by_place, frames_of, table)
+    docs.write(settings, run_id, STAGE, counted.suites.results)
+    return Audit(findings, totals, counted.unread)
+
+
+def _finding(place: Place, files: list[Any], rules: Mapping[str, tuple[Rule, ...]]) -> Finding:
+    """What the kernel counted of a delivery."""
+    finding = Finding(*place)
+    totals: dict[tuple[str, str], list[int]] = {}
+    for file in files:
+        finding.rows_in += file.rows_in
+        finding.rows_rejected += file.rows_quarantined + file.rows_unparseable
+        finding.extra_columns += [f"{file.table} {number}" for number in file.extra_columns]
+        finding.doubtful += file.doubtful
+        for rule_id, counts in file.checks.items():
+            total = totals.setdefault((file.table, rule_id), [0, 0, 0])
+            for i, value in enumerate(counts):
+                total[i] += value
+    for table in dict.fromkeys(f.table for f in files):
         for rule in rules[table]:
-            same_rule = [r for r in of_table if r.rule.id == rule.id]
-            # one suite an entity: Great Expectations counts over all deliveries, the native counts are summed to compare
-            agree = counted[rule.id] == sum(r.in_files for r in same_rule)
-            for result in same_rule:
-                result.gx_agrees = agree
-            if same_rule:
-                rule_total = Result(
-                    table,
-                    rule,
-                    sum(r.rows_checked for r in same_rule),
-                    sum(r.rows_failed for r in same_rule),
-                    sum(r.in_files for r in same_rule),
-                    counted[rule.id],
-                    agree,
-                )
-                totals_of_rules.append(rule_total)
-    docs.write(settings, run_id, STAGE, suites.results)
-    return Audit(findings, totals_of_rules)
+            checked, failed, accepted = totals.get((table, rule.id), [0, 0, 0])
+            finding.results.append(Result(table, rule, checked, failed, accepted))
+    return finding
 
 
 def write_block(cursor: Cursor, run_id: str, place: tuple[str, str], error: EstuaireError) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from estuaire import ledger
+from estuaire.confirming import Waiting
 from estuaire.contracts import UPDATED_COLUMN, load_contract
-from estuaire.errors import explained_errors
+from estuaire.errors import FullHeld, explained_errors
 from estuaire.explain import Explanation, Stop, explain
 from estuaire.registry import load_registry
-from estuaire.report.texts import Text, same, text, word
+from estuaire.report.texts import Text, percent, same, text, word
 from estuaire.rules import FOLDER as RULES_FOLDER
 from estuaire.rules import implied_rules
 from estuaire.settings import Settings
@@ -27,7 +28,8 @@ GATES = ("landed", "consolidated", "conformed", "marts")
 ALL = "*"
 # what the kernel finds by itself, besides types and hours: tests/report looks for others in its code
 KERNEL_CHECKS = ("record.quote", "record.nul", "record.encoding", "record.fields", "op.value")
-_WORST = {"pass": 0, "warn": 1, "block": 2}
+_WORST = {"pass": 0, "warn": 1, "held": 2, "block": 3}
+_HELD = f"[{FullHeld.code}]"  # a verdict's reasons begin with it where it is no block but a question
 _RULE_ORDER = ("error", "block", "warn", "quarantine", "info", "pass", "not_applicable")
 
 
@@ -137,7 +139,8 @@ class Todo:
 
 @dataclass(frozen=True)
 class RunData:
-    """Everything that the first half of the report shows. ``state``: success, warned, blocked, failed, running or nothing_new."""
+    """Everything that the first half of the report shows. ``state``: success, warned, held, blocked, failed, running or
+    nothing_new."""
 
     run_id: str
     state: str
@@ -152,6 +155,7 @@ class RunData:
     stages: list[StageCost]
     balances: list[Balance]
     stops: list[Stop]
+    held: list[Waiting]
     release: int | None
     todo: list[Todo] = field(default_factory=list)
 
@@ -194,6 +198,7 @@ def read(settings: Settings, run: str | None = None) -> RunData:
         stages=_stages(settings, runs),
         balances=_balances(settings, runs),
         stops=found.stopped,
+        held=found.held,
         release=max((r["release_id"] for r in found.releases), default=None),
         todo=_todo(found, verdicts, quarantined),
     )
@@ -221,7 +226,8 @@ def _verdicts(settings: Settings, runs: list[str]) -> dict[tuple[str, str], Verd
         place = (row["hospital_id"], row["stage"])
         before = found.get(place)
         reasons = (before.reasons if before else ()) + ((row["reasons"],) if row["reasons"] else ())
-        verdict = max(row["verdict"], before.verdict if before else "pass", key=_WORST.__getitem__)
+        own = "held" if str(row["reasons"]).startswith(_HELD) else row["verdict"]
+        verdict = max(own, before.verdict if before else "pass", key=_WORST.__getitem__)
         found[place] = Verdict(row["stage"], row["hospital_id"], verdict, reasons)
     return found
 
@@ -258,7 +264,7 @@ def _decided(verdicts: Mapping[Any, Verdict]) -> dict[tuple[str, str], str]:
         for reasons in verdict.reasons:
             for i, reason in enumerate(reasons.split("; ")):
                 place = (verdict.stage, reason.split(" alone: ")[-1].partition(": ")[0])
-                decided = "warn" if verdict.verdict == "warn" else "block" if i == 0 else "with a block"
+                decided = "warn" if verdict.verdict in ("warn", "held") else "block" if i == 0 else "with a block"
                 found[place] = max(found.get(place, "warn"), decided, key=("warn", "with a block", "block").index)
     return found
 
@@ -344,7 +350,7 @@ def _deliveries(found: Explanation) -> list[Delivery]:
             r["tables"] or 0,
             r["rows"] or 0,
             sum(f.get("bytes", 0) for f in (r["manifest"] or {}).get("files", [])),
-            "blocked" if r["error_code"] else r["state"],
+            r["state"] if r["state"] == "held" else "blocked" if r["error_code"] else r["state"],
             r["error_code"] or "",
         )
         for r in found.arrived
@@ -438,6 +444,8 @@ def _state(found: Explanation, verdicts: Mapping[Any, Verdict], deliveries: list
     worst = max((_WORST[v.verdict] for v in verdicts.values()), default=0)
     if any(d.state == "blocked" for d in deliveries) or worst == _WORST["block"]:
         return "blocked"
+    if any(d.state == "held" for d in deliveries):
+        return "held"
     return "warned" if worst else "success"
 
 
@@ -457,6 +465,9 @@ def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list
         what, remedy = _sentence(what), _sentence(remedy)
         who = "hospital" if stop.where in places else "platform"
         todo.append(Todo(who, stop.where, what, remedy))
+    for one in found.held:
+        what = _sentence(text("todo_held", tables=_ends(one)))
+        todo.append(Todo("confirm", f"{one.hospital}/{one.delivery}", what, text("todo_held_do", command=one.command)))
     warned = sorted({v.hospital for v in verdicts.values() if v.verdict == "warn" and v.hospital != ALL})
     if warned:
         todo.append(
@@ -467,6 +478,17 @@ def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list
         count = len({q.hospital for q in quarantined if q.still_open})
         todo.append(Todo("hospital", "", text("todo_waiting", n=waiting, h=count), text("todo_waiting_do")))
     return todo
+
+
+def _ends(one: Waiting, most: int = 3) -> Text:
+    """The tables for which a held delivery waits, and how much of each it would end."""
+    told = [
+        text("ends", table=e.table, ended=e.ended, standing=e.standing, share=percent(e.share))
+        for e in one.endings
+        if e.beyond
+    ]
+    joined = Text(*("; ".join(parts) for parts in zip(*told[:most], strict=True))) if told else same("–")
+    return joined if len(told) <= most else text("and_more", names=joined, n=len(told) - most)
 
 
 def _sentence(told: Text) -> Text:

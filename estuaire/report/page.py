@@ -20,7 +20,7 @@ from estuaire.report.marts import Marts
 from estuaire.report.texts import Text, duration, number, percent, same, size, text, word
 
 FOLDER = Path(__file__).parent
-_SIGNS = {"pass": "✓", "warn": "!", "block": "✕", "none": "–"}
+_SIGNS = {"pass": "✓", "warn": "!", "held": "?", "block": "✕", "none": "–"}
 _SECTIONS = ("todo", "verdicts", "rules", "quarantine", "arrived", "costs", "accounting", "antibiogram", "consumption",
              "forest", "coverage", "outside")  # fmt: skip
 _HALVED = 16  # from so many hospitals on, the verdicts stand in two columns
@@ -119,6 +119,7 @@ def _sentence(run: RunData) -> Text:
         hospitals=len({d.hospital for d in landed}),
         rows=sum(d.rows for d in landed),
         blocked=blocked + later,
+        held=sum(d.state == "held" for d in run.deliveries),
     )
 
 
@@ -143,7 +144,9 @@ def _tiles(run: RunData, marts: Marts, seconds: float | None) -> list[tuple[Text
         (
             text("tile_deliveries"),
             number(len(run.deliveries)),
-            text("tile_deliveries_note", landed=landed, blocked=blocked),
+            text("tile_deliveries_held", landed=landed, blocked=blocked, held=held)
+            if (held := sum(d.state == "held" for d in run.deliveries))
+            else text("tile_deliveries_note", landed=landed, blocked=blocked),
         ),
         (
             text("tile_rows"),

@@ -15,7 +15,7 @@ import psutil
 from estuaire import ledger, migrations, private, process_identity, pseudonym_key
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
-from estuaire.stack import account, airflow, jdk, permissions, postgres, preflight, processes, roles
+from estuaire.stack import account, airflow, jdk, permissions, postgres, preflight, processes, roles, superuser
 
 Report = Callable[[str], None]
 State = Literal["running", "starting", "stalled", "unknown", "stopped"]
@@ -61,6 +61,8 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
     """
     begin = time.monotonic()
     with _alone(settings, report):
+        if superuser.repair(settings):
+            report("the password of PostgreSQL's superuser was lost; it has one again")
         if not _needs_work(settings):
             repaired = _mend(settings, report)
             return UpResult((), time.monotonic() - begin, airflow.base_url(settings), None, repaired)

@@ -52,20 +52,26 @@ def bin_dir() -> Path:
 def ensure_passwords(settings: Settings) -> dict[str, str]:
     """Password of each role, drawn the first time; (re)writes ``settings.passfile`` (0600).
 
-    A role whose password was lost gets the new one by ``roles.ensure``; the superuser's alone nobody can give.
+    A role whose password was lost gets the new one by ``roles.ensure``; the superuser's, before the start, by ``superuser.repair``.
 
     Raises:
         SecretUnusable: a password's file is empty or damaged, or the superuser's is lost and its databases are there.
     """
     superuser = settings.secrets_path / "postgres_postgres"
     if (settings.postgres_data / "PG_VERSION").exists() and not os.path.lexists(superuser):
-        raise SecretUnusable(
-            "the password of PostgreSQL's superuser is lost, and its databases are there",
-            remedy=f"restore {superuser} from the backup, or write it again (mode 0600) from the line of postgres in {settings.passfile}",
-        )
+        raise superuser_lost(settings, "and its databases are there")
     passwords = {role: settings.ensure_secret(f"postgres_{role}") for role in ROLES}
     write_private(settings.passfile, passfile(passwords))
     return passwords
+
+
+def superuser_lost(settings: Settings, why: str) -> SecretUnusable:
+    """The error of a superuser's password that is lost and cannot be given anew as things are (see ``superuser.repair``)."""
+    return SecretUnusable(
+        f"the password of PostgreSQL's superuser is lost, {why}",
+        remedy=f"restore {settings.secrets_path / 'postgres_postgres'} from the backup, or write it again (mode 0600) from the line of postgres "
+        f"in {settings.passfile}; where the other secrets are whole, `estuaire down` and then `estuaire up` gives a new one",
+    )
 
 
 def write_private(path: Path, text: str) -> None:
@@ -121,11 +127,11 @@ def start(settings: Settings) -> bool:
     open_way(settings, user)
     if not (data / "PG_VERSION").exists():
         _initdb(settings, user)
-    _clear_after_kill(settings)
+    clear_after_kill(settings)
     _write_config(settings, user)
-    environment = {**_environment(), "HOME": str(data)}
+    own_environment = {**environment(), "HOME": str(data)}
     command = [str(bin_dir() / "postgres"), "-D", str(data)]
-    processes.start(settings, NAME, command, environment, cwd=data, user=user)
+    processes.start(settings, NAME, command, own_environment, cwd=data, user=user)
     if not _wait_ready(settings):
         raise SetupError(f"PostgreSQL ended at start{_last_words(settings)}", remedy=_log_remedy(settings))
     return True
@@ -233,7 +239,7 @@ def _initdb(settings: Settings, user: tuple[int, int] | None) -> None:
         identity = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
         done = subprocess.run(
             command,
-            env=_environment(),
+            env=environment(),
             cwd=draft,
             capture_output=True,
             text=True,
@@ -270,7 +276,7 @@ def _write_config(settings: Settings, user: tuple[int, int] | None) -> None:
             os.chown(path, *user)
 
 
-def _clear_after_kill(settings: Settings) -> None:
+def clear_after_kill(settings: Settings) -> None:
     """Make a start possible after ``kill -9``: leftover backends are ended, then the stale lock files removed.
 
     PostgreSQL keeps off when the pid in a lock file lives, even if another program has that pid by now. The caller has
@@ -296,5 +302,6 @@ def _serves(process: psutil.Process, data: Path) -> bool:
         return False
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What PostgreSQL's programs are started with: nothing of ours but the path."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}

@@ -59,6 +59,36 @@ def test_csv_reads_back(warehouse_settings: Settings) -> None:
     assert rows == [["n", "label", "day"], ["1", 'é; "x"', "2024-01-31"], ["2", "", ""]]
 
 
+def test_csv_holds_nothing_that_a_spreadsheet_executes(warehouse_settings: Settings) -> None:
+    """Texts alone: numbers, a lone sign and a sign before a number stay, and --json gives all as they are."""
+    values = [
+        "=cmd|' /C calc'!A0",
+        "+1+cmd",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "＝1+1",
+        "-",
+        "+",
+        "-1.5",
+        "+12",
+        "<=0.5",
+        "E. coli",
+        "a=b",
+    ]
+    told = ", ".join("'" + v.replace("'", "''") + "'" for v in values)
+    result = query.run_query(
+        warehouse_settings,
+        f'select v as "=1+1", -3.5 as n from unnest(array[{told}]) with ordinality as t (v, i) order by i',
+    )
+    head, *rows = csv.reader(io.StringIO(query.as_csv(result)))
+    assert head == ["'=1+1", "n"]
+    assert [v for v, _ in rows] == [f"'{v}" for v in values[:6]] + values[6:]
+    assert {n for _, n in rows} == {"-3.5"}
+    assert query.formulas(result) == 7
+    assert [row["=1+1"] for row in json.loads(query.as_json(result))] == values
+
+
 def test_more_rows_than_the_limit_are_announced(warehouse_settings: Settings) -> None:
     result = query.run_query(warehouse_settings, "select n from generate_series(1, 11) as n", limit=10)
     assert (len(result.rows), result.truncated) == (10, True)

@@ -31,14 +31,14 @@ STAGES: dict[str, Callable[..., object]] = {
 _NUMBERS = itertools.count(1)
 
 
-def _here(spark: Any, items: Any, work: Callable[[Any], Any], **more: Any) -> list[Any]:
-    return [work(item) for _, item in items]
+def _here(spark: Any, items: Any, work: Callable[[Any], Any], **more: Any) -> tuple[list[Any], list[Any]]:
+    return [work(item) for _, item in items], []
 
 
 @pytest.fixture(scope="module")
 def without_spark() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "spread", _here)
+        patch.setattr(session, "spread_survivors", _here)
         for module in (land, consolidate):
             patch.setattr(module, "warm_up", lambda: None)
         patch.setattr(

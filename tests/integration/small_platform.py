@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import psycopg2
 import pytest
+import yaml
 
 from estuaire import ledger, migrations, pseudonym_key
 from estuaire.deliveries import Found, discover
@@ -22,7 +23,7 @@ from estuaire.lake import Lake
 from estuaire.manifest import Manifest, ManifestFile
 from estuaire.objectstore import ObjectStore, open_store
 from estuaire.publish import PublishOutcome, build_and_publish
-from estuaire.registry import load_registry
+from estuaire.registry import FOLDER, load_registry
 from estuaire.settings import Settings
 from spark_jobs import consolidate, land, load
 
@@ -137,6 +138,23 @@ class Platform:
             delivery,
         )
         return row
+
+
+def registry_of(folder: Path, *hospitals: str) -> Path:
+    """A registry of clones of h01, below ``folder``."""
+    document = yaml.safe_load((FOLDER / "hospitals" / "h01.yml").read_text(encoding="utf-8"))
+    (folder / "hospitals").mkdir(parents=True)
+    for number, hospital in enumerate(hospitals):
+        document.update(id=hospital, finess=f"99{number:07d}", name=f"Hospital {hospital}")
+        (folder / "hospitals" / f"{hospital}.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
+        shutil.copytree(FOLDER / "code_maps" / "h01", folder / "code_maps" / hospital)
+    return folder
+
+
+def clones(platform: Platform, folder: Path, *hospitals: str) -> Platform:
+    """The platform with a registry of hospitals that deliver as h01 does."""
+    own = registry_of(folder, *hospitals)
+    return Platform(platform.settings.model_copy(update={"registry_dir": own}), platform.spark)
 
 
 def create_database(admin: Settings, name: str, template: str) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-import yaml
-from small_platform import Platform, dose
+from small_platform import Platform, dose, registry_of
 
 from estuaire import deliveries, errors, faults, ledger
 from estuaire.errors import DeliveryChanged, EstuaireError, GateBlocked, RunFailed, StoreUnavailable
@@ -222,21 +221,10 @@ def test_a_delivery_that_is_taken_away_is_withdrawn_said_once_and_comes_back(sha
 # ------------------------------------------------------------------------------------------------ the registry (A3)
 
 
-def _registry(tmp_path: Path, *hospitals: str) -> Path:
-    """A registry of clones of h01."""
-    document = yaml.safe_load((FOLDER / "hospitals" / "h01.yml").read_text(encoding="utf-8"))
-    (tmp_path / "hospitals").mkdir(parents=True)
-    for number, hospital in enumerate(hospitals):
-        document.update(id=hospital, finess=f"99{number:07d}", name=f"Hospital {hospital}")
-        (tmp_path / "hospitals" / f"{hospital}.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
-        shutil.copytree(FOLDER / "code_maps" / "h01", tmp_path / "code_maps" / hospital)
-    return tmp_path
-
-
 def test_a_hospital_whose_entry_is_wrong_or_gone_is_set_aside_and_lands_once_it_is_mended(
     shared: Platform, tmp_path: Path
 ) -> None:
-    own = _registry(tmp_path, "h21", "h22", "h23")
+    own = registry_of(tmp_path, "h21", "h22", "h23")
     platform = Platform(shared.settings.model_copy(update={"registry_dir": own}), shared.spark)
     for hospital in ("h21", "h22", "h23"):
         platform.deliver("d1", 1, hospital=hospital, **A)
@@ -439,7 +427,7 @@ def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_ar
     raised += [csv.Error("x"), duckdb.ConversionException("x"), pa.ArrowInvalid("x")]
     thrown = {f"h{i}": error for i, error in enumerate(raised, start=101)}
     platform = new_platform()
-    own = _registry(tmp_path, SOUND, *thrown)
+    own = registry_of(tmp_path, SOUND, *thrown)
     platform.settings = platform.settings.model_copy(update={"registry_dir": own})
     for hospital in (SOUND, *thrown):
         platform.deliver("d1", 1, hospital=hospital, **A)

@@ -12,6 +12,9 @@ from typing import Any
 from psycopg2.extensions import cursor
 from psycopg2.extras import Json, execute_values
 
+from estuaire import confirming
+from estuaire.settings import Settings
+
 BEGAN = datetime(2026, 1, 12, 6, 0, tzinfo=UTC)
 ROOT = "ingest-run-20260112T060000-000"
 RUNS = {ROOT: "ingest_deliveries", "consolidate-1": "consolidate", "publish-1": "publish_marts"}
@@ -179,6 +182,23 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
         "byte_offset, byte_length, row_uid_hi, row_uid_lo, disposition, columns, sequence, run_id) values %s",
         [(*r, r[4], 0, 10, r[4], r[4], "quarantined", "patient_id", 1, ROOT) for r in rejected],
     )
+
+
+def held(cur: cursor, settings: Settings, hospital: str) -> None:
+    """The hospital's second delivery waits for a confirmation: it would end half of its stays and all but one of its isolates."""
+    ends = {"stay": (500, 1000), "isolate": (1233, 1234), "unit": (0, 3), "patient": (1, 100)}
+    error = confirming.held(settings, hospital, "2025-12-delta", ends)
+    place = (hospital, "2025-12-delta")
+    cur.execute(
+        "update control.delivery set state = 'held', kind = 'full', error_code = %s, error = %s, remedy = %s where (hospital_id, delivery_id) = %s",
+        (error.code, error.sentence(), error.remedy, place),
+    )
+    confirming.note_ends(cur, *place, ends)
+    cur.execute(
+        "update quality.verdict set verdict = 'block', reasons = %s where (hospital_id, delivery_id) = %s",
+        (error.sentence(), place),
+    )
+    cur.execute("delete from control.accounting where (hospital_id, delivery_id) = %s", (place,))
 
 
 def released(cur: cursor, hospitals: list[str], *, count: int = 60, number: int = 12, run: str = "publish-1") -> None:

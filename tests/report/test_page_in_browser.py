@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ MORE_AGENTS = (
 _MEASURE = """<script>addEventListener('load',function(){var found=[];
 document.querySelectorAll('html,section .scroll,.verdicts').forEach(function(e){if(e.closest('details:not([open])'))return;
 var s=e.closest('section');if(e.scrollWidth>e.clientWidth+1)found.push([s?s.id:'',e.className,e.scrollWidth,e.clientWidth])});
-document.body.innerHTML='<pre id=found>'+JSON.stringify({lang:document.documentElement.lang,width:innerWidth,found:found})+'</pre>'})</script>"""
+var todo=document.querySelector('#todo').innerText,held=document.querySelector('.todo li.held');
+var edge=held&&getComputedStyle(held).borderLeftColor;
+document.body.innerHTML='<pre id=found>'+JSON.stringify({lang:document.documentElement.lang,width:innerWidth,found:found,todo:todo,edge:edge}).replace(/&/g,"&amp;").replace(/</g,"&lt;")+'</pre>'})</script>"""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def page(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     session.autocommit = True
     try:
         with session.cursor() as owner:
-            _fill(owner)
+            _fill(owner, settings)
         html = files.build(settings).read_text(encoding="utf-8")
     finally:
         session.close()
@@ -55,9 +58,10 @@ def page(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _fill(owner: cursor) -> None:
+def _fill(owner: cursor, settings: Settings) -> None:
     report_world.empty(owner)
     report_world.ledger(owner, [*HOSPITALS, "h38"], blocked="h07")
+    report_world.held(owner, settings, "h05")
     report_world.released(owner, [*HOSPITALS, "h38"])
 
 
@@ -71,7 +75,7 @@ def _laid_out(page: Path, lang: str, width: int) -> dict[str, object]:
     )  # fmt: skip
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found is not None, done.stderr[-2000:]
-    measured: dict[str, object] = json.loads(found[1])
+    measured: dict[str, object] = json.loads(unescape(found[1]))
     return measured
 
 
@@ -89,3 +93,35 @@ def test_on_a_telephone_the_page_itself_never_scrolls_sideways_and_the_verdicts_
     measured = _laid_out(page, lang, 500)  # Chromium opens no narrower window
     wide = {section for section, *_ in measured["found"]}  # type: ignore[attr-defined]
     assert not wide & {"", "verdicts"}, measured
+
+
+@pytest.mark.parametrize(
+    ("lang", "told", "not_told"),
+    [
+        (
+            "fr",
+            ["À confirmer", "mettrait fin à isolate\xa0: 1\u202f233 sur 1\u202f234", "stay\xa0: 500 sur 1\u202f000 (50,0\xa0%)",
+             "« estuaire confirm h05 2025-12-delta --by NAME »", "Livraisons à confirmer", "Part admise", "20,0\xa0%"],
+            ["To confirm", "E_FULL_HELD"],
+        ),
+        (
+            "en",
+            ["To confirm", "would end isolate: 1,233 of 1,234", "stay: 500 of 1,000 (50.0%)",
+             "“estuaire confirm h05 2025-12-delta --by NAME”", "Deliveries to confirm", "May go", "20.0%"],
+            ["À confirmer", "E_FULL_HELD"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_held_delivery_is_seen_as_such_with_what_it_would_end(
+    page: Path, lang: str, told: list[str], not_told: list[str]
+) -> None:
+    seen = _laid_out(page, lang, 1280)
+    shown = str(seen["todo"])
+    assert [t for t in told if _spaces(t) not in _spaces(shown)] == [], shown
+    assert [t for t in not_told if _spaces(t) in _spaces(shown)] == []
+    assert seen["edge"] == "rgb(217, 138, 31)"  # not the red of what is stopped
+
+
+def _spaces(told: str) -> str:
+    """As it is compared: a style writes some words in capitals, and a browser gives its own spaces."""
+    return re.sub(r"\s+", " ", told).lower()

@@ -53,16 +53,19 @@ class Here:
     def __init__(self) -> None:
         self.sparkContext = self
 
-    def parallelize(self, packed: Sequence[Any], _parts: int) -> Here:
-        self.packed = packed
-        return self
+    def parallelize(self, packed: Sequence[Any], _parts: int) -> Packed:
+        return Packed(packed)
 
-    def mapPartitions(self, run: Callable[[Iterator[Any]], Iterator[Any]]) -> Here:
-        self.results = [x for packet in self.packed for x in run(iter([packet]))]
-        return self
+
+class Packed:
+    def __init__(self, packed: Sequence[Any]) -> None:
+        self.packed = packed
+
+    def mapPartitions(self, run: Callable[[Iterator[Any]], Iterator[Any]]) -> Packed:
+        return Packed([x for packet in self.packed for x in run(iter([packet]))])
 
     def collect(self) -> list[Any]:
-        return self.results
+        return list(self.packed)
 
 
 def fails(error: BaseException, item: Work) -> str:

@@ -78,7 +78,7 @@ def test_explain_names_the_release_that_is_served_where_the_run_made_none(
     stop = Stop("h01/d\x1b[2J", "E_X", "fi\x9ble", "what\u202e", "remedy\x07")
     step = Step("correct", "estuaire run\x1b", "h01/d\x1b", "detail\x1b")
     found = Explanation(
-        "run\x1b[2J", "success", "message\x1b", [], [], [], [], [], [stop], [], releases, served, [step]
+        "run\x1b[2J", "success", "message\x1b", [], [], [], [], [], [stop], [], [], releases, served, [step]
     )
     cli._print(found, french=False)
     out = capsys.readouterr().out

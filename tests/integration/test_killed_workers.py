@@ -1,0 +1,111 @@
+"""A Python worker that is killed outright (SIGKILL, as the kernel does when memory ends) on one hospital's file ends at that hospital."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_platform import Platform, clones, dose
+
+from estuaire import set_aside
+from estuaire.errors import TaskKilled
+from estuaire.explain import explain
+from spark_jobs import consolidate, land, load
+from spark_jobs.session import spread, spread_each
+
+
+def dies(marks: Path, hospital: str, times: int) -> Callable[[Any], Any]:
+    """Work that notes each call and kills its own process where the hospital is named, the first ``times``."""
+
+    def work(item: Any) -> tuple[str, int]:
+        with (marks / item.hospital).open("a") as file:
+            file.write(f"{item.index} {os.getpid()}\n")
+        if item.hospital == hospital and len((marks / hospital).read_text().splitlines()) <= times:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item.hospital, item.index
+
+    return work
+
+
+ITEMS = [(9 - n, land.Work(f"h{n % 4 + 1:02d}", "d1", n, "run", 1, "")) for n in range(8)]
+
+
+def test_a_worker_killed_once_loses_nothing(spark: Any, tmp_path: Path) -> None:
+    results, failed = spread_each(spark, ITEMS, dies(tmp_path, "h02", 1), per_core=1)
+    assert failed == []
+    assert sorted(n for _, n in results) == list(range(8))
+    # packets are jobs of their own: what stood in another than the killed one was done once
+    done = [(tmp_path / h).read_text().splitlines() for h in ("h01", "h02", "h03", "h04")]
+    assert 8 < sum(map(len, done)) <= 12
+
+
+def test_a_worker_killed_each_time_ends_at_its_hospital_and_names_it(spark: Any, tmp_path: Path) -> None:
+    results, failed = spread_each(spark, ITEMS, dies(tmp_path, "h02", 99), per_core=1)
+    assert sorted(n for _, n in results) == [0, 2, 3, 4, 6, 7]
+    assert {(f.item.index, f.error.code, f.error.hospital) for f in failed} == {
+        (1, "E_TASK_KILLED", "h02"),
+        (5, "E_TASK_KILLED", "h02"),
+    }
+    with pytest.raises(TaskKilled):
+        spread(spark, ITEMS, dies(tmp_path, "h02", 99))
+
+
+def test_where_every_hospitals_worker_is_killed_it_is_the_stages(spark: Any) -> None:
+    def work(item: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(TaskKilled):
+        spread_each(spark, ITEMS, work)
+
+
+def _killing(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, hospital: str) -> None:
+    """Let the stage's work on a hospital kill the worker that does it. The closure travels to the workers by value."""
+    path = module.__name__
+
+    def work(settings: Any, item: Any) -> Any:
+        import importlib
+
+        if (item[0] if isinstance(item, tuple) else item).hospital == hospital:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return getattr(importlib.import_module(path), name)(settings, item)
+
+    monkeypatch.setattr(module, name, work)
+
+
+def test_land_consolidate_and_load_go_on_without_the_hospital_whose_work_kills(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = clones(platform, tmp_path, "h01", "h02", "h03")
+    for n in (1, 2):
+        for hospital in ("h01", "h02", "h03"):
+            platform.deliver(f"d{n}", n, hospital=hospital, administration=[dose(f"A{n}")])
+        with monkeypatch.context() as patch:
+            if n == 2:
+                _killing(patch, land, "land_one", "h02")
+            landed = platform.land()
+    assert (landed["landed"], landed["blocked"], landed["waiting"]) == (2, 0, 1)
+    assert platform.state("d2", "h02") == ("received", "E_TASK_KILLED")
+    [(sentence,)] = platform.ask("select error from control.delivery where hospital_id = 'h02' and delivery_id = 'd2'")
+    assert "delivery h02/d2: file administration.csv: the process that worked on it was killed" in sentence
+    assert explain(platform.settings, "h02/d2").stopped[0].code == "E_TASK_KILLED"
+    assert platform.state("d2", "h03") == ("landed", None)
+
+    with monkeypatch.context() as patch:
+        _killing(patch, consolidate, "consolidate_one", "h01")
+        assert platform.consolidate()["hospitals"] == ["h02", "h03"]
+    with monkeypatch.context() as patch:
+        _killing(patch, load, "load_one", "h02")
+        assert platform.load()["hospitals"] == ["h03"]
+    aside = [(r["hospital_id"], r["stage"], r["error_code"]) for r in set_aside.standing(platform.settings)]
+    assert aside == [("h01", "consolidate", "E_TASK_KILLED"), ("h02", "load", "E_TASK_KILLED")]
+
+    assert platform.land()["landed"] == 1
+    assert platform.consolidate()["hospitals"] == ["h01", "h02"]
+    assert platform.load()["hospitals"] == ["h01", "h02"]
+    assert set_aside.standing(platform.settings) == []
+    counted = "select hospital_id, count(*) from staging.administration group by 1 order by 1"
+    assert platform.ask(counted) == [("h01", 2), ("h02", 2), ("h03", 2)]

@@ -1,0 +1,180 @@
+"""What a load and a release depend on is in their hash: each dependency changed, one after the other, is a rebuild; nothing changed is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from calm_stages import Pair, pair, without_spark
+
+from estuaire import publish
+from estuaire.registry import load_registry
+from estuaire.settings import Settings
+from spark_jobs import load
+
+__all__ = ["pair", "without_spark"]
+
+
+@pytest.fixture(scope="module")
+def loaded(pair: Pair) -> Any:
+    """Two hospitals, loaded."""
+    pair.deliver()
+    for stage in ("land", "consolidate", "load"):
+        pair.run(stage)
+    return pair.tried
+
+
+def _loads(platform: Any) -> list[str]:
+    """Hospitals that a load now takes."""
+    found: list[str] = load.run(platform.settings, platform.new_run(), None)["hospitals"]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ a load
+
+
+def test_nothing_changed_loads_nothing(loaded: Any) -> None:
+    assert _loads(loaded) == []
+
+
+def test_other_consolidated_content_loads_its_hospital(loaded: Any) -> None:
+    loaded.execute("update control.consolidation set content_hash = 'other' where hospital_id = 'h02'")
+    assert _loads(loaded) == ["h02"]
+    assert _loads(loaded) == []
+
+
+def test_another_list_of_antibacterials_loads_all_and_changes_what_is_held(
+    loaded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doses = "select count(*) from staging.administration"
+    assert loaded.ask(doses) == [(4,)]
+    fewer = tuple(c for c in load.antibacterial_codes() if c != "J01DD04")
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "antibacterial_codes", lambda: fewer)
+        assert _loads(loaded) == ["h01", "h02"]
+        assert loaded.ask(doses) == [(0,)]
+        assert _loads(loaded) == []
+    assert _loads(loaded) == ["h01", "h02"]
+    assert loaded.ask(doses) == [(4,)]
+
+
+@pytest.mark.parametrize("what", ["name", "postgres"])
+def test_other_columns_load_all(loaded: Any, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    columns = load.staging_columns
+
+    def others(table: Any) -> list[Any]:
+        *rest, last = columns(table)
+        return [*rest, replace(last, **{what: f"{getattr(last, what)}_2"})] if table.name == "unit" else [*rest, last]
+
+    monkeypatch.setattr(load, "staging_columns", others)
+    assert sorted(load.pending(loaded.settings)) == ["h01", "h02"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"combination_doses": "product"}, {"combination_doses_by_drug": {"J01CR02": "product"}}], ids=str
+)
+def test_another_basis_of_combinations_loads_the_hospital(
+    loaded: Any, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
+) -> None:
+    registry = load_registry(loaded.settings.registry_dir)
+    hospitals = {**registry.hospitals, "h02": replace(registry.hospitals["h02"], **other)}
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "load_registry", lambda _: replace(registry, hospitals=hospitals))
+        assert _loads(loaded) == ["h02"]
+        assert _loads(loaded) == []
+    assert _loads(loaded) == ["h02"]
+
+
+# ------------------------------------------------------------------------------------------------ a release
+
+
+class Rebuilt(Exception):
+    """The build of a release began."""
+
+
+@pytest.fixture(scope="module")
+def released(loaded: Any) -> Iterator[Any]:
+    """A served release of what is loaded; whatever would build another says so instead."""
+
+    def began(*_: Any, **__: Any) -> None:
+        raise Rebuilt
+
+    code = publish.dbt_build.project_hash(publish.dbt_build.PROJECT)
+    with publish.releases.connect(loaded.settings) as session, session.cursor() as cur:
+        inputs = publish.input_hash(cur, code)
+        session.rollback()
+    loaded.execute(
+        "insert into control.release (release_id, run_id, snapshot_id, code_version, built_at, state, input_hash) "
+        "overriding system value values (1, %s, 1, 'tests', now(), 'published', %s)", loaded.new_run(), inputs,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "_build", began)
+        patch.setattr(publish, "warm_up", lambda: None)
+        yield loaded
+
+
+def _publishes(settings: Settings) -> bool:
+    """Whether a publication now builds a release."""
+    try:
+        return publish.build_and_publish(settings, "run-x", 1, "tests").state != "unchanged"
+    except Rebuilt:
+        return True
+
+
+DROPPED = (
+    "create schema gone; alter function stats.{0} set schema gone",
+    "alter function gone.{0} set schema stats; drop schema gone",
+)
+# what is changed -> (how, how it is undone)
+DEPENDENCIES = {
+    "a function's body": (
+        "do $$ begin execute replace(pg_get_functiondef('stats.wilson'::regproc), '1.9', '1.8'); end $$",
+        "do $$ begin execute replace(pg_get_functiondef('stats.wilson'::regproc), '1.8', '1.9'); end $$",
+    ),
+    "a function that is gone": tuple(part.format("wilson") for part in DROPPED),
+    "a new function": ("create function stats.one() returns int language sql as 'select 1'", "drop function stats.one()"),
+    "what a function promises": ("alter function stats.wilson volatile", "alter function stats.wilson immutable"),
+    "a new aggregate": (
+        "create aggregate stats.total(int) (sfunc = int4pl, stype = int, initcond = '0')", "drop aggregate stats.total(int)"
+    ),
+    "loaded content": (
+        "update control.load set content_hash = content_hash || '-2' where hospital_id = 'h01'",
+        "update control.load set content_hash = left(content_hash, -2) where hospital_id = 'h01'",
+    ),
+    "the registry's rows": (
+        "update staging.hospital set study_member = not study_member where hospital_id = 'h01'",
+        "update staging.hospital set study_member = not study_member where hospital_id = 'h01'",
+    ),
+    "a hospital that left": (
+        "create table public.kept as select * from control.load where hospital_id = 'h02'; delete from control.load where hospital_id = 'h02'",
+        "insert into control.load select * from public.kept; drop table public.kept",
+    ),
+    "the patient map": (
+        "insert into staging.patient_map select 'h99', 'p', (m).* from (select 1) x, lateral (select 'k' as a, 'm' as b) m",
+        "delete from staging.patient_map where hospital_id = 'h99'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", DEPENDENCIES)
+def test_each_dependency_of_a_release_builds_another(released: Any, change: str) -> None:
+    assert not _publishes(released.settings)
+    how, undone = DEPENDENCIES[change]
+    released.execute(how)
+    try:
+        assert _publishes(released.settings)
+    finally:
+        released.execute(undone)
+    assert not _publishes(released.settings)
+
+
+def test_other_models_build_another_release(released: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish.dbt_build, "project_hash", lambda _: "other")
+    assert _publishes(released.settings)
+
+
+def test_a_comment_on_a_function_builds_none(released: Any) -> None:
+    released.execute("comment on function stats.wilson is 'other words'")
+    assert not _publishes(released.settings)
