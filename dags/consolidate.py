@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.sdk import Asset, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -11,6 +9,7 @@ from estuaire.errors import EstuaireError
 from estuaire.orchestration import steps
 from estuaire.orchestration.naming import CONSOLIDATE, LANDED_ASSET, STAGING_ASSET, ledger_run_id
 from estuaire.orchestration.operators import StageSubmit
+from estuaire.orchestration.schedules import QUICK, task_defaults
 from estuaire.settings import Settings
 
 
@@ -23,16 +22,16 @@ def _run_id() -> str:
     schedule=[Asset(LANDED_ASSET)],
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    default_args=task_defaults(Settings()),
     tags=["estuaire"],
     doc_md=__doc__,
 )
 def consolidate() -> None:
-    @task
+    @task(execution_timeout=QUICK)
     def audited() -> list[str]:
         return steps.audited_hospitals(Settings(), _run_id())
 
-    @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0)
+    @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0, execution_timeout=QUICK)
     def gate(hospital: str) -> str:
         try:
             return steps.consolidated_verdict(Settings(), _run_id(), hospital)

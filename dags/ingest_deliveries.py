@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, dag, get_current_context, task
@@ -12,6 +11,7 @@ from estuaire.errors import EstuaireError
 from estuaire.orchestration import steps
 from estuaire.orchestration.naming import INGEST, LANDED_ASSET, ROOT_RUN, ledger_run_id
 from estuaire.orchestration.operators import StageSubmit
+from estuaire.orchestration.schedules import QUICK, SCAN, ingest_schedule, task_defaults
 from estuaire.settings import Settings
 
 landed = Asset(LANDED_ASSET)
@@ -23,15 +23,15 @@ def _run_id() -> str:
 
 @dag(
     dag_id=INGEST,
-    schedule=None,
+    schedule=ingest_schedule(Settings()),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    default_args=task_defaults(Settings()),
     tags=["estuaire"],
     doc_md=__doc__,
 )
 def ingest_deliveries() -> None:
-    @task
+    @task(execution_timeout=SCAN)
     def discover() -> list[str]:
         try:
             found = steps.discover(Settings(), _run_id())
@@ -43,14 +43,14 @@ def ingest_deliveries() -> None:
             raise AirflowSkipException("nothing new")
         return found.hospitals
 
-    @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0)
+    @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0, execution_timeout=QUICK)
     def gate(hospital: str) -> list[str]:
         try:
             return steps.hospital_verdict(Settings(), _run_id(), hospital)
         except EstuaireError as error:
             raise AirflowFailException(error.sentence()) from None
 
-    @task(outlets=[landed], trigger_rule="all_done")
+    @task(execution_timeout=QUICK, outlets=[landed], trigger_rule="all_done")
     def accept(**context: Any) -> str:
         try:
             message = steps.accept(Settings(), _run_id())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.sdk import Asset, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -11,6 +9,7 @@ from estuaire.errors import EstuaireError
 from estuaire.orchestration import steps
 from estuaire.orchestration.naming import PUBLISH, STAGING_ASSET, ledger_run_id
 from estuaire.orchestration.operators import triggering_root
+from estuaire.orchestration.schedules import QUICK, task_defaults
 from estuaire.settings import Settings
 
 
@@ -19,7 +18,7 @@ from estuaire.settings import Settings
     schedule=[Asset(STAGING_ASSET)],
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
+    default_args=task_defaults(Settings()),
     tags=["estuaire"],
     doc_md=__doc__,
 )
@@ -36,7 +35,7 @@ def publish_marts() -> None:
                 raise
             raise AirflowFailException(error.sentence()) from None
 
-    @task(retries=0, trigger_rule="all_done")
+    @task(retries=0, execution_timeout=QUICK, trigger_rule="all_done")
     def gate(stage: str) -> str:
         run_id = ledger_run_id(PUBLISH, get_current_context()["dag_run"].run_id)
         try:

@@ -49,6 +49,7 @@ OURS = frozenset(
     for kind in (ContractError, UnknownHospital, ContractVersionUnknown, StoreRefused, EntryRefused, TaskFailed)
 )
 Place = tuple[str, str]
+Seen = tuple[str, str, str]  # hospital, delivery, fingerprint of its files
 
 
 @dataclass
@@ -387,6 +388,30 @@ def discover(settings: Settings, store: ObjectStore, registry: Registry, run_id:
     ]
     _withdraw(settings, run_id, [p for p in gone if p not in undecided], found)
     return found
+
+
+def to_take_up(settings: Settings, store: ObjectStore) -> frozenset[Seen]:
+    """Deliveries that a scan would have something to say about: those with a manifest whose files are not as the last scan saw them, those
+    without one, or unfinished, once nothing was written to them for longer than an upload may pause. A look: notes nothing.
+
+    Raises:
+        StoreUnavailable, DatabaseUnavailable, EntryRefused: landing/ or the ledger cannot be read.
+    """
+    rows = fetch(settings, "select hospital_id, delivery_id, state, fingerprint from control.delivery")
+    known = {(row["hospital_id"], row["delivery_id"]): row for row in rows}
+    now, patience = time.time(), 60 * settings.arriving_minutes
+    found = set()
+    for place, objects in _folders(store).items():
+        row, fingerprint = known.get(place), _fingerprint(objects)
+        if row is None or row["fingerprint"] != fingerprint:
+            manifest = f"{PREFIX}{place[0]}/{place[1]}/{manifests.NAME}"
+            news = any(o.key == manifest for o in objects) or now - max(o.modified for o in objects) > patience
+        else:
+            over = now - max(o.modified for o in objects) > patience
+            news = row["state"] == "arriving" and over
+        if news:
+            found.add((*place, fingerprint))
+    return frozenset(found)
 
 
 def _undecided(settings: Settings, known: dict[Place, dict[str, Any]]) -> set[Place]:

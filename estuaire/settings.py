@@ -42,6 +42,9 @@ class Settings(BaseSettings):
         real_data: folder of the MIMIC-IV demo, which plays hospital 38.
         full_may_end: share of the records of its tables and period that a full delivery may end without a confirmation;
             full_may_end_by_table: table -> share, where it is another.
+        watch_landing: start a run by itself when deliveries arrive in landing/; watch_seconds: how often it is looked at.
+        nightly: when a run starts by itself whatever was noticed, in cron's five fields (Paris time), such as ``30 2 * * *``; empty: never.
+        task_hours: how long a Spark stage or a publication may take before it is ended and tried again.
         sweep_after_hours: age at which what a failed attempt left behind is removed.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
@@ -69,6 +72,10 @@ class Settings(BaseSettings):
     min_memory_gib: float = 4.0
     full_may_end: float = Field(default=0.2, ge=0, le=1)
     full_may_end_by_table: dict[str, float] = Field(default_factory=dict)
+    watch_landing: bool = False
+    watch_seconds: float = Field(default=15.0, ge=1, le=3600)
+    nightly: str = Field(default="", pattern=r"^(\s*([0-9*,/-]+\s+){4}[0-9*,/A-Za-z-]+\s*)?$")
+    task_hours: float = Field(default=12.0, gt=0, le=240)
     sweep_after_hours: int = Field(default=24, ge=1)
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None

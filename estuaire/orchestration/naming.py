@@ -6,6 +6,7 @@ import re
 
 INGEST, CONSOLIDATE, PUBLISH = "ingest_deliveries", "consolidate", "publish_marts"
 DAGS = (INGEST, CONSOLIDATE, PUBLISH)
+DELIVERIES_ASSET = "estuaire://landing/deliveries"
 LANDED_ASSET = "estuaire://lake/landed"
 STAGING_ASSET = "estuaire://warehouse/staging"
 ROOT_RUN = "root_run_id"  # in an asset event's extra: the ledger run that began the chain

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from estuaire.orchestration.naming import CONSOLIDATE, INGEST, LANDED_ASSET, PUBLISH, STAGING_ASSET, ledger_run_id
+from estuaire.orchestration.naming import (
+    CONSOLIDATE,
+    DELIVERIES_ASSET,
+    INGEST,
+    LANDED_ASSET,
+    PUBLISH,
+    STAGING_ASSET,
+    ledger_run_id,
+)
 from estuaire.settings import PROJECT_ROOT
 
 EXPECTED = {
@@ -32,11 +40,13 @@ for dag in bag.dags.values():
                 "retries": t.retries, "upstream": sorted(t.upstream_task_ids), "rule": t.trigger_rule.value,
                 "outlets": [a.uri for a in t.outlets], "operator": t.task_type,
                 "mapped": bool(getattr(t, "is_mapped", False)),
+                "timeout": t.execution_timeout.total_seconds() if t.execution_timeout else None,
             } for t in dag.tasks
         },
         "max_active_runs": dag.max_active_runs, "catchup": dag.catchup,
         "assets": sorted(a.uri for a in getattr(dag.timetable.asset_condition, "objects", [])),
-        "doc": bool(dag.doc_md),
+        "doc": bool(dag.doc_md), "timetable": type(dag.timetable).__name__,
+        "watchers": [w.trigger.serialize()[0] for a in getattr(dag.timetable.asset_condition, "objects", []) for w in a.watchers],
     }
 print("BAG " + json.dumps({"errors": {k: str(v) for k, v in bag.import_errors.items()}, "dags": dags}))
 """
@@ -45,9 +55,13 @@ print("BAG " + json.dumps({"errors": {k: str(v) for k, v in bag.import_errors.it
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What Airflow reads from dags/, in a process and home of its own."""
-    home = tmp_path_factory.mktemp("airflow")
+    return _bag(tmp_path_factory.mktemp("airflow"))
+
+
+def _bag(home: Path, **settings: str) -> dict[str, Any]:
     environment = {
         **os.environ,
+        **settings,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none.db",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -82,6 +96,40 @@ def test_assets_join_the_dags(bag: dict[str, Any]) -> None:
     assert dags[INGEST]["assets"] == []
     assert dags[INGEST]["tasks"]["accept"]["outlets"] == [LANDED_ASSET] == dags[CONSOLIDATE]["assets"]
     assert dags[CONSOLIDATE]["tasks"]["load"]["outlets"] == [STAGING_ASSET] == dags[PUBLISH]["assets"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "timetable", "assets", "watchers"),
+    [
+        ({}, "NullTimetable", [], []),
+        (
+            {"ESTUAIRE_WATCH_LANDING": "true"},
+            "AssetTriggeredTimetable",
+            [DELIVERIES_ASSET],
+            ["estuaire.orchestration.arrivals.DeliveriesArrived"],
+        ),
+        ({"ESTUAIRE_NIGHTLY": "30 2 * * *"}, "CronTriggerTimetable", [], []),
+        (
+            {"ESTUAIRE_WATCH_LANDING": "true", "ESTUAIRE_NIGHTLY": "30 2 * * *"},
+            "AssetOrTimeSchedule",
+            [DELIVERIES_ASSET],
+            ["estuaire.orchestration.arrivals.DeliveriesArrived"],
+        ),
+    ],
+)
+def test_what_starts_a_run_is_a_matter_of_settings(
+    tmp_path: Path, settings: dict[str, str], timetable: str, assets: list[str], watchers: list[str]
+) -> None:
+    dag = _bag(tmp_path, **settings)["dags"][INGEST]
+    assert (dag["timetable"], dag["assets"], dag["watchers"]) == (timetable, assets, watchers)
+
+
+def test_every_task_has_an_end(bag: dict[str, Any]) -> None:
+    for dag in bag["dags"].values():
+        for name, found in dag["tasks"].items():
+            assert found["timeout"], name
+    tasks = {**bag["dags"][INGEST]["tasks"], **bag["dags"][CONSOLIDATE]["tasks"]}
+    assert {tasks[t]["timeout"] for t in ("land", "consolidate", "load")} == {12 * 3600.0}
 
 
 def test_stages_go_through_spark_submit_and_are_retried(bag: dict[str, Any]) -> None:
