@@ -1,0 +1,34 @@
+"""`estuaire serve PART | healthy PART`: what a container runs, and what its health check asks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Part = Annotated[
+    str,
+    typer.Argument(help="postgres, api-server, scheduler, dag-processor, triggerer, spark-master or spark-worker."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(hidden=True)(serve)
+    app.command(hidden=True)(healthy)
+
+
+def serve(part: Part) -> None:
+    """Be one part of the platform, in the foreground: the process of a container."""
+    from estuaire.settings import settings
+    from estuaire.stack import serve as parts
+
+    parts.serve(settings(), part)
+
+
+def healthy(part: Part) -> None:
+    """Exit code 0 where a part does its work."""
+    from estuaire.settings import settings
+    from estuaire.stack import serve as parts
+
+    if not parts.healthy(settings(), part):
+        raise typer.Exit(1)
