@@ -14,7 +14,12 @@ import pytest
 
 from estuaire.settings import Settings
 
-ASKED_FOR = ("seeds", "s3", "faults")  # markers of tests that run only where they are asked for: make test-seeds...
+ASKED_FOR = (
+    "seeds",
+    "s3",
+    "faults",
+    "compose",
+)  # markers of tests that run only where they are asked for: make test-seeds...
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
