@@ -24,7 +24,9 @@ def main() -> None:
         bundle = environment.get("SSL_CERT_FILE")
         if bundle:
             (work / "trust").write_bytes(trust_store(authorities=Path(bundle)))
-            environment["JAVA_TOOL_OPTIONS"] = f"-Djavax.net.ssl.trustStore={work / 'trust'}"
+            environment["JAVA_TOOL_OPTIONS"] = (
+                f"-Djavax.net.ssl.trustStore={work / 'trust'} -Djavax.net.ssl.trustStorePassword=changeit"
+            )
         (work / "nothing.py").write_text("")
         command = [
             "spark-submit",
