@@ -1,4 +1,4 @@
-"""`estuaire serve PART | healthy PART`: what a container runs, and what its health check asks."""
+"""`estuaire serve PART`: what a container runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ Part = Annotated[
 
 def register(app: typer.Typer) -> None:
     app.command(hidden=True)(serve)
-    app.command(hidden=True)(healthy)
 
 
 def serve(part: Part) -> None:
@@ -23,12 +22,3 @@ def serve(part: Part) -> None:
     from estuaire.stack import serve as parts
 
     parts.serve(settings(), part)
-
-
-def healthy(part: Part) -> None:
-    """Exit code 0 where a part does its work."""
-    from estuaire.settings import settings
-    from estuaire.stack import serve as parts
-
-    if not parts.healthy(settings(), part):
-        raise typer.Exit(1)

@@ -31,13 +31,17 @@ def spark_conf(settings: Settings, *, long: bool = False) -> dict[str, str]:
         long: the stage computes for long in the JVM itself.
     """
     own = s3a.packages() if settings.store == "s3" else {}
+    jvm = (
+        f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} "
+        + ("" if long else "-XX:TieredStopAtLevel=1 ")
+        + "-XX:+UseSerialGC"
+    )
     return {
         **own,
         **spark_cluster.submission(settings),
         "spark.ui.enabled": "false",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} "
-        + ("" if long else "-XX:TieredStopAtLevel=1 ")
-        + "-XX:+UseSerialGC",
+        "spark.driver.extraJavaOptions": jvm,
+        "spark.executor.extraJavaOptions": jvm,  # of a cluster's: with a local master the driver is the executor
         "spark.pyspark.python": sys.executable,
         "spark.pyspark.driver.python": sys.executable,
         "spark.sql.session.timeZone": "UTC",

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,24 +46,6 @@ def serve(settings: Settings, part: str) -> None:
     private.start()
     arguments, environment = command(settings, part)
     os.execvpe(arguments[0], arguments, dict(environment))  # noqa: S606 - no shell
-
-
-def healthy(settings: Settings, part: str) -> bool:
-    """Whether a part does its work, as its container's health check asks: by its last heartbeat where it has one, else by an answer."""
-    if part == postgres.NAME:
-        return postgres.answers(settings)
-    if part in SPARK_PARTS:
-        return _answers(8080 if part == "spark-master" else 8081)
-    beats = airflow.heartbeats(settings)
-    return beats is not None and (part not in airflow.HEALTH_KEYS or beats[part] is not None)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
 
 
 def _airflow(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]:
