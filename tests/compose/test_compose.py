@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from compose_project import SERVICES, Project
 from published import copied
 from small_platform import Platform, create_database
 
-from estuaire import ledger
+from estuaire import ledger, pseudonym_key
 from estuaire.settings import PROJECT_ROOT, Settings
 from estuaire.simulator import SimulationPlan, simulate
 
@@ -41,15 +42,13 @@ def embedded(project: Project, migrated: Settings, spark: Any, tmp_path_factory:
     update = {"postgres_database": "beside_compose", "secrets_dir": secrets, "store_root": folder / "store"}
     platform = Platform(migrated.model_copy(update=update), spark)
     platform.execute("delete from control.pseudonym_key")
-    from estuaire import pseudonym_key
-
     pseudonym_key.ensure(platform.settings)
     platform.lake.ensure()
     return platform
 
 
 def _published_beside(platform: Platform, sequence: int) -> dict[str, bytes]:
-    simulate(platform.settings, SimulationPlan(**{**PLAN.__dict__, "upto_sequence": sequence}))
+    simulate(platform.settings, replace(PLAN, upto_sequence=sequence))
     platform.land()
     platform.consolidate()
     platform.load()
