@@ -7,7 +7,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -67,6 +67,12 @@ test-s3: setup ## the store's tests and a small run on two real S3 servers, buil
 
 test-s3-outage: setup ## the servers killed in mid-run, in each stage and through the real scheduler; half an hour
 	$(BIN)/python -m pytest -q -s -m outage tests/s3
+
+secrets: ## draw the secrets of docker-compose.yml that are not there yet; then `docker compose up -d`
+	@infra/compose/secrets.sh
+
+test-compose: setup ## the compose file built, started and broken; installs a Docker engine where there is none (root)
+	$(BIN)/python -m pytest -q -s -m compose tests/compose
 
 bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks

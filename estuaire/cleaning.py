@@ -37,9 +37,15 @@ def plan(settings: Settings, *, secrets: bool = False) -> Plan:
     """What `clean` removes: all of the home, and lake and work of a store elsewhere; but landing, and the secrets unless asked for.
 
     Raises:
-        SetupError: the home is a folder that holds the project itself, or a person's.
+        SetupError: the home is a folder that holds the project itself, or a person's; or the catalog of the lake is on an external server,
+            which would keep it without the lake's files.
     """
     root = settings.root
+    if settings.postgres_host:
+        raise SetupError(
+            "the lake's catalog and the marts are in a PostgreSQL of your own, which `clean` does not touch",
+            remedy=f"drop the databases {settings.postgres_database} and {settings.airflow_database} there, unset ESTUAIRE_POSTGRES_HOST, then try again",
+        )
     if PROJECT_ROOT.is_relative_to(root) or Path.home().resolve().is_relative_to(root):
         raise SetupError(
             f"{root} is no folder of the stack's own: removing it would remove more",

@@ -52,10 +52,13 @@ def project_hash(folder: Path = PROJECT) -> str:
 
 def environment(settings: Settings) -> dict[str, str]:
     """Environment of a dbt process that works on this installation's warehouse."""
+    line = settings.postgres_line()
     return {
         **os.environ,
-        "ESTUAIRE_PG_HOST": settings.postgres_host or str(settings.socket_dir),
-        "ESTUAIRE_PG_PORT": str(settings.postgres_port),
+        "ESTUAIRE_PG_HOST": line["host"],
+        "ESTUAIRE_PG_PORT": line["port"],
+        "ESTUAIRE_PG_SSLMODE": line.get("sslmode", ""),
+        "ESTUAIRE_PG_SSLROOTCERT": line.get("sslrootcert", ""),
         "ESTUAIRE_PG_USER": "estuaire",
         "ESTUAIRE_PG_DATABASE": settings.postgres_database,
         "DBT_ENV_SECRET_PG_PASSWORD": settings.secret("postgres_estuaire"),

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
 
 from estuaire.settings import PROJECT_ROOT, Settings
 
 SCRIPTS = PROJECT_ROOT / "infra" / "postgres" / "migrations"
-
-
-def sqlalchemy_url(settings: Settings, role: str = "estuaire", database: str | None = None) -> str:
-    """SQLAlchemy URL without a password: libpq reads it from the password file."""
-    query = {
-        "host": settings.postgres_host or str(settings.socket_dir),
-        "port": settings.postgres_port,
-        "passfile": settings.passfile,
-        "application_name": "estuaire",
-    }
-    return f"postgresql+psycopg2://{role}@/{database or settings.postgres_database}?{urlencode(query)}"
 
 
 def upgrade(settings: Settings) -> None:
@@ -28,5 +16,5 @@ def upgrade(settings: Settings) -> None:
 
     config: Any = Config()
     config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["url"] = sqlalchemy_url(settings)
+    config.attributes["url"] = settings.sqlalchemy_url()
     command.upgrade(config, "head")

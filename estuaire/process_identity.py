@@ -12,16 +12,21 @@ from functools import cache
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NUMBERING = Path("/proc/self/ns/pid")
+_FIRST_NUMBERING = 0xEFFFFFFC  # the machine's own: a constant of Linux (PROC_PID_INIT_INO)
 _START_TICKS = 22 - 3  # field 22 of /proc/<pid>/stat, counted from the state that follows the name in brackets
 
 
 @cache
 def boot_id() -> str:
-    """Of the running kernel: another after each boot, and on another machine."""
+    """Of the running kernel: another after each boot, and on another machine. In a container also of its own numbering of processes:
+    those of two containers of one machine have the same pids."""
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+        numbering = _NUMBERING.stat().st_ino
     except OSError:
         return ""
+    return boot if numbering == _FIRST_NUMBERING else f"{boot}.{numbering}"
 
 
 def start_ticks(pid: int) -> int | None:

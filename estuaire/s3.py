@@ -197,6 +197,18 @@ class S3Store:
             f"set http_retries = {RETRIES}; set http_retry_backoff = 2; set http_timeout = {TIMEOUT_SECONDS:.0f}"
         )
 
+    def ensure_bucket(self) -> bool:
+        """Make the bucket where there is none; True when it was made. Raises StoreRefused, StoreUnavailable."""
+        with _typed(""):
+            if self.client.bucket_exists(self.bucket):
+                return False
+            try:
+                self.client.make_bucket(self.bucket, location=self._region)
+            except S3Error as error:
+                if error.code != "BucketAlreadyOwnedByYou":  # another `init` at the same moment
+                    raise
+            return True
+
     def check(self) -> None:
         """Whether the bucket is there and a second writer of a key is refused: a delivery's manifest counts on it.
 

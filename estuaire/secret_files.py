@@ -27,6 +27,7 @@ _SHAPES: Mapping[str, tuple[str, str]] = {
     "airflow_fernet": (r"[A-Za-z0-9_-]{43}=", "a Fernet key: 32 bytes in URL-safe base64"),
     "airflow_jwt": _KEY,
     "airflow_api": _KEY,
+    "spark_auth": _KEY,
     "s3_access_key": _GIVEN,
     "s3_secret_key": _GIVEN,
 }

@@ -14,6 +14,7 @@ import secrets
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticUseDefault
@@ -22,7 +23,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from estuaire import secret_files
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"  # of a role or database: it stands in addresses and names of files
 _SOCKET_PATH_LIMIT = 90  # a Unix socket's whole path may not pass 107 bytes; ".s.PGSQL.54329" is 14
+
+
+_MEMORY = r"^[1-9][0-9]*[mg]$"
+_ADDRESS = r"^(https?://[A-Za-z0-9.-]+(:[0-9]+)?/?)?$"
+_PATHS = (
+    "home", "store_root", "secrets_dir", "registry_dir", "real_data", "postgres_root_certificate", "postgres_passfile",
+)  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -30,15 +39,27 @@ class Settings(BaseSettings):
 
     Attributes:
         home: folder of the embedded stack: database, store, logs, secrets. Removed by ``make clean``, but for landing.
-        postgres_host: an external server; empty means the embedded one, reached by its Unix socket.
+        postgres_host: an external server, prepared by `estuaire init`; empty means the embedded one, reached by its Unix socket.
         postgres_port: TCP port on loopback (embedded) or of the external server.
+        postgres_database, airflow_database: the platform's own, and Airflow's; each is made by `up` or `init`.
+        postgres_sslmode: libpq's word for how an external server's identity and line are checked; ``disable`` only on a network of one's own.
+        postgres_root_certificate: PEM file of the authorities that may have signed its certificate (``verify-ca``, ``verify-full``).
+        postgres_admin: role by which `init` makes roles and databases; its password is the secret ``postgres_<role>``. Needed by nothing else.
+        postgres_passfile: libpq's password file; by default ``secrets/pgpass``, which `up` and `init` write.
         airflow_port: the API server (web page and REST), which reads task logs from the shared folder.
+        airflow_bind: address on which it listens; loopback, but in a container.
+        airflow_internal_url: its address for tasks and commands; by default loopback and the port.
+        airflow_url: its address for people's browsers; by default the same.
         store: ``directory``, a folder given by ``store_root``; or ``s3``, any store that speaks S3 and refuses a second writer
             (``If-None-Match``): AWS, MinIO, versitygw.
         s3_endpoint: its address, ``http://host:port`` or ``https://host``.
         s3_bucket: an existing bucket that is Estuaire's own.
         s3_access_key, s3_secret_key: its keys; or left out, and kept in ``secrets/s3_access_key`` and ``secrets/s3_secret_key``.
-        spark_master: ``local[N]`` for the embedded stack, or a cluster's URL.
+        spark_master: ``local[N]`` for the embedded stack, or a cluster's URL (``spark://host:7077``, ``yarn``, ``k8s://...``). Lines
+            between the parts of a standalone cluster are authenticated and encrypted with the secret ``spark_auth``.
+        spark_driver_host: name by which a cluster's workers find the driver; by default this machine's own.
+        spark_executor_memory: of each executor's JVM; the kernel's Python processes take theirs beside it.
+        spark_worker_cores, spark_worker_memory: what a worker of a standalone cluster offers.
         real_data: folder of the MIMIC-IV demo, which plays hospital 38.
         full_may_end: share of the records of its tables and period that a full delivery may end without a confirmation;
             full_may_end_by_table: table -> share, where it is another.
@@ -56,17 +77,29 @@ class Settings(BaseSettings):
     home: Path = PROJECT_ROOT / ".estuaire"
     postgres_host: str = ""
     postgres_port: int = Field(default=54329, ge=1024, le=65535)
-    postgres_database: str = "estuaire"
+    postgres_database: str = Field(default="estuaire", pattern=_NAME)
+    postgres_sslmode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
+    postgres_root_certificate: Path | None = None
+    postgres_admin: str = Field(default="postgres", pattern=_NAME)
+    postgres_passfile: Path | None = None
+    airflow_database: str = Field(default="airflow", pattern=_NAME)
     airflow_port: int = Field(default=8974, ge=1024, le=65535)
+    airflow_bind: str = Field(default="127.0.0.1", pattern=r"^[0-9a-fA-F.:]+$")
+    airflow_internal_url: str = Field(default="", pattern=_ADDRESS)
+    airflow_url: str = Field(default="", pattern=_ADDRESS)
     store: Literal["directory", "s3"] = "directory"
     store_root: Path | None = None
-    s3_endpoint: str = Field(default="", pattern=r"^(https?://[A-Za-z0-9.-]+(:[0-9]+)?/?)?$")
+    s3_endpoint: str = Field(default="", pattern=_ADDRESS)
     s3_bucket: str = Field(default="estuaire", pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
     spark_master: str = "local[2]"
     spark_driver_memory: str = "1g"
+    spark_driver_host: str = ""
+    spark_executor_memory: str = Field(default="1g", pattern=_MEMORY)
+    spark_worker_cores: int = Field(default=1, ge=1)
+    spark_worker_memory: str = Field(default="1g", pattern=_MEMORY)
     secrets_dir: Path | None = None
     min_free_disk_gib: float = 5.0
     min_memory_gib: float = 4.0
@@ -84,7 +117,7 @@ class Settings(BaseSettings):
     )
     real_data: Path = PROJECT_ROOT.parent / "shared" / "data" / "mimic-iv-demo"
 
-    @field_validator("home", "store_root", "secrets_dir", "registry_dir", "real_data", mode="before")
+    @field_validator(*_PATHS, mode="before")
     @classmethod
     def _no_empty_folder(cls, value: object) -> object:
         """An empty text would be the current folder."""
@@ -92,7 +125,7 @@ class Settings(BaseSettings):
             raise PydanticUseDefault
         return value
 
-    @field_validator("home", "store_root", "secrets_dir", "registry_dir", "real_data")
+    @field_validator(*_PATHS)
     @classmethod
     def _one_meaning(cls, value: Path | None) -> Path | None:
         return None if value is None else (PROJECT_ROOT / value.expanduser()).resolve()
@@ -101,6 +134,14 @@ class Settings(BaseSettings):
     def _s3_has_an_address(self) -> Settings:
         if self.store == "s3" and not self.s3_endpoint:
             raise ValueError("store s3 needs s3_endpoint, such as https://s3.example.org")
+        return self
+
+    @model_validator(mode="after")
+    def _external_postgres_is_checked(self) -> Settings:
+        if self.postgres_host and self.postgres_sslmode.startswith("verify") and self.postgres_root_certificate is None:
+            raise ValueError(
+                f"postgres_sslmode {self.postgres_sslmode} needs postgres_root_certificate, the PEM file of the server's authority"
+            )
         return self
 
     # ---------------------------------------------------------------- folders
@@ -189,24 +230,39 @@ class Settings(BaseSettings):
     @property
     def passfile(self) -> Path:
         """libpq password file (0600), so that no password stands in a connection string, a log or an argument."""
-        return self.secrets_path / "pgpass"
+        return self.postgres_passfile or self.secrets_path / "pgpass"
 
     # ---------------------------------------------------------------- PostgreSQL
+    def postgres_line(self) -> dict[str, str]:
+        """libpq's keywords of the way to the server, whoever goes it: ``host``, ``port``, ``passfile``, and TLS for an external one."""
+        line = {
+            "host": self.postgres_host or str(self.socket_dir),
+            "port": str(self.postgres_port),
+            "passfile": str(self.passfile),
+        }
+        if self.postgres_host:
+            line["sslmode"] = self.postgres_sslmode
+            if self.postgres_root_certificate is not None:
+                line["sslrootcert"] = str(self.postgres_root_certificate)
+        return line
+
     def dsn(self, role: str = "estuaire", database: str | None = None) -> str:
         """libpq connection string without a password (see ``passfile``).
 
         Args:
-            role: ``estuaire`` (owner, the pipeline), ``analyst`` (read-only, published marts), ``airflow``, ``postgres``.
+            role: ``estuaire`` (owner, the pipeline), ``analyst`` (read-only, published marts), ``airflow``, ``postgres_admin``.
         """
-        values = {
-            "host": self.postgres_host or str(self.socket_dir),
-            "port": str(self.postgres_port),
+        values = self.postgres_line() | {
             "dbname": database or self.postgres_database,
             "user": role,
-            "passfile": str(self.passfile),
             "application_name": "estuaire",
         }
         return " ".join(f"{name}={_conninfo(value)}" for name, value in values.items())
+
+    def sqlalchemy_url(self, role: str = "estuaire", database: str | None = None) -> str:
+        """The same as an address of SQLAlchemy over psycopg2."""
+        query = urlencode(self.postgres_line() | {"application_name": "estuaire"})
+        return f"postgresql+psycopg2://{role}@/{database or self.postgres_database}?{query}"
 
 
 def _conninfo(value: str) -> str:

@@ -16,17 +16,27 @@ SDK = "2.35.4"
 MODULES = ("s3", "sts", "s3-transfer-manager")
 
 
-def hadoop_version() -> str:
-    """The version of Hadoop that Spark brings: hadoop-aws must be of the same."""
+def jars_folder() -> Path:
+    """Spark's own jars."""
     found = importlib.util.find_spec("pyspark")
     assert found is not None  # noqa: S101 - a dependency
     assert found.origin is not None  # noqa: S101
-    [jar] = (Path(found.origin).parent / "jars").glob("hadoop-client-api-*.jar")
+    return Path(found.origin).parent / "jars"
+
+
+def hadoop_version() -> str:
+    """The version of Hadoop that Spark brings: hadoop-aws must be of the same."""
+    [jar] = jars_folder().glob("hadoop-client-api-*.jar")
     return re.sub(r"^hadoop-client-api-|\.jar$", "", jar.name)
 
 
 def packages() -> dict[str, str]:
-    """Spark's configuration at submission: jars that it fetches itself, 18 MB; the SDK's bundle of all services would be 600 MB."""
+    """Spark's configuration at submission: jars that it fetches itself, 18 MB; the SDK's bundle of all services would be 600 MB.
+
+    Nothing where they are among Spark's own, as in the container images.
+    """
+    if (jars_folder() / f"hadoop-aws-{hadoop_version()}.jar").exists():
+        return {}
     named = [f"org.apache.hadoop:hadoop-aws:{hadoop_version()}"]
     named += [f"software.amazon.awssdk:{module}:{SDK}" for module in MODULES]
     return {"spark.jars.packages": ",".join(named), "spark.jars.excludes": "software.amazon.awssdk:bundle"}

@@ -16,7 +16,12 @@ import pytest
 
 from estuaire.settings import Settings
 
-ASKED_FOR = ("seeds", "s3", "faults")  # markers of tests that run only where they are asked for: make test-seeds...
+ASKED_FOR = (
+    "seeds",
+    "s3",
+    "faults",
+    "compose",
+)  # markers of tests that run only where they are asked for: make test-seeds...
 
 # The same examples each time: whether a change passes is no matter of luck; make test-fuzz draws new ones. Without a stopwatch: the
 # machine may be busy with other tests.

@@ -58,6 +58,7 @@ def demo(
     from estuaire.settings import settings
     from estuaire.simulator import SimulationPlan
     from estuaire.stack import preflight
+    from estuaire.stack.airflow import public_url
 
     began = time.monotonic()
     if real:
@@ -102,7 +103,7 @@ def demo(
 What to open and what to try:
   report      {result.report or "none: nothing new was done; `estuaire report` writes the last run's"}
               {address(settings())} (the same, behind Airflow's login)
-  Airflow     http://127.0.0.1:{settings().airflow_port}   user admin, password in {settings().secrets_path}/airflow_admin
+  Airflow     {public_url(settings())}   user admin, password in {settings().secrets_path}/airflow_admin
   runs        .venv/bin/estuaire runs
   explain     .venv/bin/estuaire explain
   accounting  .venv/bin/estuaire accounting

@@ -1,4 +1,4 @@
-"""`estuaire up | down | status | logs`."""
+"""`estuaire up | init | down | status | logs`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _COLOURS = {"running": "green", "starting": "yellow", "stalled": "red", "unknown
 
 def register(app: typer.Typer) -> None:
     app.command()(up)
+    app.command()(init)
     app.command()(down)
     app.command()(status)
     app.command()(logs)
 
 
 def up() -> None:
-    """Start the embedded PostgreSQL and Airflow, or what is missing of them."""
+    """Start the embedded PostgreSQL and Airflow, or what is missing of them; with ESTUAIRE_POSTGRES_HOST Airflow alone."""
     from rich.console import Console
 
     from estuaire.cli.progress import Progress
@@ -48,6 +49,27 @@ def up() -> None:
     console.print(f"User '{airflow.ADMIN}', password in {secret}", highlight=False, soft_wrap=True)
     if result.new_password:
         console.print(f"Password (shown this once): {result.new_password}", highlight=False)
+
+
+def init() -> None:
+    """Make servers of your own ready: roles, databases and tables of the PostgreSQL in ESTUAIRE_POSTGRES_HOST, bucket, pseudonym key."""
+    from rich.console import Console
+
+    from estuaire.cli.progress import Progress
+
+    console = Console()
+    with Progress(console, "reading the settings") as progress:
+        from estuaire.settings import settings
+        from estuaire.stack.init import init as prepare
+
+        done = prepare(settings(), progress)
+    what = f"Made: {', '.join(done.made)}" if done.made else "Everything was there already"
+    console.print(f"{what} ({done.seconds:.0f} s).", highlight=False, soft_wrap=True)
+    for statement in done.left:
+        console.print(f"For a superuser: {statement};", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"Pseudonym key: fingerprint {done.fingerprint}; keep its file in a backup.", highlight=False, soft_wrap=True
+    )
 
 
 def down() -> None:

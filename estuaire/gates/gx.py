@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote_plus
 
 from estuaire.duck import store_error
 from estuaire.rules import Rule
@@ -94,7 +93,7 @@ class Suites:
                 source = self._sources.get(lane)
                 if source is None:
                     source = self._sources[lane] = self._context.data_sources.add_sql(
-                        name=lane, connection_string=_url(settings), create_temp_table=False
+                        name=lane, connection_string=settings.sqlalchemy_url(), create_temp_table=False
                     )
                 asset = source.add_table_asset(name=name, table_name=views[name][0], schema_name=schema)
                 return asset.add_batch_definition_whole_table("all").get_batch()
@@ -160,18 +159,6 @@ def _counts(validated: Any) -> Counts:
             count = result.result["observed_value"] or 0  # of no rows the sum is null
         found[result.expectation_config.meta["rule"]] = None if count is None else int(count)
     return found
-
-
-def _url(settings: Settings) -> str:
-    """SQLAlchemy's address of the warehouse: libpq's own keys, the password from its passfile."""
-    keys: Mapping[str, str] = {
-        "host": settings.postgres_host or str(settings.socket_dir),
-        "port": str(settings.postgres_port),
-        "passfile": str(settings.passfile),
-        "application_name": "estuaire",
-    }
-    query = "&".join(f"{name}={quote_plus(value)}" for name, value in keys.items())
-    return f"postgresql+psycopg2://estuaire@/{settings.postgres_database}?{query}"
 
 
 def frame_of_files(spark: Any, paths: Sequence[str], columns: Sequence[str]) -> Any:

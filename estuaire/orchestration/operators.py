@@ -12,6 +12,7 @@ from estuaire import ledger
 from estuaire.orchestration.naming import ROOT_RUN, ledger_run_id
 from estuaire.report.files import build_quietly
 from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.stack import spark_cluster
 from spark_jobs import s3a
 
 SUBMIT = PROJECT_ROOT / "spark_jobs" / "submit.py"
@@ -24,19 +25,23 @@ MANY_RECORDS = (
 
 
 def spark_conf(settings: Settings, *, long: bool = False) -> dict[str, str]:
-    """Spark's configuration: loopback only, no web page, quick to start (for minutes the JVM's first compiler is enough).
+    """Spark's configuration: loopback only (or a cluster's authenticated lines), no web page, quick to start (for minutes the JVM's first compiler is enough).
 
     Args:
         long: the stage computes for long in the JVM itself.
     """
     own = s3a.packages() if settings.store == "s3" else {}
-    return own | {
-        "spark.ui.enabled": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} "
+    jvm = (
+        f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} "
         + ("" if long else "-XX:TieredStopAtLevel=1 ")
-        + "-XX:+UseSerialGC",
+        + "-XX:+UseSerialGC"
+    )
+    return {
+        **own,
+        **spark_cluster.submission(settings),
+        "spark.ui.enabled": "false",
+        "spark.driver.extraJavaOptions": jvm,
+        "spark.executor.extraJavaOptions": jvm,  # of a cluster's: with a local master the driver is the executor
         "spark.pyspark.python": sys.executable,
         "spark.pyspark.driver.python": sys.executable,
         "spark.sql.session.timeZone": "UTC",
@@ -142,8 +147,8 @@ class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not t
             ledger.start_run(settings, run_id, run.dag_id, root)
         self.application_args = [self.stage, run_id]
         audited = {"land": pending_records, "consolidate": records_to_rebuild}.get(self.stage)
-        if audited is not None and audited(settings) > MANY_RECORDS:
-            self.conf = spark_conf(settings, long=True)
+        # here, not where the file was parsed: the driver's own machine stands in it
+        self.conf = spark_conf(settings, long=audited is not None and audited(settings) > MANY_RECORDS)
         try:
             super().execute(context)
         except Exception as error:

@@ -229,7 +229,11 @@ def _end_failed(settings: Settings, run_id: str, message: str) -> None:
 
 
 def code_version() -> str:
-    """The code that builds a release: its git revision where there is one, else the package's version."""
+    """The code that builds a release: its git revision where there is one (in an image: the one it was built from), else the package's
+    version."""
+    told = PROJECT_ROOT / "REVISION"
+    if told.is_file() and (revision := told.read_text(encoding="utf-8").strip()):
+        return f"{__version__}+{revision}"
     try:
         done = subprocess.run(
             ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--dirty", "--abbrev=12"],

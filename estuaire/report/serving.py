@@ -37,8 +37,10 @@ _NOT_THERE = (
 
 
 def address(settings: Settings, name: str = files.LATEST) -> str:
-    """Where a browser on this machine finds a report."""
-    return f"http://127.0.0.1:{settings.airflow_port}{PREFIX}/reports/{name}"
+    """Where a browser finds a report."""
+    from estuaire.stack.airflow import public_url
+
+    return f"{public_url(settings)}{PREFIX}/reports/{name}"
 
 
 def quality_folder(settings: Settings) -> Path:

@@ -17,14 +17,14 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx2
 
 from estuaire import private, secret_files
 from estuaire.errors import SetupError
 from estuaire.settings import PROJECT_ROOT, Settings
-from estuaire.stack import processes
+from estuaire.stack import processes, spark_cluster
 from estuaire.stack.postgres import write_private
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -45,7 +45,13 @@ _FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "PG", "PYTHON", "SPARK_", "ESTUAIRE_STACK_"
 
 
 def base_url(settings: Settings) -> str:
-    return f"http://127.0.0.1:{settings.airflow_port}"
+    """Address of the API server for the platform's own processes and commands."""
+    return settings.airflow_internal_url.rstrip("/") or f"http://127.0.0.1:{settings.airflow_port}"
+
+
+def public_url(settings: Settings) -> str:
+    """Its address for a person's browser."""
+    return settings.airflow_url.rstrip("/") or base_url(settings)
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
@@ -55,20 +61,25 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     return {f"ESTUAIRE_{name.upper()}": str(value) for name, value in values.items()}
 
 
-def environment(settings: Settings, java_home: Path) -> dict[str, str]:
+def environment(settings: Settings, java_home: Path | None) -> dict[str, str]:
     """The whole environment of Airflow's processes. It names the files of secrets; it holds no secret.
 
     Airflow reads an option ``X`` from the command in ``X_CMD``: here `cat` of a 0600 file.
+
+    Args:
+        java_home: where Spark's Java is; None for a process that submits nothing to Spark.
     """
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_FOREIGN)}
     bin_folder = str(Path(sys.executable).parent)
     loopback = "127.0.0.1,localhost"
     base = {
-        "PATH": os.pathsep.join([bin_folder, str(java_home / "bin"), kept.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join(
+            [bin_folder, *([str(java_home / "bin")] if java_home else []), kept.get("PATH", os.defpath)]
+        ),
         "PYTHONPATH": str(PROJECT_ROOT),
         "PYTHONUNBUFFERED": "1",
-        "JAVA_HOME": str(java_home),
-        "SPARK_LOCAL_IP": "127.0.0.1",
+        **({"JAVA_HOME": str(java_home)} if java_home else {}),
+        **spark_cluster.environment(settings),
         "NO_PROXY": ",".join(filter(None, [kept.get("NO_PROXY"), loopback])),
         "no_proxy": ",".join(filter(None, [kept.get("no_proxy"), loopback])),
         "AIRFLOW_HOME": str(settings.airflow_home),
@@ -76,6 +87,8 @@ def environment(settings: Settings, java_home: Path) -> dict[str, str]:
             {"conn_type": "spark", "host": settings.spark_master, "extra": {"deploy-mode": "client"}}
         ),
     }
+    if settings.postgres_host and settings.postgres_root_certificate is not None:
+        base["PGSSLROOTCERT"] = str(settings.postgres_root_certificate)  # for asyncpg
     return {**kept, **base, **settings_environment(settings), **_options(settings)}
 
 
@@ -84,11 +97,11 @@ def prepare(settings: Settings) -> bool:
     private.folder(settings.airflow_home)
     private.folder(settings.logs)
     new = not (settings.secrets_path / ADMIN_SECRET).exists()
-    passwords = {
-        ADMIN: settings.ensure_secret(ADMIN_SECRET, 12),
-        VIEWER: settings.ensure_secret(VIEWER_SECRET, 12),
-    }
-    write_private(_password_file(settings), json.dumps(passwords) + "\n")
+    for name in (ADMIN_SECRET, VIEWER_SECRET):
+        settings.ensure_secret(name, 12)
+    write_password_file(settings)
+    if os.access(settings.secrets_path, os.W_OK):
+        (settings.secrets_path / "airflow_passwords.json").unlink(missing_ok=True)  # where a version before had it
     for name, given in settings.given_s3_keys().items():
         if given:  # an empty one is none given: it must not empty the file
             write_private(settings.secrets_path / name, given.get_secret_value() + "\n")
@@ -99,6 +112,12 @@ def prepare(settings: Settings) -> bool:
         secret_files.draw(settings.secrets_path, FERNET, fernet)
     settings.secret(FERNET)
     return new
+
+
+def write_password_file(settings: Settings) -> None:
+    """The administrator's and the viewer's passwords as the API server reads them (0600)."""
+    passwords = {ADMIN: settings.secret(ADMIN_SECRET), VIEWER: settings.secret(VIEWER_SECRET)}
+    write_private(_password_file(settings), json.dumps(passwords) + "\n")
 
 
 def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
@@ -163,7 +182,8 @@ def parse_health(body: Mapping[str, Mapping[str, str | None]]) -> dict[str, date
 
 
 def _password_file(settings: Settings) -> Path:
-    return settings.secrets_path / "airflow_passwords.json"
+    """Made of two secrets; Airflow opens it for writing, which a server's folder of secrets does not allow."""
+    return settings.airflow_home / "passwords.json"
 
 
 def _read(settings: Settings, secret: str) -> str:
@@ -171,9 +191,12 @@ def _read(settings: Settings, secret: str) -> str:
 
 
 def _database_url(settings: Settings, driver: str) -> str:
-    host = quote(settings.postgres_host or str(settings.socket_dir), safe="/")
-    passfile = quote(str(settings.passfile), safe="/")
-    return f"postgresql+{driver}://airflow@/airflow?host={host}&port={settings.postgres_port}&passfile={passfile}"
+    """Address of Airflow's own database. asyncpg has another word for TLS, and takes the authorities' file from PGSSLROOTCERT alone."""
+    line = settings.postgres_line()
+    if driver == "asyncpg":
+        line.pop("sslrootcert", None)
+        line = {"ssl" if name == "sslmode" else name: value for name, value in line.items()}
+    return f"postgresql+{driver}://airflow@/{settings.airflow_database}?{urlencode(line, safe='/', quote_via=quote)}"
 
 
 def _options(settings: Settings) -> dict[str, str]:
@@ -199,9 +222,9 @@ def _options(settings: Settings) -> dict[str, str]:
         ("database", "sql_alchemy_conn"): _database_url(settings, "psycopg2"),
         ("database", "sql_alchemy_conn_async"): _database_url(settings, "asyncpg"),
         ("database", "sql_alchemy_pool_size"): 4,
-        ("api", "host"): "127.0.0.1",
+        ("api", "host"): settings.airflow_bind,
         ("api", "port"): settings.airflow_port,
-        ("api", "base_url"): base_url(settings),
+        ("api", "base_url"): public_url(settings),
         ("api", "workers"): 1,
         ("api", "secret_key_cmd"): _read(settings, "airflow_api"),
         ("api_auth", "jwt_secret_cmd"): _read(settings, "airflow_jwt"),

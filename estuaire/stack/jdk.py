@@ -158,18 +158,16 @@ def mend_links(home: Path, tree: Path) -> None:
             shutil.copy2(brought, path)
 
 
-def trust_store(password: str = "changeit") -> bytes:  # noqa: S107 - Java's public default: a trust store holds no secret
-    """certifi's authorities as a PKCS#12 trust store that Java reads."""
+def trust_store(password: str = "changeit", authorities: Path | None = None) -> bytes:  # noqa: S107 - Java's public default: a trust store holds no secret
+    """Authorities (of a PEM file; certifi's by default) as a PKCS#12 trust store that Java reads."""
     import certifi
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one old authority has the serial number 0
-        authorities = x509.load_pem_x509_certificates(Path(certifi.where()).read_bytes())
-    entries = [
-        pkcs12.PKCS12Certificate(authority, f"{number:03d}".encode()) for number, authority in enumerate(authorities)
-    ]
+        found = x509.load_pem_x509_certificates((authorities or Path(certifi.where())).read_bytes())
+    entries = [pkcs12.PKCS12Certificate(authority, f"{number:03d}".encode()) for number, authority in enumerate(found)]
     return pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(password.encode()))
 
 

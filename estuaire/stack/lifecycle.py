@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 import psutil
 
-from estuaire import ledger, migrations, private, process_identity, pseudonym_key
+from estuaire import ledger, migrations, process_identity, pseudonym_key
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
 from estuaire.stack import account, airflow, jdk, permissions, postgres, preflight, processes, roles, superuser
+from estuaire.stack.lock import alone
 
 Report = Callable[[str], None]
 State = Literal["running", "starting", "stalled", "unknown", "stopped"]
@@ -60,8 +60,8 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     begin = time.monotonic()
-    with _alone(settings, report):
-        if superuser.repair(settings):
+    with alone(settings, report):
+        if not settings.postgres_host and superuser.repair(settings):
             report("the password of PostgreSQL's superuser was lost; it has one again")
         if not _needs_work(settings):
             repaired = _mend(settings, report)
@@ -69,8 +69,10 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
         report("checking the machine")
         preflight.check(settings)
         java_home = jdk.ensure_jdk(settings, report=report)
-        report("starting PostgreSQL")
-        started = ["postgres"] if postgres.start(settings) else []
+        started = []
+        if not settings.postgres_host:
+            report("starting PostgreSQL")
+            started = ["postgres"] if postgres.start(settings) else []
         repaired = _mend(settings, report)
         new_password = airflow.prepare(settings)
         env = airflow.environment(settings, java_home)
@@ -92,12 +94,13 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
 
 
 def _mend(settings: Settings, report: Report) -> str:
-    """What every `up` sees to once PostgreSQL runs: rights of files, roles, the platform's tables, the pseudonym key, attempts whose
-    process is gone. Returns what it closed to other accounts, in one sentence."""
-    user = account.server_user()
+    """What every `up` sees to once PostgreSQL runs: rights of files, roles (an external server's are `estuaire init`'s), the platform's
+    tables, the pseudonym key, attempts whose process is gone. Returns what it closed to other accounts, in one sentence."""
+    user = None if settings.postgres_host else account.server_user()
     repaired = permissions.repair(settings, user[0] if user else None).sentence()
-    postgres.open_way(settings, user)
-    roles.ensure(settings, postgres.ensure_passwords(settings))
+    if not settings.postgres_host:
+        postgres.open_way(settings, user)
+        roles.ensure(settings, postgres.ensure_passwords(settings))
     report("bringing the platform's tables to this version")
     migrations.upgrade(settings)
     pseudonym_key.ensure(settings)
@@ -107,28 +110,33 @@ def _mend(settings: Settings, report: Report) -> str:
 
 def down(settings: Settings, report: Report = lambda _: None) -> bool:
     """Stop everything in reverse order and leave no process; True when something was running."""
-    with _alone(settings, report):
-        anything = bool(processes.belonging(settings)) or postgres.is_running(settings)
+    with alone(settings, report):
+        own_server = not settings.postgres_host and postgres.is_running(settings)
+        anything = bool(processes.belonging(settings)) or own_server
         for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
             if processes.find(settings, name) or processes.belonging(settings, name):
                 report(f"stopping {name}")
             processes.stop(settings, name)
         processes.kill(processes.belonging(settings, keep={postgres.NAME}))
-        if postgres.is_running(settings):
-            report("stopping PostgreSQL")
-        postgres.stop(settings)
+        if not settings.postgres_host:
+            if postgres.is_running(settings):
+                report("stopping PostgreSQL")
+            postgres.stop(settings)
         processes.kill(processes.belonging(settings))
         return anything
 
 
 def status(settings: Settings) -> list[PartStatus]:
     """State of every part by what it does, not only by its being alive."""
-    server = postgres.postmaster(settings)
-    answering = server is not None and postgres.answers(settings)
-    parts = [_part(postgres.NAME, server, "running" if answering else "starting", None)]
+    server = None if settings.postgres_host else postgres.postmaster(settings)
+    answering = (server is not None or bool(settings.postgres_host)) and postgres.answers(settings)
+    if settings.postgres_host:
+        parts = [PartStatus(postgres.NAME, "running" if answering else "stopped", None, None, None, None)]
+    else:
+        parts = [_part(postgres.NAME, server, "running" if answering else "starting", None)]
     beats = airflow.heartbeats(settings) if processes.find(settings, "api-server") else None
     now = datetime.now(UTC)
-    database_up = _seconds_up(server.pid) if server and answering else 0.0
+    database_up = _seconds_up(server.pid) if server and answering else float("inf") if answering else 0.0
     for name in airflow.COMMANDS:
         beat = (beats or {}).get(name)
         age = (now - beat).total_seconds() if beat else None
@@ -221,22 +229,3 @@ def _wait_healthy(settings: Settings, env: dict[str, str], report: Report) -> No
 def _did_not_start(settings: Settings, name: str) -> SetupError:
     log = processes.log_file(settings, name)
     return SetupError(f"{name} does not start", remedy=f"read {log} (`estuaire logs {name}`), then `estuaire up` again")
-
-
-@contextlib.contextmanager
-def _alone(settings: Settings, report: Report) -> Iterator[None]:
-    """One `up` or `down` of this home at a time; a second one waits."""
-    try:
-        private.folder(settings.run_dir)
-        lock = (settings.run_dir / "lock").open("w")
-    except OSError as error:
-        raise SetupError(
-            f"{settings.root} cannot be written ({error.strerror})", remedy="set ESTUAIRE_HOME to a folder of yours"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report("waiting for another `estuaire up` or `down`")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

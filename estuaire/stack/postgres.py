@@ -24,12 +24,13 @@ from estuaire.errors import DatabaseUnavailable, SecretUnusable, SetupError
 from estuaire.secret_files import write_synced
 from estuaire.settings import Settings
 from estuaire.stack import account, processes
-from estuaire.stack.postgres_config import HBA, passfile, server_config
+from estuaire.stack.postgres_config import HBA, HBA_OF_CONTAINER, passfile, server_config
 from estuaire.stack.preflight import memory_bytes
+from estuaire.stack.roles import LOGIN_ROLES
 
 NAME = "postgres"
 MAJOR = 18
-ROLES = ("postgres", "estuaire", "analyst", "airflow")
+ROLES = ("postgres", *LOGIN_ROLES)
 _SMALL_SHM_BYTES = 512 * 1024**2
 _READY_SECONDS = 120.0  # recovery after a kill replays up to max_wal_size
 
@@ -50,9 +51,10 @@ def bin_dir() -> Path:
 
 
 def ensure_passwords(settings: Settings) -> dict[str, str]:
-    """Password of each role, drawn the first time; (re)writes ``settings.passfile`` (0600).
+    """Password of each role, drawn the first time; (re)writes ``settings.passfile`` (0600), unless the settings give one.
 
-    A role whose password was lost gets the new one by ``roles.ensure``; the superuser's, before the start, by ``superuser.repair``.
+    An external server's administrator is not among them: its password is given, and `estuaire init` alone reads it. A role whose password
+    was lost gets the new one by ``roles.ensure``; the embedded server's superuser, before the start, by ``superuser.repair``.
 
     Raises:
         SecretUnusable: a password's file is empty or damaged, or the superuser's is lost and its databases are there.
@@ -60,8 +62,10 @@ def ensure_passwords(settings: Settings) -> dict[str, str]:
     superuser = settings.secrets_path / "postgres_postgres"
     if (settings.postgres_data / "PG_VERSION").exists() and not os.path.lexists(superuser):
         raise superuser_lost(settings, "and its databases are there")
-    passwords = {role: settings.ensure_secret(f"postgres_{role}") for role in ROLES}
-    write_private(settings.passfile, passfile(passwords))
+    drawn = ROLES if not settings.postgres_host else LOGIN_ROLES
+    passwords = {role: settings.ensure_secret(f"postgres_{role}") for role in drawn}
+    if settings.postgres_passfile is None:
+        write_private(settings.passfile, passfile(passwords))
     return passwords
 
 
@@ -158,9 +162,10 @@ def stop(settings: Settings, *, wait: float = 60.0) -> None:
 
 
 def answers(settings: Settings) -> bool:
-    """Whether a connection as superuser works now."""
+    """Whether a connection works now: as superuser, or as the platform's own role on an external server."""
+    dsn = settings.dsn() if settings.postgres_host else settings.dsn("postgres", "postgres")
     try:
-        psycopg2.connect(settings.dsn("postgres", "postgres") + " connect_timeout=3").close()
+        psycopg2.connect(f"{dsn} connect_timeout=3").close()
     except psycopg2.OperationalError:
         return False
     return True
@@ -255,7 +260,25 @@ def _initdb(settings: Settings, user: tuple[int, int] | None) -> None:
     draft.rename(settings.postgres_data)
 
 
-def _write_config(settings: Settings, user: tuple[int, int] | None) -> None:
+def prepare_container(settings: Settings) -> list[str]:
+    """Make the data folder where there is none, write the configuration, and return the command of the server, which listens on the
+    container's own network. Its roles and databases are `estuaire init`'s.
+
+    Raises:
+        SetupError, SecretUnusable: as ``start``.
+    """
+    private.folder(settings.run_dir)
+    private.folder(settings.socket_dir)
+    if not (settings.postgres_data / "PG_VERSION").exists():
+        _initdb(settings, None)
+    clear_after_kill(settings)
+    _write_config(settings, None, listen="*", hba=HBA_OF_CONTAINER)
+    return [str(bin_dir() / "postgres"), "-D", str(settings.postgres_data)]
+
+
+def _write_config(
+    settings: Settings, user: tuple[int, int] | None, *, listen: str = "127.0.0.1", hba: str = HBA
+) -> None:
     try:
         shm = shutil.disk_usage("/dev/shm").total  # noqa: S108
     except OSError:
@@ -266,8 +289,9 @@ def _write_config(settings: Settings, user: tuple[int, int] | None) -> None:
             socket_dir=settings.socket_dir,
             small_shared_memory=shm < _SMALL_SHM_BYTES,
             memory=memory_bytes(),
+            listen=listen,
         ),
-        "pg_hba.conf": HBA,
+        "pg_hba.conf": hba,
     }
     for name, text in texts.items():
         path = settings.postgres_data / name

@@ -10,9 +10,13 @@ HBA = """\
 local all all                scram-sha-256
 host  all all 127.0.0.1/32   scram-sha-256
 """
+# In a container: whoever shares its network, which nothing else does
+HBA_OF_CONTAINER = f"{HBA}host  all all samenet       scram-sha-256\n"
 
 
-def server_config(*, port: int, socket_dir: Path, small_shared_memory: bool, memory: float) -> str:
+def server_config(
+    *, port: int, socket_dir: Path, small_shared_memory: bool, memory: float, listen: str = "127.0.0.1"
+) -> str:
     """postgresql.conf for a machine with 2 cores or more and 4 GiB or more.
 
     Durability is PostgreSQL's default (``fsync``, ``synchronous_commit``). Error details and statements are not logged:
@@ -25,7 +29,7 @@ def server_config(*, port: int, socket_dir: Path, small_shared_memory: bool, mem
     """
     return render(
         {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": listen,
             "port": port,
             "unix_socket_directories": str(socket_dir),
             "unix_socket_permissions": "0700",

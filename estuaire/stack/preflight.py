@@ -94,12 +94,15 @@ def platform_problems(system: str, machine: str, libc: tuple[str, str], python: 
 
 
 def server_problems(settings: Settings) -> list[Problem]:
-    if not settings.postgres_host:
+    """An external PostgreSQL that does not answer, or was not prepared."""
+    from estuaire.stack import postgres
+
+    if not settings.postgres_host or postgres.answers(settings):
         return []
     return [
         Problem(
-            f"the settings name a PostgreSQL of your own ({settings.postgres_host}); `estuaire up` starts the embedded one",
-            "unset ESTUAIRE_POSTGRES_HOST",
+            f"PostgreSQL at {settings.postgres_host}:{settings.postgres_port} does not let 'estuaire' into '{settings.postgres_database}'",
+            "run `estuaire init` once; then look at the server, its pg_hba.conf and its certificate",
         )
     ]
 
@@ -157,12 +160,11 @@ def shared_memory_problems(folder: Path = Path("/dev/shm")) -> list[Problem]:  #
 
 def port_problems(settings: Settings) -> list[Problem]:
     """Ports that another program holds. A port of a part of ours that runs is not a problem."""
-    wanted = {
-        "postgres": (settings.postgres_port, "ESTUAIRE_POSTGRES_PORT"),
-        "api-server": (settings.airflow_port, "ESTUAIRE_AIRFLOW_PORT"),
-    }
+    wanted = {"api-server": (settings.airflow_port, "ESTUAIRE_AIRFLOW_PORT")}
+    if not settings.postgres_host:
+        wanted["postgres"] = (settings.postgres_port, "ESTUAIRE_POSTGRES_PORT")
     found = []
-    if settings.postgres_port == settings.airflow_port:
+    if not settings.postgres_host and settings.postgres_port == settings.airflow_port:
         found.append(
             Problem(
                 f"port {settings.postgres_port} is asked for twice, by PostgreSQL and by Airflow",

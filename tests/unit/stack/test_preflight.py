@@ -94,9 +94,13 @@ def test_missing_shared_memory(tmp_path: Path) -> None:
     assert len(preflight.shared_memory_problems(tmp_path / "none")) == 1
 
 
-def test_external_postgres_is_not_started_over(make: Callable[..., Settings]) -> None:
-    with pytest.raises(SetupError, match="PostgreSQL of your own"):
-        preflight.check(make(postgres_host="db.example"))
+def test_external_postgres_that_does_not_answer_is_named(
+    make: Callable[..., Settings], free_port: Callable[[], int]
+) -> None:
+    away = make(postgres_host="localhost", postgres_port=free_port(), postgres_sslmode="require")
+    with pytest.raises(SetupError, match=r"PostgreSQL at localhost:\d+ does not let 'estuaire'") as caught:
+        preflight.check(away)
+    assert "estuaire init" in caught.value.remedy
 
 
 def test_a_run_of_known_size_is_refused_where_there_is_no_room(make: Callable[..., Settings]) -> None:
