@@ -11,15 +11,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from estuaire import progress
 from estuaire.errors import PublishFailed
 from estuaire.settings import PROJECT_ROOT, Settings
 
 PROJECT = PROJECT_ROOT / "dbt_project"
 APPLICATION = "estuaire-publish"  # profiles.yml: how a session that dbt left behind is told from others
+_LOOK_SECONDS = 5.0  # between two looks at whether its log grows
 _CODE = (".sql", ".yml", ".csv")
 _FAILED = ("error", "fail", "runtime error")
 
@@ -112,7 +115,7 @@ def run(
             stderr=subprocess.STDOUT,
         )
         try:
-            code = process.wait(timeout)
+            code = _ended(process, log, timeout)
         except subprocess.TimeoutExpired:
             raise PublishFailed(
                 f"dbt did not end within {timeout:.0f} s", remedy=f"read {log}; look for a lock or a full disk"
@@ -126,6 +129,25 @@ def run(
     if broken or code != 0:
         raise PublishFailed(_what(broken, code), remedy=f"read {log}, correct the cause and publish again")
     return nodes
+
+
+def _ended(process: subprocess.Popen[bytes], log: Path, timeout: float) -> int:
+    """The process's exit code; a log that grows meanwhile is noted as progress.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in time.
+    """
+    until, said = time.monotonic() + timeout, log.stat().st_size
+    while True:
+        left = until - time.monotonic()
+        try:
+            return process.wait(min(_LOOK_SECONDS, max(left, 0)))
+        except subprocess.TimeoutExpired:
+            if left <= _LOOK_SECONDS:
+                raise
+        if (size := log.stat().st_size) != said:
+            said = size
+            progress.made()
 
 
 def _nodes(results: Path) -> list[Node]:

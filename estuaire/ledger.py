@@ -108,6 +108,14 @@ class Stage:
             )
         faults.reach("stage.intended")
 
+    def note_progress(self) -> None:
+        """Note that the attempt got on: a piece of its work was finished just now."""
+        with connect(self.settings) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "update control.stage_run set noted_at = clock_timestamp() where run_id = %s and stage = %s and token = %s",
+                (self.run_id, self.name, self.token),
+            )
+
     def end(self, cursor: Cursor, state: str, cost: Cost, rows: int, snapshot: int | None, message: str = "") -> None:
         """Note the attempt's end and what it cost, in the caller's transaction."""
         cursor.execute(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from estuaire import progress
 from estuaire.process_identity import start_ticks
 
 _INTERVAL = 0.5
@@ -74,6 +75,7 @@ class Meter:
         now = time.monotonic()
         print(f"{done} in {now - self._step:.1f} s", flush=True)  # noqa: T201 - Airflow's task log
         self._step = now
+        progress.made()
 
     @contextmanager
     def gate(self) -> Iterator[None]:

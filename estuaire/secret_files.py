@@ -28,6 +28,8 @@ _SHAPES: Mapping[str, tuple[str, str]] = {
     "airflow_jwt": _KEY,
     "airflow_api": _KEY,
     "spark_auth": _KEY,
+    "alert_smtp_password": (r"[ -~]+", "printable characters on one line"),
+    "alert_webhook_key": _KEY,
     "s3_access_key": _GIVEN,
     "s3_secret_key": _GIVEN,
 }

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
         watch_landing: start a run by itself when deliveries arrive in landing/; watch_seconds: how often it is looked at.
         nightly: when a run starts by itself whatever was noticed, in cron's five fields (Paris time), such as ``30 2 * * *``; empty: never.
         task_hours: how long a Spark stage or a publication may take before it is ended and tried again.
+        alert_*: who is told when something needs a hand, and from when on (docs/engineers/alerts.md). Nobody is, by default.
+            ``alert_smtp_to``: addresses, separated by commas; ``alert_page_url``: where their readers find the pages.
         sweep_after_hours: age at which what a failed attempt left behind is removed.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
@@ -109,6 +111,22 @@ class Settings(BaseSettings):
     watch_seconds: float = Field(default=15.0, ge=1, le=3600)
     nightly: str = Field(default="", pattern=r"^(\s*([0-9*,/-]+\s+){4}[0-9*,/A-Za-z-]+\s*)?$")
     task_hours: float = Field(default=12.0, gt=0, le=240)
+    alert_smtp_host: str = ""
+    alert_smtp_port: int = Field(default=587, ge=1, le=65535)
+    alert_smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    alert_smtp_user: str = ""
+    alert_smtp_from: str = ""
+    alert_smtp_to: str = ""
+    alert_webhook_url: str = ""
+    alert_page_url: str = ""
+    alert_repeat_hours: float = Field(default=24.0, gt=0, le=24 * 366)
+    alert_give_up_hours: float = Field(default=24.0, gt=0, le=24 * 366)
+    alert_late_grace_days: float = Field(default=7.0, ge=0, le=366)
+    alert_stalled_minutes: float = Field(default=60.0, gt=0, le=60 * 24 * 7)
+    alert_disk_free_gib: float = Field(default=10.0, ge=0)
+    alert_store_gib: float = Field(default=0.0, ge=0)
+    alert_database_gib: float = Field(default=0.0, ge=0)
+    alert_release_days: float = Field(default=45.0, ge=0)
     sweep_after_hours: int = Field(default=24, ge=1)
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from estuaire import private, space
+from estuaire import private, progress, space
 from estuaire.errors import PASSING, EstuaireError, TaskFailed, TaskKilled, unforeseen
 from estuaire.settings import Settings
 from spark_jobs import s3a
@@ -123,12 +123,14 @@ def spread_survivors(
                 outcome = done.result()
                 results += outcome or []
                 suspects += packets[done] if outcome is None else []
+                progress.made()
         except BaseException:
             lanes.shutdown(wait=False, cancel_futures=True)
             raise
     killed: list[Failed[T]] = []
     for item in suspects:
         outcome = _job(context, [item], work)
+        progress.made()
         results += outcome or []
         if outcome is None:
             killed.append(Failed(item, killed_twice(item)))

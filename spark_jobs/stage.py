@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import psycopg2
 
-from estuaire import faults, set_aside, space
+from estuaire import faults, progress, set_aside, space
 from estuaire.duck import store_error
 from estuaire.errors import EstuaireError, LedgerRefused, typed
 from estuaire.lake import Change, Lake
@@ -160,7 +160,7 @@ def attempt(
     stage = begin_stage(settings, run_id, stage_name)
     meter = Meter(spark_root())
     try:
-        with meter:
+        with meter, progress.noted(stage):
             faults.reach("stage.begun")
             if recovery is not None:
                 recovery(stage)

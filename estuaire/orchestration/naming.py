@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 INGEST, CONSOLIDATE, PUBLISH = "ingest_deliveries", "consolidate", "publish_marts"
+WATCH = "watch_platform"  # no part of a chain, and no run of the ledger
 DAGS = (INGEST, CONSOLIDATE, PUBLISH)
 DELIVERIES_ASSET = "estuaire://landing/deliveries"
 LANDED_ASSET = "estuaire://lake/landed"

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetWatcher, CronTriggerTimetable
 from airflow.sdk.definitions.timetables.assets import AssetOrTimeSchedule
 
+from estuaire import alerts
 from estuaire.orchestration.arrivals import DeliveriesArrived
 from estuaire.orchestration.naming import DELIVERIES_ASSET
 from estuaire.settings import Settings
@@ -36,3 +37,13 @@ def ingest_schedule(settings: Settings) -> Any:
     if settings.watch_landing:
         return AssetOrTimeSchedule(timetable=clock, assets=[arrived]) if clock else [arrived]
     return clock
+
+
+def watch_schedule(settings: Settings) -> Any:
+    """How often the platform is looked at for what needs a hand: every five minutes where somebody is to be told, else never by itself.
+
+    Raises:
+        AlertSettingsWrong: a setting of the alerts is wrong.
+    """
+    alerts.check_settings(settings)
+    return CronTriggerTimetable("*/5 * * * *", timezone=TIMEZONE) if alerts.reached(settings) else None

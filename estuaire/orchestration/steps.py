@@ -6,7 +6,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 
-from estuaire import __version__, deliveries, faults, ledger, space
+from estuaire import __version__, deliveries, faults, ledger, progress, space
 from estuaire.errors import EstuaireError, GateBlocked, RunFailed
 from estuaire.lake import Lake
 from estuaire.metering import Meter
@@ -263,7 +263,7 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
     faults.reach("stage.begun")
     meter = Meter()
     try:
-        with meter:
+        with meter, progress.noted(stage):
             snapshot = Lake(settings).snapshot()
             outcome = build_and_publish(settings, run_id, snapshot, code_version(), meter=meter)
     except BaseException as error:
@@ -282,3 +282,10 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
     faults.reach("publish.ended")
     ledger.end_run(settings, run_id, "success", outcome.message)
     return outcome.message
+
+
+def watch(settings: Settings) -> str:
+    """Look at what needs a hand, and tell the people whom the settings name; one line on what was done."""
+    from estuaire.alerts.delivering import check
+
+    return check(settings).sentence()

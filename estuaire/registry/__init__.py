@@ -85,6 +85,7 @@ class Hospital:
     ``combination_doses``: ``substance`` (doses of a combination are grams of what its DDD counts) or ``product`` (grams of the whole
     product); ``combination_doses_by_drug``: ATC code -> the same, where a drug differs. ``unknown_patients``: local identifiers that stand for
     nobody in particular, such as ANONYME; ``one_person``: the most that the records of an identifier hold that names somebody.
+    ``rhythm_days``: days from one delivery to the next; None where none is agreed, and no delivery is late.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Hospital:
     combination_doses_by_drug: dict[str, str] = field(default_factory=dict)
     unknown_patients: tuple[str, ...] = ()
     one_person: OnePerson = OnePerson()
+    rhythm_days: int | None = None
 
     def columns_of(self, table: str) -> dict[str, str]:
         """The hospital's own header names for a table -> contract names; a name not listed is the contract's."""
@@ -243,6 +245,7 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
         guidelines=_guidelines(raw.get("guidelines", ()), where),
         unknown_patients=tuple(raw.get("unknown_patients", ())),
         one_person=OnePerson(**raw.get("one_person_at_most", {})),
+        rhythm_days=raw.get("rhythm_days"),
     )
 
 

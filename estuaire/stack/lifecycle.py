@@ -11,7 +11,7 @@ from typing import Literal
 
 import psutil
 
-from estuaire import ledger, migrations, process_identity, pseudonym_key
+from estuaire import alerts, ledger, migrations, process_identity, pseudonym_key
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
 from estuaire.stack import account, airflow, jdk, permissions, postgres, preflight, processes, roles, superuser
@@ -60,6 +60,7 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     begin = time.monotonic()
+    alerts.prepare(settings)
     with alone(settings, report):
         if not settings.postgres_host and superuser.repair(settings):
             report("the password of PostgreSQL's superuser was lost; it has one again")

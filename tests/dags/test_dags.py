@@ -18,6 +18,7 @@ from estuaire.orchestration.naming import (
     LANDED_ASSET,
     PUBLISH,
     STAGING_ASSET,
+    WATCH,
     ledger_run_id,
 )
 from estuaire.settings import PROJECT_ROOT
@@ -26,6 +27,7 @@ EXPECTED = {
     INGEST: ["accept", "discover", "gate", "land"],
     CONSOLIDATE: ["audited", "consolidate", "gate", "load"],
     PUBLISH: ["gate_conformed", "gate_marts", "publish"],
+    WATCH: ["watch"],
 }
 
 _PARSE = """
@@ -122,6 +124,24 @@ def test_what_starts_a_run_is_a_matter_of_settings(
 ) -> None:
     dag = _bag(tmp_path, **settings)["dags"][INGEST]
     assert (dag["timetable"], dag["assets"], dag["watchers"]) == (timetable, assets, watchers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "timetable"),
+    [({}, "NullTimetable"), ({"ESTUAIRE_ALERT_WEBHOOK_URL": "https://hub.example/hook"}, "CronTriggerTimetable")],
+)
+def test_the_platform_is_watched_where_somebody_is_to_be_told(
+    tmp_path: Path, settings: dict[str, str], timetable: str
+) -> None:
+    assert _bag(tmp_path, **settings)["dags"][WATCH]["timetable"] == timetable
+
+
+def test_a_wrong_setting_of_the_alerts_is_an_error_of_that_dag_alone(tmp_path: Path) -> None:
+    found = _bag(tmp_path, ESTUAIRE_ALERT_WEBHOOK_URL="hub.example")
+    [(file, text)] = found["errors"].items()
+    assert file.endswith("watch_platform.py")
+    assert "E_ALERT_SETTINGS" in text
+    assert set(found["dags"]) == set(EXPECTED) - {WATCH}
 
 
 def test_every_task_has_an_end(bag: dict[str, Any]) -> None:

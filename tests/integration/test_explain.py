@@ -51,6 +51,7 @@ def test_a_good_delivery_and_a_refused_one(platform: Platform, capsys: pytest.Ca
     good = explain(platform.settings, "h01/2025-10-full")
     assert (good.state, good.stopped) == ("landed", [])
     assert [(t["table"], t["rows"]) for t in good.tables] == [("patient", 1), ("stay", 1), ("administration", 2)]
+    assert platform.ask("select stage from control.stage_run where noted_at is null") == []  # each noted that it got on
     stages = {s["stage"]: s for s in good.stages}
     assert list(stages) == ["land", "consolidate"]
     for stage in stages.values():
