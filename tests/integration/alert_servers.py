@@ -85,7 +85,7 @@ class Mailbox:
     def login(self, server: Any, session: Any, envelope: Any, mechanism: str, data: LoginPassword) -> AuthResult:
         good = data.login == USER.encode() and data.password == PASSWORD.encode()
         self.logins.append(mechanism)
-        return AuthResult(success=good)
+        return AuthResult(success=good, handled=False)  # the server itself says 235 or 535
 
 
 @contextmanager
