@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from estuaire import migrations, private, pseudonym_key
+from estuaire import alerts, migrations, private, pseudonym_key
 from estuaire.errors import SetupError
 from estuaire.lake import Lake
 from estuaire.settings import Settings
@@ -49,6 +49,7 @@ def init(settings: Settings, report: Report = lambda _: None) -> Initialised:
     began = time.monotonic()
     with alone(settings, report):
         private.folder(settings.secrets_path)
+        alerts.prepare(settings)
         report("roles and databases")
         ensured = roles.ensure(settings, postgres.ensure_passwords(settings))
         made = list(ensured.made)
