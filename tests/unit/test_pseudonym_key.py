@@ -131,11 +131,16 @@ def test_nothing_that_runs_after_set_up_can_draw_a_secret() -> None:
         for p in sources
         if "ensure_secret(" in (text := p.read_text(encoding="utf-8")) or "secret_files.draw(" in text
     }
-    assert callers - own == {"estuaire/stack/airflow.py", "estuaire/stack/postgres.py"}
-    calls_ensure = {
-        str(p.relative_to(root)) for p in sources if "pseudonym_key.ensure(" in p.read_text(encoding="utf-8")
+    set_up = {
+        "estuaire/stack/airflow.py",
+        "estuaire/stack/postgres.py",
+        "estuaire/stack/superuser.py",
+        "estuaire/alerts/__init__.py",
     }
-    assert calls_ensure == {"estuaire/stack/lifecycle.py"}
+    assert callers - own == set_up
+    beginnings = {"estuaire/stack/lifecycle.py", "estuaire/stack/init.py"}  # of `estuaire up` and `estuaire init`
+    for call in ("pseudonym_key.ensure(", "alerts.prepare("):
+        assert {str(p.relative_to(root)) for p in sources if call in p.read_text(encoding="utf-8")} == beginnings, call
 
 
 def test_every_up_compares_even_where_all_runs(postgres: Settings, settings: Settings) -> None:
