@@ -58,7 +58,10 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     """``ESTUAIRE_*`` variables from which a child process reads these same settings; keys are files (see ``prepare``)."""
     values = settings.model_dump(exclude_none=True, exclude=set(settings.given_s3_keys()))
     values |= {"home": settings.root}
-    return {f"ESTUAIRE_{name.upper()}": str(value) for name, value in values.items()}
+    return {
+        f"ESTUAIRE_{name.upper()}": json.dumps(value) if isinstance(value, dict | list | tuple) else str(value)
+        for name, value in values.items()
+    }
 
 
 def environment(settings: Settings, java_home: Path | None) -> dict[str, str]:

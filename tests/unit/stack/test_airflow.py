@@ -31,6 +31,21 @@ def test_environment_holds_no_secret(settings: Settings) -> None:
         assert path.read_text().strip() not in whole, path
 
 
+def test_a_child_process_reads_every_setting_as_it_is_here(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = settings.model_copy(
+        update={
+            "full_may_end_by_table": {"administration": 0.5, "stay": 0.1},
+            "watch_landing": True,
+            "nightly": "30 2 * * *",
+        }
+    )
+    for name, value in airflow.settings_environment(given).items():
+        monkeypatch.setenv(name, value)
+    read = Settings(_env_file=None)
+    assert {**read.model_dump(), "home": None} == {**given.model_dump(), "home": None}
+    assert read.root == given.root
+
+
 def test_foreign_variables_do_not_reach_airflow(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "True")
     monkeypatch.setenv("AIRFLOW__API__WORKERS", "9")
