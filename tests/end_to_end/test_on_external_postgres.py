@@ -14,14 +14,14 @@ from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle, postgres
 from estuaire.stack.init import init
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.compose  # with the other tests of a server
 
 
 def test_the_chain_publishes_on_an_external_server(tmp_path: Path) -> None:
     with running() as server:
         settings = server.settings(tmp_path / "home")
         init(settings)
-        simulate(settings, SimulationPlan(patients=90, upto_sequence=1))
+        simulate(settings, SimulationPlan(patients=90, hospitals=("h01", "h02"), upto_sequence=1))
         try:
             assert "postgres" not in lifecycle.up(settings).started
             assert {p.state for p in lifecycle.status(settings)} == {"running"}
