@@ -71,8 +71,8 @@ test-s3-outage: setup ## the servers killed in mid-run, in each stage and throug
 secrets: ## draw the secrets of docker-compose.yml that are not there yet; then `docker compose up -d`
 	@infra/compose/secrets.sh
 
-test-compose: setup ## the compose file built, started and broken (installs a Docker engine where there is none; root), and the chain on a PostgreSQL of one's own
-	$(BIN)/python -m pytest -q -s -m compose tests/compose tests/end_to_end/test_on_external_postgres.py
+test-compose: setup ## the compose file built, started and broken (installs a Docker engine where there is none; root), the chain on a PostgreSQL of one's own, and by itself
+	$(BIN)/python -m pytest -q -s -m compose tests/compose tests/end_to_end/test_on_external_postgres.py tests/end_to_end/test_schedule.py
 
 bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks

@@ -16,7 +16,7 @@ from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 from estuaire.stack.airflow_client import AirflowClient
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.compose  # with the other tests of a server
 HOSPITALS = ("h01", "h02")
 DELIVERY = "2025-10-full"
 
