@@ -315,6 +315,12 @@ def _still_the_same(store: ObjectStore, manifest: Manifest, landed: dict[str, An
 # ------------------------------------------------------------------------------------------------ the scan
 
 
+def _written_lately(settings: Settings, objects: list[ObjectInfo], now: float) -> bool:
+    """Whether the newest of the files was written so lately that more may follow. A time to come is no such time."""
+    age = now - max(o.modified for o in objects)
+    return -_CLOCKS_DIFFER <= age < 60 * settings.arriving_minutes
+
+
 @dataclass(frozen=True)
 class _Scan:
     """What every delivery of a scan is looked at with."""
@@ -326,11 +332,6 @@ class _Scan:
     known: dict[Place, dict[str, Any]]
     now: float
 
-    def arriving(self, objects: list[ObjectInfo]) -> bool:
-        """Whether the newest of the files was written so lately that more may follow. A time to come is no such time."""
-        age = self.now - max(o.modified for o in objects)
-        return -_CLOCKS_DIFFER <= age < 60 * self.settings.arriving_minutes
-
     def look(self, place: Place, objects: list[ObjectInfo]) -> Manifest | None:
         """The manifest of a delivery to land; None of a landed one that is what it was.
 
@@ -340,7 +341,7 @@ class _Scan:
         """
         row, prefix = self.known.get(place), f"{PREFIX}{place[0]}/{place[1]}/"
         _check_plain(objects, prefix)
-        arriving = self.arriving(objects)
+        arriving = _written_lately(self.settings, objects, self.now)
         try:
             manifest = read_manifest(self.store, self.registry, *place)
         except ManifestMissing as error:
@@ -399,17 +400,15 @@ def to_take_up(settings: Settings, store: ObjectStore) -> frozenset[Seen]:
     """
     rows = fetch(settings, "select hospital_id, delivery_id, state, fingerprint from control.delivery")
     known = {(row["hospital_id"], row["delivery_id"]): row for row in rows}
-    now, patience = time.time(), 60 * settings.arriving_minutes
-    found = set()
+    now, found = time.time(), set()
     for place, objects in _folders(store).items():
         row, fingerprint = known.get(place), _fingerprint(objects)
-        if row is None or row["fingerprint"] != fingerprint:
-            manifest = f"{PREFIX}{place[0]}/{place[1]}/{manifests.NAME}"
-            news = any(o.key == manifest for o in objects) or now - max(o.modified for o in objects) > patience
-        else:
-            over = now - max(o.modified for o in objects) > patience
-            news = row["state"] == "arriving" and over
-        if news:
+        seen = row is not None and row["fingerprint"] == fingerprint
+        unfinished_before = row is not None and row["state"] == "arriving"
+        manifest = f"{PREFIX}{place[0]}/{place[1]}/{manifests.NAME}"
+        if seen and not unfinished_before:
+            continue
+        if (not seen and any(o.key == manifest for o in objects)) or not _written_lately(settings, objects, now):
             found.add((*place, fingerprint))
     return frozenset(found)
 

@@ -116,6 +116,7 @@ def build_and_publish(
         if served is not None and same == served.release_id and held.keys() != served.held_back.keys():
             same = None  # a hospital was held back by rules or models that are others now
         if served is not None and same is not None:
+            releases.drop_candidate(session)
             _tidy(settings, session)
             note = "" if same == served.release_id else f" (release {same} was rolled back from the same input)"
             return PublishOutcome(
@@ -320,9 +321,8 @@ def _end_leftover_sessions(session: connection) -> None:
 
 
 def _tidy(settings: Settings, session: connection) -> None:
-    """Drop what a served release leaves behind: its candidate, old archives, contents kept for it. A publish with nothing to do looks as
-    well: the one that served the release may have been killed before it came to this. What cannot be dropped now goes with the next one."""
-    releases.drop_candidate(session)
+    """Drop what a served release leaves behind: old archives, and contents kept for it. A publish with nothing to do looks as well: the one
+    that served the release may have been killed before it came to this. What cannot be dropped now goes with the next one."""
     try:
         dropped = releases.prune(settings)
     except EstuaireError as error:

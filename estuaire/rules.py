@@ -130,14 +130,14 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
         return [*rules, *(_range(table, c, owner) for c in table.columns if c.type in ("date", "datetime"))]
     if table.period_parent:
         rules.append(
-            Rule(
-                id=f"{table.name}.omitted.undated",
-                category="conformance_relational", severity="warning", action="warn", threshold=0.0,
-                label_fr=f"Omis d'une livraison complète et gardé, car {table.period_parent.table} ne le date pas",
-                label_en=f"Omitted by a full delivery and kept, as no {table.period_parent.table} dates it",
-                expression=f"coalesce(strpos(flags, '{table.name}.omitted.undated'), 0) = 0", columns=("flags",), **owner,
+            _unflagged(
+                f"{table.name}.omitted.undated",
+                f"Omis d'une livraison complète et gardé, car {table.period_parent.table} ne le date pas",
+                f"Omitted by a full delivery and kept, as no {table.period_parent.table} dates it",
+                category="conformance_relational",
+                **owner,
             )
-        )  # fmt: skip
+        )
     key = tuple(own[k] for k in table.key)
     rules.append(
         Rule(
@@ -148,48 +148,49 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
         )
     )  # fmt: skip
     rules.append(
-        Rule(
-            id=f"{table.name}.key.twice",
-            category="plausibility_uniqueness", severity="warning", action="warn", threshold=0.0,
-            label_fr="Une livraison ne tient qu'un enregistrement par clé (de deux différents, le dernier est servi)",
-            label_en="A delivery holds one record per key (of two different ones the last is served)",
-            expression=f"coalesce(strpos(flags, '{table.name}.key.twice'), 0) = 0", columns=("flags",), **owner,
+        _unflagged(
+            f"{table.name}.key.twice",
+            "Une livraison ne tient qu'un enregistrement par clé (de deux différents, le dernier est servi)",
+            "A delivery holds one record per key (of two different ones the last is served)",
+            category="plausibility_uniqueness",
+            **owner,
         )
-    )  # fmt: skip
+    )
     for c in table.columns:
         if c.pseudonym is not None and c.name == "patient_id":
-            rules.append(
-                Rule(
-                    id=f"{table.name}.{c.name}.unknown",
-                    category="plausibility_atemporal", severity="warning", action="warn", threshold=0.0,
-                    label_fr="L'identifiant de patient désigne quelqu'un (pas ANONYME, INCONNU, 0)",
-                    label_en="The patient identifier names somebody (not ANONYME, INCONNU, 0)",
-                    expression=f"coalesce(strpos(flags, '{table.name}.{c.name}.unknown'), 0) = 0", columns=("flags",), **owner,
-                )
-            )  # fmt: skip
-            rules.append(
-                Rule(
-                    id=f"{table.name}.{c.name}.not_one_person",
-                    category="plausibility_atemporal", severity="warning", action="warn", threshold=0.0,
-                    label_fr="Les enregistrements de l'identifiant de patient peuvent être d'une seule personne",
-                    label_en="The records of the patient identifier can be one person's",
-                    expression=f"coalesce(strpos(flags, '{table.name}.{c.name}.not_one_person'), 0) = 0", columns=("flags",), **owner,
-                )
-            )  # fmt: skip
+            rules += [
+                _unflagged(
+                    f"{table.name}.{c.name}.unknown",
+                    "L'identifiant de patient désigne quelqu'un (pas ANONYME, INCONNU, 0)",
+                    "The patient identifier names somebody (not ANONYME, INCONNU, 0)",
+                    category="plausibility_atemporal",
+                    **owner,
+                ),
+                _unflagged(
+                    f"{table.name}.{c.name}.not_one_person",
+                    "Les enregistrements de l'identifiant de patient peuvent être d'une seule personne",
+                    "The records of the patient identifier can be one person's",
+                    category="plausibility_atemporal",
+                    **owner,
+                ),
+            ]
     for reference in table.references:
         last = reference.columns[-1]
         if reference.table != table.name:
             rules.append(
-                Rule(
-                    id=f"{table.name}.{last}.orphan",
-                    category="conformance_relational", severity="warning", action="warn", threshold=ORPHAN_SHARE,
-                    label_fr=f"{reference.table} : la référence se résout", label_en=f"{reference.table}: the reference resolves",
-                    expression=f"coalesce(strpos(flags, '{table.name}.{last}.orphan'), 0) = 0",
+                _unflagged(
+                    f"{table.name}.{last}.orphan",
+                    f"{reference.table} : la référence se résout",
+                    f"{reference.table}: the reference resolves",
+                    category="conformance_relational",
+                    threshold=ORPHAN_SHARE,
                     columns=("flags", *reference.columns),
                     when=" and ".join(f"{c} is not null" for c in reference.columns),
-                    block_above=ORPHAN_BLOCK, min_rows=SHARE_MIN_ROWS, **owner,
+                    block_above=ORPHAN_BLOCK,
+                    min_rows=SHARE_MIN_ROWS,
+                    **owner,
                 )
-            )  # fmt: skip
+            )
     for c in table.columns:
         system = code_systems().get(c.code_system or "")
         if system is not None and 0 < len(system.values) <= _LISTED_CODES:
@@ -225,6 +226,29 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
         )
     )  # fmt: skip
     return rules
+
+
+def _unflagged(
+    flag: str,
+    label_fr: str,
+    label_en: str,
+    *,
+    columns: tuple[str, ...] = ("flags",),
+    threshold: float = 0.0,
+    **more: Any,
+) -> Rule:
+    """A rule that warns of the records on which the platform noted ``flag``, its id."""
+    return Rule(
+        id=flag,
+        severity="warning",
+        action="warn",
+        threshold=threshold,
+        label_fr=label_fr,
+        label_en=label_en,
+        expression=f"coalesce(strpos(flags, '{flag}'), 0) = 0",
+        columns=columns,
+        **more,
+    )
 
 
 def _range(table: Table, column: Column, owner: dict[str, Any]) -> Rule:

@@ -85,27 +85,16 @@ def attempted(work: Callable[[T], R], item: T) -> R | Failed[T]:
         return Failed(item, error)
 
 
-def spread(spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *, per_core: int = 4) -> list[R]:
-    """Run ``work`` on every item inside Spark tasks, packed by weight; results in no particular order.
+def spread_survivors(
+    spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *, per_core: int = 4
+) -> tuple[list[R], list[Failed[T]]]:
+    """Run ``work`` on every item inside Spark tasks, packed by weight: (results in no particular order, items whose process was killed twice).
 
     Each packet is a Spark job of its own: one whose process is killed (out of memory, a fault in native code) loses its own results, not
     the others'. Its items are tried once more, after all others and one at a time, so that none pays for its neighbour.
 
     Raises:
-        TaskKilled: an item's process was killed again; ``spread_survivors`` gives it as a value.
-    """
-    results, killed = spread_survivors(spark, items, work, per_core=per_core)
-    if killed:
-        raise killed[0].error
-    return results
-
-
-def spread_survivors(
-    spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *, per_core: int = 4
-) -> tuple[list[R], list[Failed[T]]]:
-    """As ``spread``: (results, items whose process was killed twice).
-
-    Raises:
+        EstuaireError: an item's own error (see ``guarded``).
         TaskKilled: nothing was done and items of several hospitals were killed: it is no hospital's.
     """
     if not items:
@@ -179,7 +168,7 @@ def killed_twice(item: object) -> TaskKilled:
 def spread_each(
     spark: Any, items: Sequence[tuple[int, T]], work: Callable[[T], R], *, per_core: int = 4
 ) -> tuple[list[R], list[Failed[T]]]:
-    """As ``spread``, each item's outcome its own: (results, those that failed). What may pass is tried once more, after all others.
+    """As ``spread_survivors``, each item's outcome its own: (results, those that failed). What may pass is tried once more, after all others.
 
     Raises:
         EstuaireError: nothing of it could be done, and for no cause of the hospitals' (``ours_to_mend``): a server is away, a secret is

@@ -61,7 +61,7 @@ class DeliveriesArrived(BaseEventTrigger):  # type: ignore[misc] # Airflow is no
         while True:
             try:
                 found = await asyncio.to_thread(_look, settings)
-            except Exception as error:  # noqa: BLE001 - a trigger that dies is never started again
+            except Exception as error:  # noqa: BLE001 - one look that fails must not end the watch
                 if not silent:
                     _log.warning("landing_not_read", code=getattr(error, "code", type(error).__name__))
                 silent = True

@@ -10,10 +10,9 @@ from airflow.sdk.definitions.timetables.assets import AssetOrTimeSchedule
 
 from estuaire import alerts
 from estuaire.orchestration.arrivals import DeliveriesArrived
-from estuaire.orchestration.naming import DELIVERIES_ASSET
+from estuaire.orchestration.naming import DELIVERIES_ASSET, TIMEZONE
 from estuaire.settings import Settings
 
-TIMEZONE = "Europe/Paris"
 QUICK = timedelta(minutes=15)  # of a task that reads the ledger
 SCAN = timedelta(hours=2)  # of one that lists and reads what stands in landing/
 

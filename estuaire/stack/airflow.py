@@ -23,6 +23,7 @@ import httpx2
 
 from estuaire import private, secret_files
 from estuaire.errors import SetupError
+from estuaire.orchestration.naming import TIMEZONE
 from estuaire.settings import PROJECT_ROOT, Settings
 from estuaire.stack import processes, spark_cluster
 from estuaire.stack.postgres import write_private
@@ -213,7 +214,7 @@ def _options(settings: Settings) -> dict[str, str]:
         ("core", "parallelism"): 4,
         ("core", "max_active_tasks_per_dag"): 4,
         ("core", "dags_are_paused_at_creation"): False,
-        ("core", "default_timezone"): "Europe/Paris",
+        ("core", "default_timezone"): TIMEZONE,
         ("core", "mp_start_method"): "fork",
         ("core", "simple_auth_manager_users"): f"{ADMIN}:admin,{VIEWER}:viewer",
         ("core", "simple_auth_manager_all_admins"): False,

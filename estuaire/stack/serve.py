@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from estuaire import private
 from estuaire.errors import SetupError
@@ -61,13 +60,11 @@ def _airflow(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str
 
 def _spark(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]:
     """Spark's daemons. A worker's folders lie in its scratch space: applications, what they spill, our own files."""
-    import importlib.util
     import socket
 
-    found = importlib.util.find_spec("pyspark")
-    assert found is not None  # noqa: S101 - a dependency
-    assert found.origin is not None  # noqa: S101
-    spark_class = str(Path(found.origin).parent / "bin" / "spark-class")
+    from spark_jobs.s3a import jars_folder
+
+    spark_class = str(jars_folder().parent / "bin" / "spark-class")
     spark_cluster.write_conf(settings)
     java_home = jdk.find_jdk(settings)
     if java_home is None:

@@ -14,7 +14,7 @@ import duckdb
 
 from spark_jobs.kernel import clock
 
-FEW_RECORDS = 2_000  # break-even measured at 3,300 (docs/benchmarks.md, "Small files")
+FEW_RECORDS = 2_000  # break-even measured at 3,300 (docs/benchmarks.md, "After \"Nothing stuck, nothing lost\"")
 _ENGINES = threading.local()
 
 

@@ -36,7 +36,8 @@ def _here(spark: Any, items: Any, work: Callable[[Any], Any], **more: Any) -> tu
 
 
 @pytest.fixture(scope="module")
-def without_spark() -> Iterator[None]:
+def without_engines() -> Iterator[None]:
+    """No Spark, no dbt, no Great Expectations, no report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "spread_survivors", _here)
         for module in (land, consolidate):
@@ -55,6 +56,10 @@ def without_spark() -> Iterator[None]:
                 {h: gate_consolidated.Finding(h) for h in outcomes}, []
             ),
         )
+        patch.setattr(dbt_build, "run", _marts_of_staging)
+        patch.setattr(publish, "_audit", lambda *_: [])
+        patch.setattr(publish, "warm_up", lambda: None)
+        patch.setattr(steps, "build_quietly", lambda *_: None)
         yield
 
 
@@ -70,16 +75,6 @@ def _marts_of_staging(settings: Settings, *_: Any, release: dict[str, str], **__
         )
         session.commit()
     return []
-
-
-@pytest.fixture(scope="module")
-def without_dbt() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dbt_build, "run", _marts_of_staging)
-        patch.setattr(publish, "_audit", lambda *_: [])
-        patch.setattr(publish, "warm_up", lambda: None)
-        patch.setattr(steps, "build_quietly", lambda *_: None)
-        yield
 
 
 @dataclass
@@ -108,7 +103,7 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(migrated: Any, tmp_path_factory: pytest.TempPathFactory, without_spark: None, without_dbt: None) -> Pair:
+def pair(migrated: Any, tmp_path_factory: pytest.TempPathFactory, without_engines: None) -> Pair:
     registry = tmp_path_factory.mktemp("registry")
     shutil.copytree(FOLDER.parent if FOLDER.name == "hospitals" else FOLDER, registry, dirs_exist_ok=True)
     own = (registry / "hospitals" / "h01.yml").read_text(encoding="utf-8")

@@ -54,6 +54,15 @@ def test_files_without_a_manifest_are_an_upload_until_they_have_been_left_for_lo
     assert found(platform) == []
 
 
+def test_files_of_a_time_to_come_are_no_upload(platform: Platform) -> None:
+    """A clock that was wrong must not hide a delivery without a manifest for ever."""
+    folder = platform.settings.store_path / "landing" / "h01" / "d1"
+    folder.mkdir(parents=True)
+    (folder / "administration.csv").write_bytes(b"x\n")
+    age(folder, -24 * 60)
+    assert found(platform) == [("h01", "d1")]
+
+
 def test_an_unfinished_delivery_is_looked_at_again_when_more_comes_or_nothing_for_long(platform: Platform) -> None:
     platform.deliver("d1", 1, headers=None, administration=[dose("1")])
     folder = platform.settings.store_path / "landing" / "h01" / "d1"

@@ -18,7 +18,7 @@ from estuaire.errors import AccountingImbalance, ContractError
 from estuaire.registry import FOLDER, load_registry
 from spark_jobs.load import antibacterial_codes
 from spark_jobs.patient_map import patient_map
-from spark_jobs.session import spread
+from spark_jobs.session import spread_survivors
 from spark_jobs.stage import attempt
 
 TABLES = load_contract().names
@@ -385,7 +385,7 @@ def test_an_error_of_ours_in_a_spark_task_ends_the_stage_as_itself(platform: Pla
 
     run_id = platform.new_run()
     with pytest.raises(ContractError, match="this map is wrong"):
-        attempt(platform.settings, run_id, "consolidate", lambda *_: spread(platform.spark, [(1, 0)], work))
+        attempt(platform.settings, run_id, "consolidate", lambda *_: spread_survivors(platform.spark, [(1, 0)], work))
     [(state, retryable, message)] = platform.ask(
         "select state, retryable, message from control.stage_run where run_id = %s", run_id
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calm_stages import Pair, pair, without_dbt, without_spark
+from calm_stages import Pair, pair, without_engines
 from typer.testing import CliRunner
 
 import estuaire.settings as module
@@ -20,7 +20,7 @@ from estuaire.cli import build
 from estuaire.report import files as report
 from estuaire.shown import shown
 
-__all__ = ["pair", "without_dbt", "without_spark"]
+__all__ = ["pair", "without_engines"]
 
 APP = build()  # once: it adds its commands to one application each time
 SCRIPT = "</script><img src=x onerror=alert(1)>"

@@ -15,11 +15,11 @@ import signal
 from typing import Any
 
 import pytest
-from calm_stages import STAGES, Pair, pair, without_dbt, without_spark
+from calm_stages import STAGES, Pair, pair, without_engines
 
 from estuaire import faults, leftovers, releases
 
-__all__ = ["pair", "without_dbt", "without_spark"]
+__all__ = ["pair", "without_engines"]
 
 COMMIT = ["stage.rehearsed", "stage.intended", "lake.begun", "lake.filled", "lake.committed"]
 END = ["stage.noted", "stage.ended"]

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from calm_stages import Pair, pair, without_dbt, without_spark
+from calm_stages import Pair, pair, without_engines
 
 from estuaire import publish
 from estuaire.registry import load_registry
 from estuaire.settings import Settings
 from spark_jobs import load
 
-__all__ = ["pair", "without_dbt", "without_spark"]
+__all__ = ["pair", "without_engines"]
 
 
 @pytest.fixture(scope="module")

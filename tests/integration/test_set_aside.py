@@ -6,14 +6,14 @@ import random
 from pathlib import Path
 
 import pytest
-from calm_stages import Pair, pair, without_dbt, without_spark
+from calm_stages import Pair, pair, without_engines
 from small_platform import Platform, dose
 
 from estuaire import faults, set_aside
 from estuaire.ledger import Stage
 from estuaire.unmapped_codes import LONGEST
 
-__all__ = ["pair", "without_dbt", "without_spark"]
+__all__ = ["pair", "without_engines"]
 
 
 class Killed(BaseException):
