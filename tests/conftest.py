@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -46,6 +46,18 @@ def pytest_configure(config: pytest.Config) -> None:
     main = sys.modules["__main__"]
     if hasattr(config, "workerinput") and not hasattr(main, "__file__"):
         main.__file__ = pytest.__file__
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """What a test leaves on its process ends with it: a command called in this process closes the umask (``estuaire.private``)."""
+    before, folder = os.umask(0o022), Path.cwd()
+    os.umask(before)
+    try:
+        return (yield)
+    finally:
+        os.umask(before)
+        os.chdir(folder)
 
 
 def _free_port() -> int:

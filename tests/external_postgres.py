@@ -101,6 +101,8 @@ def certificates(folder: Path, name: str = "localhost") -> None:
     (folder / "authority.pem").write_bytes(authority.public_bytes(_PEM))
     (folder / "server.pem").write_bytes(signed(name, own, "authority", root, names).public_bytes(_PEM))
     secret = own.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for public in ("authority.pem", "server.pem"):
+        (folder / public).chmod(0o644)  # whatever the umask: the server reads them as an account of its own
     (folder / "server.key").write_bytes(secret)
     (folder / "server.key").chmod(0o600)
 
