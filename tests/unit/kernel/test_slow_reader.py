@@ -231,8 +231,11 @@ def _moment(text: str, file: File) -> tuple[datetime, datetime] | None:
         for form in file.dialect.datetime_formats:
             if ("%z" in form) != aware:
                 continue
+            whole = (
+                re.sub(r"[+-]\d\d$", r"\g<0>00", text) if aware else text
+            )  # ISO 8601: hours alone, which Python refuses
             try:
-                read = datetime.strptime(text, form)
+                read = datetime.strptime(whole, form)
             except ValueError:
                 continue
             if aware:
