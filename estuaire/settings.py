@@ -50,6 +50,9 @@ class Settings(BaseSettings):
         airflow_bind: address on which it listens; loopback, but in a container.
         airflow_internal_url: its address for tasks and commands; by default loopback and the port.
         airflow_url: its address for people's browsers; by default the same.
+        executor: where Airflow runs its tasks: in the scheduler's own process tree, or in Celery workers, on more than one machine.
+        broker: Redis of the Celery workers, ``redis://host:port/0``; its password is the secret ``redis``.
+        parallel_tasks: how many tasks Airflow runs at once; worker_tasks: how many each Celery worker does.
         store: ``directory``, a folder given by ``store_root``; or ``s3``, any store that speaks S3 and refuses a second writer
             (``If-None-Match``): AWS, MinIO, versitygw.
         s3_endpoint: its address, ``http://host:port`` or ``https://host``.
@@ -89,6 +92,10 @@ class Settings(BaseSettings):
     airflow_bind: str = Field(default="127.0.0.1", pattern=r"^[0-9a-fA-F.:]+$")
     airflow_internal_url: str = Field(default="", pattern=_ADDRESS)
     airflow_url: str = Field(default="", pattern=_ADDRESS)
+    executor: Literal["LocalExecutor", "CeleryExecutor"] = "LocalExecutor"
+    broker: str = Field(default="", pattern=r"^(rediss?://[A-Za-z0-9.-]+(:[0-9]+)?(/[0-9]+)?)?$")
+    parallel_tasks: int = Field(default=4, ge=1, le=1024)
+    worker_tasks: int = Field(default=2, ge=1, le=256)
     store: Literal["directory", "s3"] = "directory"
     store_root: Path | None = None
     s3_endpoint: str = Field(default="", pattern=_ADDRESS)
@@ -152,6 +159,12 @@ class Settings(BaseSettings):
     def _s3_has_an_address(self) -> Settings:
         if self.store == "s3" and not self.s3_endpoint:
             raise ValueError("store s3 needs s3_endpoint, such as https://s3.example.org")
+        return self
+
+    @model_validator(mode="after")
+    def _celery_has_a_broker(self) -> Settings:
+        if self.executor == "CeleryExecutor" and not self.broker:
+            raise ValueError("executor CeleryExecutor needs broker, such as redis://redis:6379/0")
         return self
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from estuaire import private, secret_files
 from estuaire.errors import SetupError
 from estuaire.orchestration.naming import TIMEZONE
 from estuaire.settings import PROJECT_ROOT, Settings
-from estuaire.stack import processes, spark_cluster
+from estuaire.stack import celery_workers, processes, spark_cluster
 from estuaire.stack.postgres import write_private
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+SERVER_COMMANDS = {**COMMANDS, celery_workers.PART: celery_workers.COMMAND}  # a server may have workers besides
 HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 ADMIN, VIEWER = "admin", "viewer"
 ADMIN_SECRET, VIEWER_SECRET = "airflow_admin", "airflow_viewer"
@@ -209,10 +210,10 @@ def _options(settings: Settings) -> dict[str, str]:
     values: dict[tuple[str, str], object] = {
         ("core", "dags_folder"): DAGS_FOLDER,
         ("core", "plugins_folder"): PLUGINS_FOLDER,
-        ("core", "executor"): "LocalExecutor",
+        ("core", "executor"): settings.executor,
         ("core", "load_examples"): False,
-        ("core", "parallelism"): 4,
-        ("core", "max_active_tasks_per_dag"): 4,
+        ("core", "parallelism"): settings.parallel_tasks,
+        ("core", "max_active_tasks_per_dag"): settings.parallel_tasks,
         ("core", "dags_are_paused_at_creation"): False,
         ("core", "default_timezone"): TIMEZONE,
         ("core", "mp_start_method"): "fork",
@@ -254,4 +255,17 @@ def _options(settings: Settings) -> dict[str, str]:
         ("logging", "trigger_log_server_port"): _CLOSED_PORT,
         ("logging", "namespace_levels"): "airflow.utils.log.file_task_handler=CRITICAL",
     }
+    if settings.executor == "CeleryExecutor":
+        values |= _celery(settings)
     return {f"AIRFLOW__{section.upper()}__{key.upper()}": str(value) for (section, key), value in values.items()}
+
+
+def _celery(settings: Settings) -> dict[tuple[str, str], object]:
+    """Options of the Celery executor. A task that takes longer than the broker waits would be given to a second worker."""
+    return {
+        ("celery", "broker_url_cmd"): celery_workers.broker_command(settings),
+        ("celery", "result_backend"): f"db+{_database_url(settings, 'psycopg2')}",
+        ("celery", "worker_concurrency"): settings.worker_tasks,
+        ("celery", "worker_prefetch_multiplier"): 1,
+        ("celery_broker_transport_options", "visibility_timeout"): int(settings.task_hours * 3600) + 3600,
+    }

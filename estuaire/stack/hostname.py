@@ -4,7 +4,7 @@ import sys
 
 
 def loopback() -> str:
-    if "scheduler" in sys.argv[1:]:
+    if {"scheduler", "celery"} & set(sys.argv[1:]):
         _import_for_tasks()
     return "127.0.0.1"
 

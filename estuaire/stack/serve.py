@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from estuaire import private
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
-from estuaire.stack import airflow, jdk, postgres, spark_cluster
+from estuaire.stack import airflow, celery_workers, jdk, postgres, spark_cluster
 
 SPARK_PORT, SPARK_WORKER_PORT = 7077, 7078
 SPARK_PARTS = ("spark-master", "spark-worker")
-PARTS = (postgres.NAME, *airflow.COMMANDS, *SPARK_PARTS)
+_TASKS_RUN_IN = ("scheduler", celery_workers.PART)  # and tasks submit to Spark
+PARTS = (postgres.NAME, *airflow.SERVER_COMMANDS, *SPARK_PARTS)
 
 
 def command(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]:
@@ -33,7 +34,7 @@ def command(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]
             "TZ": "UTC",
             "HOME": str(settings.run_dir),
         }
-    if part in airflow.COMMANDS:
+    if part in airflow.SERVER_COMMANDS:
         return _airflow(settings, part)
     if part in SPARK_PARTS:
         return _spark(settings, part)
@@ -48,14 +49,18 @@ def serve(settings: Settings, part: str) -> None:
 
 
 def _airflow(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]:
+    if part == celery_workers.PART and settings.executor != "CeleryExecutor":
+        raise SetupError(
+            "Airflow gives Celery workers no task", remedy="set ESTUAIRE_EXECUTOR=CeleryExecutor, everywhere"
+        )
     private.folder(settings.airflow_home)
     private.folder(settings.logs)
     if part == "api-server":
         airflow.write_password_file(settings)
-    if spark_cluster.standalone(settings) and part == "scheduler":  # its tasks submit
+    if spark_cluster.standalone(settings) and part in _TASKS_RUN_IN:
         spark_cluster.write_conf(settings)
     environment = airflow.environment(settings, jdk.find_jdk(settings))
-    return [sys.executable, "-m", "airflow", *airflow.COMMANDS[part]], environment
+    return [sys.executable, "-m", "airflow", *airflow.SERVER_COMMANDS[part]], environment
 
 
 def _spark(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]:

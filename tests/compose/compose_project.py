@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+
+from estuaire import ledger
+from estuaire.errors import EstuaireError
 from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.simulator import SimulationPlan
 
 SERVICES = {
     "postgres", "store", "api-server", "scheduler", "dag-processor", "triggerer", "spark-master", "spark-worker",
 }  # fmt: skip
+HOSPITALS = ("h01", "h02", "h03", "h04", "h05", "h06")
+PLAN = SimulationPlan(hospitals=HOSPITALS, patients=120, administrations_per_patient=60.0, deliveries=12)
+SIMULATE = (
+    "simulate", "--hospitals", ",".join(HOSPITALS), "--patients", str(PLAN.patients), "--json",
+    "--administrations", str(PLAN.administrations_per_patient), "--deliveries", str(PLAN.deliveries),
+)  # fmt: skip
 
 
 @dataclass
@@ -26,6 +39,7 @@ class Project:
     environment: dict[str, str]
     secrets: Path
     port: int
+    sequence: int = 0  # of the newest deliveries that the simulated hospitals sent
     name: str = field(default_factory=lambda: f"estuaire-test-{secrets.token_hex(4)}")
 
     def __post_init__(self) -> None:
@@ -97,6 +111,66 @@ class Project:
             _env_file=None, home=self.secrets.parent / "home", secrets_dir=self.secrets, postgres_host=address,
             postgres_port=5432, postgres_sslmode="disable",
         )  # fmt: skip
+
+    # ---------------------------------------------------------------- deliveries, which the schedule takes up by itself
+    def deliver(self) -> int:
+        """Each hospital's next delivery into landing, and no other command. How many deliveries stand there since the first."""
+        self.sequence += 1
+        told = json.loads(self.cli(*SIMULATE, "--only-deliveries", str(self.sequence)).strip().splitlines()[-1])
+        return len(told["deliveries"])
+
+    def wait_for_stage(self, stage: str, seconds: float = 900.0) -> None:
+        """Until a stage runs."""
+        asked = "select 1 from control.stage_run where stage = %s and state = 'running'"
+        self._wait(lambda: bool(ledger.fetch(self.settings(), asked, (stage,))), f"{stage} begins", seconds)
+
+    def wait_until_it_works(self, seconds: float = 300.0) -> None:
+        """Until a Python process of a task runs in the Spark worker's container."""
+        worker = self.container("spark-worker")["Id"]
+        self._wait(
+            lambda: "pyspark.daemon" in self.docker("top", worker, "-eo", "pid,args"), "an executor works", seconds
+        )
+
+    def wait_published(self, deliveries: int, seconds: float = 1800.0) -> None:
+        """Until so many deliveries have landed, the marts show them, and no run is left."""
+        landed = "select 1 from control.delivery where state = 'landed' offset %s limit 1"
+        shown = (
+            "select max(snapshot_id) < (select max(snapshot_id) from control.release) as shown from control.delivery"
+        )
+        active = "select 1 from dag_run where state in ('running', 'queued') limit 1"
+
+        def done() -> bool:
+            settings = self.settings()
+            return (
+                bool(ledger.fetch(settings, landed, (deliveries - 1,)))
+                and bool(ledger.fetch(settings, shown)[0]["shown"])
+                and not self.airflow(active)
+            )
+
+        self._wait(done, f"{deliveries} deliveries are published", seconds)
+
+    def _wait(self, done: Callable[[], bool], what: str, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(psycopg2.OperationalError, EstuaireError):  # while the database is away
+                if done():
+                    return
+            if time.monotonic() > limit:
+                raise RuntimeError(f"not within {seconds:.0f} s: {what}")
+            time.sleep(0.3)
+
+    def airflow(self, statement: str) -> list[tuple[Any, ...]]:
+        """Rows of Airflow's own database."""
+        settings = self.settings()
+        session = psycopg2.connect(settings.dsn("airflow", settings.airflow_database))
+        with contextlib.closing(session), session.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+
+    def reboot(self) -> None:
+        """As a machine that lost its power: every container killed at once, then `docker compose up` again."""
+        self.docker("kill", *self.compose("ps", "-q").split())
+        self.start()
 
     def secret_values(self) -> dict[str, str]:
         return {p.name: p.read_text().strip() for p in self.secrets.iterdir() if not p.name.startswith("pgpass")}

@@ -14,7 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))  # small_plat
 from compose_project import Project
 from engine import running
 from local_spark import spark
-from small_platform import migrated
+from small_platform import Platform, create_database, migrated
+
+from estuaire import pseudonym_key
+from estuaire.settings import Settings
 
 __all__ = ["migrated", "spark"]
 
@@ -39,6 +42,26 @@ def up(project: Project) -> Project:
     """Everything up and healthy."""
     project.start()
     return project
+
+
+@pytest.fixture(scope="session")
+def embedded(project: Project, migrated: Settings, spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """The same deliveries through the same stages on this machine, under the project's pseudonym key."""
+    folder = tmp_path_factory.mktemp("embedded")
+    create_database(migrated, "beside_compose", "empty_platform")
+    secrets = folder / "secrets"
+    secrets.mkdir(mode=0o700)
+    for path in migrated.secrets_path.iterdir():
+        (secrets / path.name).write_bytes(path.read_bytes())
+    (secrets / "pseudonym_key").write_bytes((project.secrets / "pseudonym_key").read_bytes())
+    for path in secrets.iterdir():
+        path.chmod(0o600)
+    update = {"postgres_database": "beside_compose", "secrets_dir": secrets, "store_root": folder / "store"}
+    platform = Platform(migrated.model_copy(update=update), spark)
+    platform.execute("delete from control.pseudonym_key")
+    pseudonym_key.ensure(platform.settings)
+    platform.lake.ensure()
+    return platform
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from s3.servers import _go
+from s3.servers import go
 
 COMPOSE = ("github.com/docker/compose/v2", "v2.29.7")
 BASE = "debian:bookworm-slim"
@@ -104,7 +104,7 @@ def _compose(environment: dict[str, str]) -> None:
         with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
             made = {**environment, "GOBIN": folder, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
             flags = f"-ldflags=-s -w -X {module}/internal.Version={version}"
-            subprocess.run([_go(), "install", "-trimpath", flags, f"{module}/cmd@{version}"], env=made, check=True)
+            subprocess.run([go(), "install", "-trimpath", flags, f"{module}/cmd@{version}"], env=made, check=True)
             (Path(folder) / "cmd").replace(plugin)
     environment["DOCKER_CONFIG"] = str(own)
 

