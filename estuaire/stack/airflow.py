@@ -231,6 +231,7 @@ def _options(settings: Settings) -> dict[str, str]:
         ("api", "port"): settings.airflow_port,
         ("api", "base_url"): public_url(settings),
         ("api", "workers"): 1,
+        ("api", "enable_swagger_ui"): False,  # a page that nobody need log in for
         ("api", "secret_key_cmd"): _read(settings, "airflow_api"),
         ("api_auth", "jwt_secret_cmd"): _read(settings, "airflow_jwt"),
         ("scheduler", "scheduler_idle_sleep_time"): 0.5,

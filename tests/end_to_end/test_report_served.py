@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import anonymous
 import httpx2
 import psutil
 import pytest
@@ -51,6 +52,13 @@ def test_nobody_reads_without_a_login_and_who_logged_in_reads(pages: Settings) -
     assert page.headers["content-security-policy"].startswith("sandbox")
     assert get(pages, "/estuaire/quality/", viewer).status_code == 200
     assert get(pages, "/estuaire/quality/static/x.css", viewer).headers["content-type"].startswith("text/css")
+
+
+def test_every_page_and_api_asks_who_it_is(pages: Settings) -> None:
+    server = airflow.base_url(pages)
+    assert anonymous.answered(server) == []
+    assert not anonymous.lets_in(server, airflow.ADMIN, "admin")
+    assert anonymous.lets_in(server, airflow.ADMIN, pages.secret(airflow.ADMIN_SECRET))
 
 
 @pytest.mark.parametrize(
