@@ -29,6 +29,7 @@ _SOCKET_PATH_LIMIT = 90  # a Unix socket's whole path may not pass 107 bytes; ".
 
 _MEMORY = r"^[1-9][0-9]*[mg]$"
 _ADDRESS = r"^(https?://[A-Za-z0-9.-]+(:[0-9]+)?/?)?$"
+_CLOSED = ("spark.authenticate", "spark.network.crypto", "spark.io.encryption", "spark.ssl", "spark.redaction")
 _PATHS = (
     "home", "store_root", "secrets_dir", "registry_dir", "real_data", "postgres_root_certificate", "postgres_passfile",
 )  # fmt: skip
@@ -63,6 +64,8 @@ class Settings(BaseSettings):
         spark_driver_host: name by which a cluster's workers find the driver; by default this machine's own.
         spark_executor_memory: of each executor's JVM; the kernel's Python processes take theirs beside it.
         spark_worker_cores, spark_worker_memory: what a worker of a standalone cluster offers.
+        spark_conf: more of Spark's configuration, for a cluster of one's own (JSON): where its images, queues, mounts are. Not
+            whether lines are authenticated and encrypted: they are.
         real_data: folder of the MIMIC-IV demo, which plays hospital 38.
         full_may_end: share of the records of its tables and period that a full delivery may end without a confirmation;
             full_may_end_by_table: table -> share, where it is another.
@@ -109,6 +112,7 @@ class Settings(BaseSettings):
     spark_executor_memory: str = Field(default="1g", pattern=_MEMORY)
     spark_worker_cores: int = Field(default=1, ge=1)
     spark_worker_memory: str = Field(default="1g", pattern=_MEMORY)
+    spark_conf: dict[str, str] = Field(default_factory=dict)
     secrets_dir: Path | None = None
     min_free_disk_gib: float = 5.0
     min_memory_gib: float = 4.0
@@ -160,6 +164,16 @@ class Settings(BaseSettings):
         if self.store == "s3" and not self.s3_endpoint:
             raise ValueError("store s3 needs s3_endpoint, such as https://s3.example.org")
         return self
+
+    @field_validator("spark_conf")
+    @classmethod
+    def _lines_stay_closed(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name.startswith(_CLOSED):
+                raise ValueError(f"spark_conf: {name} is Estuaire's to say: lines are authenticated and encrypted")
+            if not name.startswith("spark."):
+                raise ValueError(f"spark_conf: {name} is no option of Spark's")
+        return value
 
     @model_validator(mode="after")
     def _celery_has_a_broker(self) -> Settings:

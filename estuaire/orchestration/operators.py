@@ -27,6 +27,8 @@ MANY_RECORDS = (
 def spark_conf(settings: Settings, *, long: bool = False) -> dict[str, str]:
     """Spark's configuration: loopback only (or a cluster's authenticated lines), no web page, quick to start (for minutes the JVM's first compiler is enough).
 
+    What ``settings.spark_conf`` names goes before what stands here.
+
     Args:
         long: the stage computes for long in the JVM itself.
     """
@@ -50,6 +52,7 @@ def spark_conf(settings: Settings, *, long: bool = False) -> dict[str, str]:
         "spark.sql.adaptive.enabled": "false",
         # a job to list a hundred files of one disk costs more than listing them
         "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
+        **settings.spark_conf,
     }
 
 

@@ -115,6 +115,19 @@ def test_a_laptops_stay_on_loopback(tmp_path: Path) -> None:
     assert conf["spark.driver.host"] == conf["spark.driver.bindAddress"] == "127.0.0.1"
 
 
+def test_a_cluster_of_ones_own_is_told_what_it_needs_and_never_to_open_its_lines(server: Settings) -> None:
+    image = {
+        "spark.kubernetes.container.image": "registry.example.org/estuaire:1",
+        "spark.sql.shuffle.partitions": "64",
+    }
+    given = spark_conf(server.model_copy(update={"spark_conf": image}))
+    assert image.items() <= given.items()
+    assert given["spark.authenticate"] == "true"
+    for opened in ("spark.authenticate", "spark.network.crypto.enabled", "spark.io.encryption.enabled", "hive.x"):
+        with pytest.raises(ValueError, match="spark_conf"):
+            Settings(_env_file=None, spark_conf={opened: "false"})
+
+
 def test_the_secret_of_the_lines_is_a_private_file(server: Settings) -> None:
     serve.command(server, "spark-worker")
     path = spark_cluster.conf_folder(server) / "spark-defaults.conf"
