@@ -264,6 +264,7 @@ def _options(settings: Settings) -> dict[str, str]:
 def _celery(settings: Settings) -> dict[tuple[str, str], object]:
     """Options of the Celery executor. A task that takes longer than the broker waits would be given to a second worker."""
     return {
+        ("core", "hostname_callable"): "estuaire.stack.hostname.machine",
         ("celery", "broker_url_cmd"): celery_workers.broker_command(settings),
         ("celery", "result_backend"): f"db+{_database_url(settings, 'psycopg2')}",
         ("celery", "worker_concurrency"): settings.worker_tasks,

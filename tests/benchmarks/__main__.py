@@ -5,6 +5,7 @@ python -m tests.benchmarks kernel     # only the landing kernel against its peer
 python -m tests.benchmarks pipeline   # only the chain through Airflow, at the demo's size
 python -m tests.benchmarks full       # the chain at the study's size (not in `make bench`: 15 minutes)
 python -m tests.benchmarks releases   # only swaps and rollbacks under readers
+python -m tests.benchmarks scale_out  # two Spark workers against one, in containers (not in `make bench`: half an hour, root)
 python -m tests.benchmarks stores     # the demo on a folder, on MinIO and on versitygw (not in `make bench`: 20 minutes)
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import kernel, pipeline, releases, stores
+from tests.benchmarks import kernel, pipeline, releases, scale_out, stores
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or ["kernel", "pipeline", "releases"]
@@ -22,5 +23,6 @@ if __name__ == "__main__":
             "pipeline": pipeline.main,
             "releases": releases.main,
             "full": pipeline.full,
+            "scale_out": scale_out.main,
             "stores": stores.main,
         }[name]()

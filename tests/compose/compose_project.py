@@ -88,7 +88,12 @@ class Project:
 
     def healthy(self) -> bool:
         shown = [json.loads(line) for line in self.compose("ps", "--format", "json").splitlines()]
-        return {one["Service"] for one in shown if one["Health"] == "healthy"} >= SERVICES
+        wanted = SERVICES | (
+            {"redis", "celery-worker"} if self.environment.get("COMPOSE_PROFILES") == "scale" else set()
+        )
+        return {one["Service"] for one in shown if one["Health"] == "healthy"} >= wanted and not any(
+            one["Health"] == "starting" for one in shown
+        )
 
     def inspected(self) -> list[dict[str, Any]]:
         """Every container of the project, as the engine tells it."""
