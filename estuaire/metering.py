@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -27,10 +28,35 @@ class Cost:
     gate_seconds: float = 0.0
 
 
+@dataclass
+class Elsewhere:
+    """What processes outside of the tree used: a cluster's Python workers tell it with their results."""
+
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+    def add(self, cpu_seconds: float, peak_memory_bytes: int) -> None:
+        with _ELSEWHERE_LOCK:
+            self.cpu_seconds += cpu_seconds
+            self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory_bytes)
+
+
+_ELSEWHERE_LOCK = threading.Lock()
+elsewhere = Elsewhere()
+
+
+def used_by_this_process() -> tuple[float, int]:
+    """CPU seconds of this process and of its ended children since it began, and its largest resident size in bytes."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return seconds, own.ru_maxrss * 1024
+
+
 class Meter:
     """Measures the tree of processes below ``root`` (default: this process) between ``with`` and its end.
 
-    Inside Spark the root is the JVM that started this driver, so that executors and Python workers count too.
+    Inside Spark the root is the JVM that started this driver, so that executors and Python workers count too; those of a cluster tell what
+    they used (``elsewhere``), but not their JVMs.
     """
 
     def __init__(self, root: int | None = None) -> None:
@@ -40,7 +66,7 @@ class Meter:
         self._peak = 0
         self._thread = threading.Thread(target=self._run, daemon=True, name="meter")
         self._started = self._step = 0.0
-        self._gates = 0.0
+        self._gates = self._elsewhere = 0.0
 
     def _sample(self, into: dict[tuple[int, int], float]) -> None:
         try:
@@ -62,6 +88,7 @@ class Meter:
 
     def __enter__(self) -> Meter:
         self._started = self._step = time.monotonic()
+        self._elsewhere = elsewhere.cpu_seconds
         self._thread.start()
         return self
 
@@ -89,7 +116,9 @@ class Meter:
     def cost(self) -> Cost:
         """So far, or in all once the ``with`` has ended. CPU counts the tree from its processes' start."""
         self._sample(self._cpu)
-        return Cost(time.monotonic() - self._started, sum(self._cpu.values()), self._peak, self._gates)
+        cpu = sum(self._cpu.values()) + elsewhere.cpu_seconds - self._elsewhere
+        peak = max(self._peak, elsewhere.peak_memory_bytes)
+        return Cost(time.monotonic() - self._started, cpu, peak, self._gates)
 
 
 def spark_root() -> int | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from estuaire import private, progress, space
+from estuaire import metering, private, progress, space
 from estuaire.errors import PASSING, EstuaireError, TaskFailed, TaskKilled, unforeseen
 from estuaire.settings import Settings
 from spark_jobs import s3a
@@ -131,21 +131,36 @@ def spread_survivors(
 _NOBODYS = 3  # hospitals whose work was killed and none whose was done: it is the machine
 
 
+@dataclass(frozen=True)
+class _Used:
+    """What a worker used for a packet."""
+
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+
 def _job(context: Any, packet: list[T], work: Callable[[T], R]) -> list[R] | None:
     """One packet as a Spark job; None where the process that did it ended before its work did."""
 
-    def run(part: Iterator[list[T]]) -> Iterator[R]:
+    def run(part: Iterator[list[T]]) -> Iterator[R | _Used]:
         private.start()  # a worker is a child of the JVM, not of the driver
+        before, _ = metering.used_by_this_process()
         for given in part:
             for item in given:
                 yield guarded(work, item)
+        after, peak = metering.used_by_this_process()
+        yield _Used(after - before, peak)
 
     try:
-        done: list[R] = context.parallelize([packet], 1).mapPartitions(run).collect()
+        told: list[R | _Used] = context.parallelize([packet], 1).mapPartitions(run).collect()
     except Exception as error:
         if not _KILLED.search(str(error)):
             raise
         return None
+    done, used = [t for t in told if not isinstance(t, _Used)], [t for t in told if isinstance(t, _Used)]
+    if not context.master.startswith("local"):  # there the workers are processes of the driver's own tree
+        for one in used:
+            metering.elsewhere.add(one.cpu_seconds, one.peak_memory_bytes)
     return done
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from small_platform import Platform, clones, dose
 
-from estuaire import set_aside
+from estuaire import metering, set_aside
 from estuaire.errors import TaskKilled
 from estuaire.explain import explain
 from spark_jobs import consolidate, land, load
@@ -61,6 +62,29 @@ def test_where_every_hospitals_worker_is_killed_it_is_the_stages(spark: Any) -> 
 
     with pytest.raises(TaskKilled):
         spread_each(spark, ITEMS, work)
+
+
+def test_what_a_clusters_workers_use_is_metered(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their processes are none of the driver's tree; on one machine they are, and are not counted twice."""
+
+    def busy(item: Any) -> float:
+        began = time.process_time()
+        while time.process_time() - began < 0.4:
+            sum(range(1000))
+        return time.process_time() - began
+
+    def metered() -> tuple[float, int]:
+        before = metering.elsewhere.cpu_seconds
+        spread_survivors(spark, ITEMS[:3], busy)
+        return metering.elsewhere.cpu_seconds - before, metering.elsewhere.peak_memory_bytes
+
+    assert metered()[0] == 0
+    monkeypatch.setattr(spark.sparkContext, "master", "spark://elsewhere:7077")
+    with metering.Meter(os.getpid()) as meter:
+        seconds, peak = metered()
+        assert 1.2 <= seconds < 10
+        assert meter.cost().cpu_seconds >= seconds
+    assert peak > 20_000_000
 
 
 def _killing(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, hospital: str) -> None:
