@@ -46,7 +46,6 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, hadolint, dbt layering
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint -q dbt_project
 	$(BIN)/hadolint infra/images/Dockerfile
-	$(BIN)/hadolint infra/images/Dockerfile
 	$(BIN)/python -m pytest -q -k "not unit_tests" tests/dbt/test_layering.py # those run with the tests
 
 test-cases: setup ## the public cases: small inputs that once failed, each with what is right
