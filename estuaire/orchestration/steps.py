@@ -295,3 +295,10 @@ def watch(settings: Settings) -> str:
     from estuaire.alerts.delivering import check
 
     return check(settings).sentence()
+
+
+def upkeep(settings: Settings) -> str:
+    """Put away what is old; one line on what was freed."""
+    from estuaire import upkeep
+
+    return upkeep.run(settings).sentence()

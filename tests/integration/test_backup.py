@@ -40,6 +40,7 @@ def database(admin: Settings, name: str, owner: str) -> None:
     with session.cursor() as cursor:
         cursor.execute(f"create database {name} owner {owner} template template1")
         cursor.execute(f"revoke all on database {name} from public")
+        cursor.execute(f"grant connect on database {name} to analyst")
     session.close()
 
 
@@ -83,10 +84,12 @@ def source(new_platform: New) -> Platform:
     )
     of_airflow(platform, "insert into dag_run (state) values ('done')")
     platform.deliver(
-        "first", 1, kind="full", patient=["77;1950-01-01;M;"], stay=["900;77;15/03/2025 08:00;inpatient"],
-        administration=[dose("a1"), dose("a2", "2"), dose("a3", "many")],
+        "first", 1, kind="full", patient=["77;01/02/1950;f;"], stay=["900;77;15/03/2025 08:00;HC"],
+        administration=[*(dose(f"a{n}") for n in range(1, 200)), dose("wrong", "many")],
     )  # fmt: skip
     _through(platform)
+    assert platform.state("first") == ("landed", None)
+    assert platform.ask("select count(*) from control.rejected_record") == [(1,)]
     platform.deliver("second", 2, administration=[dose("a2", "3"), dose("a4")])
     _through(platform)
     return platform
