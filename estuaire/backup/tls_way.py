@@ -19,6 +19,7 @@ from estuaire import private
 from estuaire.settings import Settings
 
 _ASK_FOR_TLS = struct.pack("!ii", 8, 80877103)  # PostgreSQL's SSLRequest
+_SASL = struct.pack("!i", 10)  # an authentication request by a list of mechanisms
 _BLOCK = 1 << 18
 
 
@@ -81,12 +82,29 @@ async def _serve(settings: Settings, socket: Path) -> asyncio.Server:
                 back.write(_ASK_FOR_TLS)
                 if await there.readexactly(1) == b"S":
                     await back.start_tls(context, server_hostname=settings.postgres_host)
-                    await asyncio.gather(_carry(reader, back), _carry(there, writer))
+                    await asyncio.gather(_carry(reader, back), _answer(there, writer))
             finally:
                 back.close()
         writer.close()
 
     return await asyncio.start_unix_server(one, socket, limit=_BLOCK)
+
+
+async def _answer(there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carry the server's answers. Its list of mechanisms goes on without those that bind the password's proof to the TLS line: the program
+    has no such line and takes the offer for a forgery. The line was checked here."""
+    with suppress(asyncio.IncompleteReadError):  # a request to cancel is answered by nothing
+        kind = b""
+        while kind not in (b"R", b"E"):
+            head = await there.readexactly(5)
+            kind, length = struct.unpack("!ci", head)
+            body = await there.readexactly(length - 4)
+            if kind == b"R" and body.startswith(_SASL):
+                offered = [name for name in body[4:].split(b"\0") if name and not name.endswith(b"-PLUS")]
+                body = _SASL + b"".join(name + b"\0" for name in offered) + b"\0"
+            writer.write(struct.pack("!ci", kind, len(body) + 4) + body)
+        await _carry(there, writer)
+    writer.close()
 
 
 async def _carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -25,14 +25,15 @@ CLEANED = (
     "partitioned_asset_key_log", "revoked_token", "task_instance", "task_instance_history", "task_reschedule", "task_state_store", "xcom",
 )  # fmt: skip
 _SECONDS = 3600
+_SIZE = "select pg_database_size(current_database())"  # the size of one table is told only when nobody has locked it
 _OWN = (
-    "select n.nspname, c.relname, pg_total_relation_size(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+    "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
     "where n.nspname = any(%s) and c.relkind in ('r', 'm') and c.relowner = current_user::regrole and c.relname !~ '_lock$' order by 1, 2"
 )
 
 
 def airflow_runs(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
-    """Remove Airflow's runs, tasks, events and messages that are older than ``keep_runs_days``; the last run of each DAG stays. Our ledger
+    """Remove Airflow's runs, tasks, events and messages that are older than ``keep_runs_days``; the last run of each DAG that no person started stays. Our ledger
     keeps every run.
 
     Raises:
@@ -42,16 +43,18 @@ def airflow_runs(settings: Settings, now: datetime, dry_run: bool) -> list[Part]
     with closing(_session(settings, "airflow", settings.airflow_database)) as session:
         if _single(session, "select count(*) from pg_class where oid = to_regclass('public.dag_run')") == 0:
             return []
-        size = "select coalesce(sum(pg_total_relation_size(oid)), 0) from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
-        held, bytes_held = _single(session, "select count(*) from dag_run"), _single(session, size)
+        held, bytes_held = _single(session, "select count(*) from dag_run"), _single(session, _SIZE)
         if dry_run:
-            old = "select count(*) from dag_run d where start_date < %s and exists (select 1 from dag_run n where n.dag_id = d.dag_id and n.start_date > d.start_date)"
+            old = (
+                "select count(*) from dag_run d where start_date < %s and (run_type = 'manual' or exists (select 1 from dag_run n "
+                "where n.dag_id = d.dag_id and n.run_type <> 'manual' and n.start_date > d.start_date))"
+            )
             count = _single(session, old, moment)
             return [Part("airflow runs", count, 0, f"{plural(count, 'run')} of Airflow")]
         _clean(settings, moment)
         session.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         _vacuum(session, ("public",))
-        count, freed = held - _single(session, "select count(*) from dag_run"), bytes_held - _single(session, size)
+        count, freed = held - _single(session, "select count(*) from dag_run"), bytes_held - _single(session, _SIZE)
     return [Part("airflow runs", max(0, count), max(0, freed), f"{plural(max(0, count), 'run')} of Airflow")]
 
 
@@ -89,21 +92,19 @@ def vacuum(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
         session.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         with session.cursor() as cursor:
             cursor.execute(_OWN, (list(SCHEMAS),))
-            tables = cursor.fetchall()
-        held = sum(size for _, _, size in tables)
+            count = len(cursor.fetchall())
         if dry_run:
-            return [Part("vacuum", len(tables), 0, f"{plural(len(tables), 'table')} to vacuum")]
+            return [Part("vacuum", count, 0, f"{plural(count, 'table')} to vacuum")]
+        held = _single(session, _SIZE)
         _vacuum(session, SCHEMAS)
-        with session.cursor() as cursor:
-            cursor.execute(_OWN, (list(SCHEMAS),))
-            left = sum(size for _, _, size in cursor.fetchall())
-    return [Part("vacuum", len(tables), max(0, held - left), f"{plural(len(tables), 'table')} vacuumed")]
+        freed = max(0, held - _single(session, _SIZE))
+    return [Part("vacuum", count, freed, f"{plural(count, 'table')} vacuumed")]
 
 
 def _vacuum(session: connection, schemas: tuple[str, ...]) -> None:
     with session.cursor() as cursor:
         cursor.execute(_OWN, (list(schemas),))
-        for schema, table, _ in cursor.fetchall():
+        for schema, table in cursor.fetchall():
             cursor.execute(sql.SQL("vacuum (analyze, skip_locked) {}").format(sql.Identifier(schema, table)))
 
 

@@ -46,7 +46,7 @@ def _rotated(settings: Settings, now: datetime, dry_run: bool) -> Part:
         count += 1
         if dry_run:
             continue  # what compressing frees is known when it is done
-        aside = path.with_name(f"{path.name}.{now:%Y-%m-%dT%H-%M-%S}.gz")
+        aside = path.with_name(f"{path.name}.{now:%Y-%m-%dT%H-%M-%S-%f}.gz")
         private.new_file(aside)
         with path.open("r+b") as source, gzip.open(aside, "wb", compresslevel=6) as target:
             shutil.copyfileobj(source, target, 1 << 20)

@@ -16,7 +16,8 @@ import pytest
 from published import copied
 from small_platform import Platform, dose
 
-from estuaire.backup import making, manifest, restoring
+from estuaire import ledger
+from estuaire.backup import facts, making, manifest, restoring
 from estuaire.backup.making import make
 from estuaire.backup.restoring import restore
 from estuaire.errors import (
@@ -149,12 +150,7 @@ def test_a_restored_platform_is_the_same_and_goes_on(source: Platform, backup: P
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             cursor.execute("select 1 from control.delivery")
 
-    # nothing is taken for new, and the next delivery gives what it would have given
-    assert again.discover().unchanged == 2
-    for one in (source, again):
-        one.deliver("third", 3, administration=[dose("a5"), dose("a6", "4")])
-        _through(one)
-    assert copied(again.settings) == copied(source.settings) != published
+    assert again.discover().unchanged == 2  # nothing is taken for new
 
 
 def test_older_snapshots_and_the_archived_release_are_restored(source: Platform, backup: Path, target: New) -> None:
@@ -350,17 +346,16 @@ def test_a_lost_file_of_the_newest_snapshot_is_told_and_one_of_an_older_is_noted
         path.write_bytes(kept)
     assert not (tmp_path / "b").exists()
     assert list(tmp_path.iterdir()) == []
-    [(old, *_)] = source.ask(
-        "select path from lake.ducklake_data_file where end_snapshot is not null order by data_file_id limit 1"
-    )
-    [victim] = (source.settings.store_path / "lake").rglob(old.rsplit("/", 1)[-1])
+    with ledger.connect(source.settings) as session, session.cursor() as cursor:
+        old = next(one.key for one in facts.read(cursor).files if not one.current)
+    victim = source.settings.store_path / old
     kept = victim.read_bytes()
     victim.unlink()
     try:
         made = make(source.settings, tmp_path / "b")
     finally:
         victim.write_bytes(kept)
-    assert len(made.manifest.lost) == 1
+    assert made.manifest.lost == [old]
     assert "1 files that only older snapshots" in made.sentence()
     again = target()
     restore(again.settings, tmp_path / "b")
@@ -426,9 +421,9 @@ def test_a_restore_that_was_killed_is_run_again(
     with pytest.raises(RestoreRefused, match="another backup"):
         restore(again.settings, other)
     restore(again.settings, backup)
-    assert content_of_lake(again) | content_of_lake(source) == content_of_lake(source)
+    assert content_of_lake(again) == content_of_lake(source)
     assert not restoring.unfinished(again.store)
-    assert set(copied(again.settings)) == set(copied(source.settings))
+    assert copied(again.settings) == copied(source.settings)
 
 
 def test_no_run_begins_on_a_platform_that_is_half_restored(
