@@ -16,9 +16,10 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -296,6 +297,76 @@ class Lake:
                     self.store.put_file("lake" + path.removeprefix(base), local)
                     filled.append(path)
         return filled
+
+    # -------------------------------------------------------------------------------------------- upkeep
+
+    def expirable(self, before: datetime, keep: Collection[int]) -> list[int]:
+        """Snapshots that a newer one replaced before a moment, without those of ``keep``; never the newest."""
+        with self.connection() as connection:
+            return self._expirable(connection, before, keep)
+
+    @staticmethod
+    def _expirable(connection: duckdb.DuckDBPyConnection, before: datetime, keep: Collection[int]) -> list[int]:
+        rows = connection.execute(
+            f"select snapshot_id, lead(snapshot_time) over (order by snapshot_id) < ? from {_NAME}.snapshots()",
+            [before],
+        ).fetchall()
+        return sorted(int(number) for number, old in rows if old and number not in keep)
+
+    def expire(self, before: datetime, keep: Callable[[], Collection[int]]) -> list[int]:
+        """Forget those snapshots: nobody can read the lake as of them any more. Files that no snapshot holds from then on are noted with
+        the time, to be removed by ``remove_expired`` once their grace is over; none is removed here.
+
+        Args:
+            keep: asked under the lock, so that no release and no attempt begins to need one meanwhile.
+        """
+        with self._writing() as connection:
+            old = self._expirable(connection, before, keep())
+            if old:
+                connection.execute(f"call ducklake_expire_snapshots('{_NAME}', versions => {old})")
+            return old
+
+    def expired_files(self, before: datetime) -> list[str]:
+        """Keys of files that no snapshot has held since before a moment."""
+        session = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            with session, session.cursor() as cursor:
+                cursor.execute(
+                    "select path, path_is_relative from lake.ducklake_files_scheduled_for_deletion where schedule_start < %s order by path",
+                    (before,),
+                )
+                return [self._key(path, relative) for path, relative in cursor.fetchall()]
+        finally:
+            session.close()
+
+    def remove_expired(self, before: datetime) -> None:
+        """Remove those files, and forget them. Ended half-way it goes on where it stood: one that is gone is no error."""
+        with self._writing() as connection:
+            connection.execute(f"call ducklake_cleanup_old_files('{_NAME}', older_than => ?)", [before])
+
+    def _key(self, path: str, relative: bool) -> str:
+        base = self.store.url("lake") + "/"
+        return "lake/" + (path if relative else path.removeprefix(base))
+
+    def move_here(self) -> None:
+        """Let the catalog look for its files in this store: it was restored from a platform whose store had another address."""
+        here = self.store.url("lake") + "/"
+        guard = psycopg2.connect(self._settings.dsn(self._role))
+        try:
+            with guard, guard.cursor() as cursor:
+                cursor.execute(TAKE_LOCK)
+                cursor.execute("select value from lake.ducklake_metadata where key = 'data_path'")
+                row = cursor.fetchone()
+                if row is None or row[0] == here:
+                    return
+                for table in ("data_file", "delete_file", "files_scheduled_for_deletion"):
+                    cursor.execute(
+                        f"update lake.ducklake_{table} set path = %s || substr(path, %s) where not path_is_relative and starts_with(path, %s)",
+                        (here, len(row[0]) + 1, row[0]),
+                    )
+                cursor.execute("update lake.ducklake_metadata set value = %s where key = 'data_path'", (here,))
+        finally:
+            guard.close()
 
     def _registered(self) -> dict[str, tuple[int, int]]:
         """End of the path of each file of the newest snapshot (``hospital=<id>/<file>``, or a table's folder and the file) -> its number

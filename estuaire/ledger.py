@@ -204,6 +204,12 @@ def abandon_dead(settings: Settings) -> int:
         return _abandon(cursor, "owner = any(%s)", (dead,))
 
 
+def abandon_all(settings: Settings) -> int:
+    """End every attempt that is noted as running; returns how many. For a ledger that was restored: its processes were another platform's."""
+    with connect(settings) as connection, connection.cursor() as cursor:
+        return _abandon(cursor, "true", ())
+
+
 def _abandon(cursor: Cursor, which: str, parameters: tuple[object, ...]) -> int:
     """Note that attempts which said no last word have ended; whether the lake holds their commit is found out from their intent."""
     cursor.execute(

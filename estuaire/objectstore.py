@@ -10,7 +10,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
@@ -22,6 +22,7 @@ from estuaire.settings import Settings
 
 FOLDERS = ("landing", "lake", "work")  # the first parts of all keys
 MAX_DEPTH = 32  # folders below the root: ours are six deep, and what reads a tree must not fall on its depth
+_DRAFT = ".tmp-"  # what is being written begins with it
 _LINK, _DEEP = "a link", f"below more than {MAX_DEPTH} folders"
 
 
@@ -38,6 +39,15 @@ class ObjectInfo:
     version: str
     modified: float = field(default=0.0, compare=False)  # a list of S3 is more precise than its answer about one object
     strange: str = ""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What there is of an object that was never written to its end. ``size``: bytes that it holds, 0 where the store does not say."""
+
+    key: str
+    upload: str
+    size: int = 0
 
 
 class ObjectStore(Protocol):
@@ -69,6 +79,14 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
+        ...
+
+    def unfinished(self, prefix: str, before: float) -> Iterator[Unfinished]:
+        """Uploads that were begun before a moment (seconds since 1970) and never ended: what a killed process left. Nobody lists them."""
+        ...
+
+    def abandon(self, upload: Unfinished) -> None:
+        """Remove what there is of such an upload."""
         ...
 
     def url(self, key: str) -> str:
@@ -112,7 +130,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result | None, str]]:
             found.append((prefix.rstrip("/"), None, f"a folder that cannot be read ({error.strerror})"))
             continue
         for entry in listed:
-            if entry.name.startswith(".tmp-"):
+            if entry.name.startswith(_DRAFT):
                 continue
             key, why = prefix + entry.name, _strange(entry.name)
             if why:
@@ -202,7 +220,7 @@ class DirectoryStore:
     def _written(self, path: Path) -> Iterator[Path]:
         """A file beside ``path`` to write first: what is listed is whole."""
         private.folder(path.parent)
-        temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+        temporary = path.parent / f"{_DRAFT}{uuid.uuid4().hex}"
         try:
             private.new_file(temporary)
             yield temporary
@@ -231,6 +249,20 @@ class DirectoryStore:
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
+
+    def unfinished(self, prefix: str, before: float) -> Iterator[Unfinished]:
+        for folder, _, names in os.walk(self._path(prefix)):
+            for name in names:
+                if not name.startswith(_DRAFT):
+                    continue
+                path = Path(folder) / name
+                with suppress(FileNotFoundError):
+                    status = path.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
+                        yield Unfinished(path.relative_to(self.root).as_posix(), name, status.st_size)
+
+    def abandon(self, upload: Unfinished) -> None:
+        self._path(upload.key).unlink(missing_ok=True)
 
     def url(self, key: str) -> str:
         return str(self._path(key))

@@ -148,12 +148,12 @@ def only_publisher(settings: Settings) -> Iterator[None]:
 def list_releases(settings: Settings) -> list[Release]:
     """Every release, newest first."""
     with connect(settings) as session, session.cursor() as cur:
-        return _releases(cur)
+        return releases_of(cur)
 
 
 def published(cur: cursor) -> Release | None:
     """The release that is served, if there is one."""
-    return next((r for r in _releases(cur) if r.state == "published"), None)
+    return next((r for r in releases_of(cur) if r.state == "published"), None)
 
 
 def reserve_id(session: connection) -> int:
@@ -240,7 +240,7 @@ def rollback(settings: Settings, to: int | None = None) -> Release:
     registry = load_registry(settings.registry_dir)
 
     def plan(cur: cursor) -> tuple[Release, Release]:
-        releases = _releases(cur)
+        releases = releases_of(cur)
         served = next((r for r in releases if r.state == "published"), None)
         if served is None:
             raise PublishFailed("nothing is published", remedy="publish a first release")
@@ -268,7 +268,7 @@ def rollback(settings: Settings, to: int | None = None) -> Release:
 def prune(settings: Settings, keep: int = KEPT_ARCHIVES) -> list[int]:
     """Drop the archives beyond the newest ``keep``; returns the releases that were dropped."""
     with connect(settings) as session, session.cursor() as cur:
-        old = [r.release_id for r in _releases(cur) if r.archive_schema is not None][keep:]
+        old = [r.release_id for r in releases_of(cur) if r.archive_schema is not None][keep:]
         for number in old:
             for schema in SCHEMAS:
                 name = sql.Identifier(f"{schema}_r{number}")
@@ -382,7 +382,8 @@ def _serve(cur: cursor, suffix: str, registry: Registry) -> None:
     patient_level.mark_and_guard(cur, READER, registry)
 
 
-def _releases(cur: cursor) -> list[Release]:
+def releases_of(cur: cursor) -> list[Release]:
+    """Every release as the cursor's transaction sees it, newest first."""
     cur.execute(f"select {_COLUMNS} from control.release order by release_id desc")
     found = []
     for row in cur.fetchall():

@@ -21,7 +21,7 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from estuaire.duck import REFUSED_REMEDY, load_extension
 from estuaire.errors import EstuaireError, FileMissing, SetupError, StoreRefused, StoreUnavailable
-from estuaire.objectstore import ObjectInfo, checked_key
+from estuaire.objectstore import ObjectInfo, Unfinished, checked_key
 from estuaire.settings import Settings
 
 RETRIES = 6  # of one request: after 0, 0.5, 1, 2, 4 and 4 s
@@ -173,6 +173,28 @@ class S3Store:
         except FileMissing:
             pass
 
+    def unfinished(self, prefix: str, before: float) -> Iterator[Unfinished]:
+        after = None
+        while True:
+            with _typed(prefix):
+                page = self.client._list_multipart_uploads(
+                    self.bucket, prefix=prefix, key_marker=after, encoding_type="url"
+                )
+            for one in page.uploads:
+                if one.initiated_time is not None and one.initiated_time.timestamp() < before:
+                    yield Unfinished(one.object_name, one.upload_id)
+            after = page.next_key_marker
+            if not page.is_truncated or not after:
+                return
+
+    def abandon(self, upload: Unfinished) -> None:
+        try:
+            with _typed(upload.key):
+                self.client._abort_multipart_upload(self.bucket, checked_key(upload.key).as_posix(), upload.upload)
+        except StoreRefused as error:
+            if _code(error) != "NoSuchUpload":  # it has ended meanwhile
+                raise
+
     def url(self, key: str) -> str:
         return f"s3://{self.bucket}/{checked_key(key)}"
 
@@ -229,7 +251,7 @@ class S3Store:
             )
 
 
-def _code(error: StoreUnavailable) -> str:
+def _code(error: EstuaireError) -> str:
     """What S3 calls it; empty where there was no answer."""
     return str(getattr(error.__cause__, "code", ""))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ _SOCKET_PATH_LIMIT = 90  # a Unix socket's whole path may not pass 107 bytes; ".
 _MEMORY = r"^[1-9][0-9]*[mg]$"
 _ADDRESS = r"^(https?://[A-Za-z0-9.-]+(:[0-9]+)?/?)?$"
 _CLOSED = ("spark.authenticate", "spark.network.crypto", "spark.io.encryption", "spark.ssl", "spark.redaction")
+_CRON = r"^(\s*([0-9*,/-]+\s+){4}[0-9*,/A-Za-z-]+\s*)?$"
 _PATHS = (
     "home", "store_root", "secrets_dir", "registry_dir", "real_data", "postgres_root_certificate", "postgres_passfile",
 )  # fmt: skip
@@ -75,6 +77,10 @@ class Settings(BaseSettings):
         alert_*: who is told when something needs a hand, and from when on (docs/engineers/alerts.md). Nobody is, by default.
             ``alert_smtp_to``: addresses, separated by commas; ``alert_page_url``: where their readers find the pages.
         sweep_after_hours: age at which what a failed attempt left behind is removed.
+        upkeep: when `estuaire upkeep` runs by itself, in cron's five fields (Paris time), such as ``0 4 * * sun``; empty: never.
+        keep_snapshots_days: how long an old snapshot of the lake stays readable; one that a kept release names stays longer.
+        keep_logs_days, keep_reports_days, keep_runs_days: how long logs, run reports with their Data Docs, and Airflow's own runs are kept.
+        rotate_logs_mib: size from which an upkeep puts the log of a process aside.
         min_free_disk_gib, min_memory_gib: what the preflight asks for.
     """
 
@@ -120,7 +126,7 @@ class Settings(BaseSettings):
     full_may_end_by_table: dict[str, float] = Field(default_factory=dict)
     watch_landing: bool = False
     watch_seconds: float = Field(default=15.0, ge=1, le=3600)
-    nightly: str = Field(default="", pattern=r"^(\s*([0-9*,/-]+\s+){4}[0-9*,/A-Za-z-]+\s*)?$")
+    nightly: str = Field(default="", pattern=_CRON)
     task_hours: float = Field(default=12.0, gt=0, le=240)
     alert_smtp_host: str = ""
     alert_smtp_port: int = Field(default=587, ge=1, le=65535)
@@ -139,6 +145,12 @@ class Settings(BaseSettings):
     alert_database_gib: float = Field(default=0.0, ge=0)
     alert_release_days: float = Field(default=45.0, ge=0)
     sweep_after_hours: int = Field(default=24, ge=1)
+    upkeep: str = Field(default="", pattern=_CRON)
+    keep_snapshots_days: float = Field(default=30.0, ge=1, le=3660)
+    keep_logs_days: float = Field(default=30.0, ge=1, le=3660)
+    keep_reports_days: float = Field(default=365.0, ge=1, le=3660)
+    keep_runs_days: float = Field(default=180.0, ge=7, le=3660)
+    rotate_logs_mib: float = Field(default=16.0, gt=0)
     language: Literal["fr", "en"] = "en"
     registry_dir: Path | None = None
     arriving_minutes: float = (
@@ -302,12 +314,17 @@ class Settings(BaseSettings):
             "user": role,
             "application_name": "estuaire",
         }
-        return " ".join(f"{name}={_conninfo(value)}" for name, value in values.items())
+        return conninfo(values)
 
     def sqlalchemy_url(self, role: str = "estuaire", database: str | None = None) -> str:
         """The same as an address of SQLAlchemy over psycopg2."""
         query = urlencode(self.postgres_line() | {"application_name": "estuaire"})
         return f"postgresql+psycopg2://{role}@/{database or self.postgres_database}?{query}"
+
+
+def conninfo(values: Mapping[str, str]) -> str:
+    """A libpq connection string of these keywords."""
+    return " ".join(f"{name}={_conninfo(value)}" for name, value in values.items())
 
 
 def _conninfo(value: str) -> str:

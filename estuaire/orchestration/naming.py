@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 INGEST, CONSOLIDATE, PUBLISH = "ingest_deliveries", "consolidate", "publish_marts"
-WATCH = "watch_platform"  # no part of a chain, and no run of the ledger
+WATCH, UPKEEP = "watch_platform", "upkeep"  # no part of a chain, and no run of the ledger
 DAGS = (INGEST, CONSOLIDATE, PUBLISH)
 TIMEZONE = "Europe/Paris"  # of schedules, and of the times that Airflow shows
 DELIVERIES_ASSET = "estuaire://landing/deliveries"

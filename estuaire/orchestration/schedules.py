@@ -46,3 +46,9 @@ def watch_schedule(settings: Settings) -> Any:
     """
     alerts.check_settings(settings)
     return CronTriggerTimetable("*/5 * * * *", timezone=TIMEZONE) if alerts.reached(settings) else None
+
+
+def upkeep_schedule(settings: Settings) -> Any:
+    """When old things are put away: as the settings say, or (None) only when a person asks."""
+    when = settings.upkeep.strip()
+    return CronTriggerTimetable(when, timezone=TIMEZONE) if when else None

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from estuaire import __version__, deliveries, faults, ledger, progress, space
-from estuaire.errors import EstuaireError, GateBlocked, RunFailed
+from estuaire.backup import restoring
+from estuaire.errors import EstuaireError, GateBlocked, RestoreRefused, RunFailed
 from estuaire.lake import Lake
 from estuaire.metering import Meter
 from estuaire.objectstore import open_store
@@ -61,8 +62,13 @@ def discover(settings: Settings, run_id: str) -> Discovery:
 def _discover(settings: Settings, run_id: str) -> Discovery:
     from spark_jobs import consolidate
 
-    registry = load_registry(settings.registry_dir)
-    found = deliveries.discover(settings, open_store(settings), registry, run_id)
+    registry, store = load_registry(settings.registry_dir), open_store(settings)
+    if restoring.unfinished(store):
+        raise RestoreRefused(
+            "a restore into this platform ended half-way: nothing is taken up until it is whole",
+            remedy="run the restore again (docs/engineers/backup.md), then start a run",
+        )
+    found = deliveries.discover(settings, store, registry, run_id)
     waiting = ledger.fetch(settings, "select distinct hospital_id from control.delivery where state = 'received'")
     hospitals = sorted({*found.hospitals, *(r["hospital_id"] for r in waiting)})
     consolidate.forget_blocks(settings)
@@ -289,3 +295,10 @@ def watch(settings: Settings) -> str:
     from estuaire.alerts.delivering import check
 
     return check(settings).sentence()
+
+
+def upkeep(settings: Settings) -> str:
+    """Put away what is old; one line on what was freed."""
+    from estuaire import upkeep
+
+    return upkeep.run(settings).sentence()

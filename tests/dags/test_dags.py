@@ -18,6 +18,7 @@ from estuaire.orchestration.naming import (
     LANDED_ASSET,
     PUBLISH,
     STAGING_ASSET,
+    UPKEEP,
     WATCH,
     ledger_run_id,
 )
@@ -28,6 +29,7 @@ EXPECTED = {
     CONSOLIDATE: ["audited", "consolidate", "gate", "load"],
     PUBLISH: ["gate_conformed", "gate_marts", "publish"],
     WATCH: ["watch"],
+    UPKEEP: ["put_away"],
 }
 
 _PARSE = """
@@ -134,6 +136,15 @@ def test_the_platform_is_watched_where_somebody_is_to_be_told(
     tmp_path: Path, settings: dict[str, str], timetable: str
 ) -> None:
     assert _bag(tmp_path, **settings)["dags"][WATCH]["timetable"] == timetable
+
+
+@pytest.mark.parametrize(
+    ("settings", "timetable"), [({}, "NullTimetable"), ({"ESTUAIRE_UPKEEP": "0 4 * * sun"}, "CronTriggerTimetable")]
+)
+def test_upkeep_runs_by_itself_where_the_settings_say_when(
+    tmp_path: Path, settings: dict[str, str], timetable: str
+) -> None:
+    assert _bag(tmp_path, **settings)["dags"][UPKEEP]["timetable"] == timetable
 
 
 def test_a_wrong_setting_of_the_alerts_is_an_error_of_that_dag_alone(tmp_path: Path) -> None:
