@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from estuaire import private
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
-from estuaire.stack import airflow, celery_workers, jdk, postgres, spark_cluster
+from estuaire.stack import airflow, celery_workers, jdk, postgres, spark_cluster, superuser
 
 SPARK_PORT, SPARK_WORKER_PORT = 7077, 7078
 SPARK_PARTS = ("spark-master", "spark-worker")
@@ -28,7 +28,9 @@ def command(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]
         SetupError: there is no such part, or the machine or a secret does not allow it.
     """
     if part == postgres.NAME:
-        return postgres.prepare_container(settings), {
+        start = postgres.prepare_container(settings)
+        superuser.take_given(settings)
+        return start, {
             "PATH": os.defpath,
             "LC_ALL": "C",
             "TZ": "UTC",

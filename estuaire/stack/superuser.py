@@ -53,6 +53,29 @@ def repair(settings: Settings) -> bool:
     return True
 
 
+def take_given(settings: Settings) -> bool:
+    """Before a container's server starts: give the superuser the password that its secret holds now, if it was changed; True where it was.
+
+    What was given last stands beside the data folder as a verifier, which does not tell the password. Killed before it is written, the next
+    start gives the password again.
+
+    Raises:
+        SecretUnusable: the secret is missing or damaged.
+        SetupError: single-user mode failed.
+    """
+    password = settings.secret(SECRET)
+    kept = settings.root / "superuser.verifier"
+    given = kept.read_text(encoding="ascii").strip() if kept.exists() else ""
+    if given and hmac.compare_digest(
+        given, verifier(password, base64.b64decode(given.split("$")[1].partition(":")[2]))
+    ):
+        return False
+    new = verifier(password, secrets.token_bytes(16))
+    _set_alone(settings, new)
+    postgres.write_private(kept, new + "\n")
+    return True
+
+
 def verifier(password: str, salt: bytes) -> str:
     """What PostgreSQL keeps of a password of plain ASCII: RFC 5803, SCRAM-SHA-256 by RFC 7677. It does not tell the password."""
     salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)

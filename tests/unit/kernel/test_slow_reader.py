@@ -200,7 +200,7 @@ def fields_at(file: File, line: int, nth: int) -> list[str]:
     """The ``nth`` record of those that begin on a physical line, as Python's csv reads it there."""
     lines = physical_lines(file.data, returns_end_lines(file))[line - 1 :]
     encoding = file.dialect.encoding.removesuffix("-sig")
-    head = lines[0].decode(encoding).rstrip("\r\n")
+    head = lines[0].decode(encoding, "replace").rstrip("\r\n")
     if "\r" in head and not returns_end_lines(file):
         # carriage returns that end a line, or stand within quotes: as csv reads the parts of this line
         lines = [*physical_lines(lines[0], True), *lines[1:]]

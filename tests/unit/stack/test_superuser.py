@@ -92,6 +92,21 @@ def test_a_stopped_servers_superuser_gets_a_new_password_and_nothing_is_opened(o
     assert now not in (own.logs / "postgres.log").read_text()
 
 
+def test_a_secret_that_was_changed_is_given_before_a_containers_server_starts(own: Settings) -> None:
+    """It was an installation that `init` could no longer enter."""
+    server.stop(own)
+    secret = own.secrets_path / superuser.SECRET
+    assert superuser.take_given(own)  # of a volume that a version before made
+    assert not superuser.take_given(own)
+    secret.write_text("a-new-one-that-an-operator-drew\n")
+    assert superuser.take_given(own)
+    assert not superuser.take_given(own)
+    kept = (own.root / "superuser.verifier").read_text()
+    assert "a-new-one" not in kept
+    server.start(own)
+    assert _ask(own) == kept.strip()
+
+
 def test_where_the_whole_folder_of_secrets_is_gone_it_stays_an_error(own: Settings) -> None:
     """Another folder may be named by mistake: new passwords would lock out the right one."""
     aside = own.secrets_path.rename(own.secrets_path.with_name("aside"))
