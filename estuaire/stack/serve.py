@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from estuaire import private
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
-from estuaire.stack import airflow, jdk, postgres, spark_cluster
+from estuaire.stack import airflow, exporter, jdk, postgres, spark_cluster
 
 SPARK_PORT, SPARK_WORKER_PORT = 7077, 7078
 SPARK_PARTS = ("spark-master", "spark-worker")
-PARTS = (postgres.NAME, *airflow.COMMANDS, *SPARK_PARTS)
+PARTS = (postgres.NAME, *airflow.COMMANDS, *SPARK_PARTS, exporter.NAME)
 
 
 def command(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]:
@@ -37,6 +37,8 @@ def command(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]
         return _airflow(settings, part)
     if part in SPARK_PARTS:
         return _spark(settings, part)
+    if part == exporter.NAME:
+        return list(exporter.COMMAND), exporter.environment(settings)
     raise SetupError(f"there is no part '{part}'", remedy=f"choose one of: {', '.join(PARTS)}")
 
 
