@@ -20,10 +20,8 @@ _DAY = 86400.0
 
 def deliveries(look: Look) -> Iterator[Sample]:
     """Deliveries by hospital and state; those that need a hand."""
-    counted: Counter[tuple[str, str]] = Counter()
-    for row in look.ask("select hospital_id, state, count(*) as n from control.delivery group by 1, 2"):
-        counted[look.hospital(row["hospital_id"]), row["state"]] += row["n"]
-    yield from (("estuaire_deliveries", key, n) for key, n in sorted(counted.items()))
+    rows = look.ask("select hospital_id, state, count(*) as n from control.delivery group by 1, 2")
+    yield from _by_hospital(look, "estuaire_deliveries", rows)
     unresolved = Counter(
         (look.hospital(row["hospital_id"]), row["state"])
         for row in standing.unresolved_deliveries(look.ask, standing.BLOCKED + standing.HELD)
@@ -57,13 +55,16 @@ def hospitals(look: Look) -> Iterator[Sample]:
 _DISPOSITIONS = ("out", "quarantined", "superseded", "unparseable", "not_loaded")
 
 
+_ACCOUNT = "stage, hospital_id, delivery_id, table_name"
+
+
 def records(look: Look) -> Iterator[Sample]:
-    """The newest account of each stage, delivery and table, added up. As `estuaire accounting` does."""
+    """The newest account of each stage, delivery and table, added up, as `estuaire accounting` shows them: a stage's tokens only grow."""
     sums = ", ".join(f"sum(rows_{d})::bigint as {d}" for d in _DISPOSITIONS)
     for row in look.ask(
-        f"select stage, table_name, {sums} from (select distinct on (a.stage, a.hospital_id, a.delivery_id, a.table_name) a.* "
-        "from control.accounting a join control.stage_run s using (run_id, stage, token) "
-        "order by a.stage, a.hospital_id, a.delivery_id, a.table_name, s.started_at desc) newest group by 1, 2 order by 1, 2"
+        f"select stage, table_name, {sums} from control.accounting "
+        f"join (select {_ACCOUNT}, max(token) as token from control.accounting group by {_ACCOUNT}) newest using ({_ACCOUNT}, token) "
+        "group by 1, 2 order by 1, 2"
     ):
         for disposition in _DISPOSITIONS:
             yield "estuaire_records", (row["stage"], row["table_name"], disposition), row[disposition]
@@ -71,10 +72,16 @@ def records(look: Look) -> Iterator[Sample]:
 
 def rejected(look: Look) -> Iterator[Sample]:
     """The queue of records that were set aside."""
-    for row in look.ask(
-        "select hospital_id, state, count(*) as n from control.rejected_record group by 1, 2 order by 1, 2"
-    ):
-        yield "estuaire_rejected_records", (look.hospital(row["hospital_id"]), row["state"]), row["n"]
+    rows = look.ask("select hospital_id, state, count(*) as n from control.rejected_record group by 1, 2")
+    yield from _by_hospital(look, "estuaire_rejected_records", rows)
+
+
+def _by_hospital(look: Look, name: str, rows: list[Row]) -> Iterator[Sample]:
+    """Counts by hospital and state; those of unknown hospitals are one."""
+    counted: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        counted[look.hospital(row["hospital_id"]), row["state"]] += row["n"]
+    yield from ((name, key, n) for key, n in sorted(counted.items()))
 
 
 # the newest audited run of each gate: by its last verdict
@@ -200,12 +207,21 @@ def database(look: Look) -> Iterator[Sample]:
 
 def alerts(look: Look) -> Iterator[Sample]:
     """Our own alerts: what their watch found, and whether it reaches anybody."""
-    rows: list[Row] = look.ask(
+    rows = look.ask(
         "select kind, severity, count(*) as n from control.alert where resolved_at is null group by 1, 2 order by 1, 2"
     )
     yield from (("estuaire_alerts_standing", (r["kind"], r["severity"]), r["n"]) for r in rows)
     for row in look.ask("select channel, state, count(*) as n from control.alert_message group by 1, 2 order by 1, 2"):
         yield "estuaire_alert_messages", (row["channel"], row["state"]), row["n"]
+
+
+LEDGER_ONLY = ("records",)  # they change with the stages alone: measured again only after one has ended
+
+
+def stages_ended(look: Look) -> object:
+    """What changes with every stage that ends."""
+    [row] = look.ask("select count(*) as n, max(ended_at) as last from control.stage_run where state <> 'running'")
+    return row["n"], row["last"]
 
 
 PARTS: dict[str, Any] = {

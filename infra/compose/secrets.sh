@@ -22,7 +22,6 @@ for name in airflow_jwt airflow_api spark_auth metrics_token; do put "$name" "$(
 put airflow_fernet "$(head -c 32 /dev/urandom | base64 -w 0 | tr '+/' '-_')"
 put s3_access_key "$(random 10)"
 put s3_secret_key "$(random 20)"
-for name in operator_webhook_url operator_smtp_password; do [ -e "$folder/$name" ] || : >"$folder/$name"; done # empty: nobody is told
 line() { printf '*:*:*:%s:%s\n' "$1" "$(cat "$folder/postgres_$1")"; }
 { line estuaire; line analyst; line airflow; } >"$folder/pgpass" # libpq's form; hexadecimal passwords need no escape
 line estuaire >"$folder/pgpass_worker"
