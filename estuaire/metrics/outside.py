@@ -10,7 +10,6 @@ import httpx2
 
 from estuaire.alerts import standing
 from estuaire.metrics.catalogue import Sample
-from estuaire.objectstore import open_store
 from estuaire.settings import Settings
 from estuaire.stack import airflow
 
@@ -32,7 +31,6 @@ def store(settings: Settings, patience: float) -> Iterator[Sample]:
     """Whether the object store answers, once asked. Any HTTP answer of an S3 server below 500 is one: whether its keys are right is the
     stages' to say."""
     if settings.store == "directory":
-        open_store(settings)
         answers = settings.store_path.is_dir()
     else:
         try:
