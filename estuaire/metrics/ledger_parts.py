@@ -84,7 +84,6 @@ def _by_hospital(look: Look, name: str, rows: list[Row]) -> Iterator[Sample]:
     yield from ((name, key, n) for key, n in sorted(counted.items()))
 
 
-# the newest audited run of each gate: by its last verdict
 _NEWEST_VERDICTS = """
 select stage, verdict, count(*) as n from (
     select distinct on (v.stage, v.hospital_id, v.delivery_id) v.stage, v.verdict
@@ -111,8 +110,7 @@ def quality(look: Look) -> Iterator[Sample]:
 def runs(look: Look) -> Iterator[Sample]:
     """How runs ended, and how those under way get on."""
     for row in look.ask(
-        "select dag_id, state, count(*) as n, extract(epoch from max(ended_at)) as ended from control.run "
-        "where state <> 'running' group by 1, 2 order by 1, 2"
+        "select dag_id, state, count(*) as n from control.run where state <> 'running' group by 1, 2 order by 1, 2"
     ):
         yield "estuaire_runs_total", (row["dag_id"], row["state"]), row["n"]
     for row in look.ask(
@@ -121,8 +119,8 @@ def runs(look: Look) -> Iterator[Sample]:
     ):
         yield "estuaire_run_last_success_timestamp_seconds", (row["dag_id"],), row["ended"]
     failed = Counter(row["dag_id"] for row in standing.failed_runs(look.ask))
-    for [dag] in [(r["dag_id"],) for r in look.ask("select distinct dag_id from control.run order by 1")]:
-        yield "estuaire_runs_failed_standing", (dag,), failed[dag]
+    for row in look.ask("select distinct dag_id from control.run order by 1"):
+        yield "estuaire_runs_failed_standing", (row["dag_id"],), failed[row["dag_id"]]
     for row in standing.runs_under_way(look.ask):
         yield "estuaire_run_last_progress_timestamp_seconds", (row["dag_id"],), row["noted"].timestamp()
         [began] = look.ask(
