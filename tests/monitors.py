@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 
 from estuaire.settings import PROJECT_ROOT
 
@@ -41,6 +42,12 @@ class Programs:
         return {
             "PATH": f"{self.folder / 'usr' / 'bin'}:/usr/bin:/bin", "LD_LIBRARY_PATH": str(libraries), "LC_ALL": "C",
         }  # fmt: skip
+
+    def as_installed(self) -> list[str]:
+        """Before a server's command: Debian's read their templates from /usr/share, where the packages would have put them; only this
+        process sees them there."""
+        see = 'mount --bind "$0" /usr/share && exec "$@"'
+        return ["unshare", "--map-root-user", "--mount", "bash", "-c", see, str(self.folder / "usr" / "share")]
 
     def run(self, *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """A checker's answer."""
@@ -122,6 +129,29 @@ class Page:
         return found
 
 
+def hurried(folder: Path, targets: dict[str, int], secrets: Path) -> None:
+    """The project's files, in a hurry: short intervals, no `for`, this test's ports and secrets."""
+    (folder / "rules").mkdir(parents=True)
+    rules = yaml.safe_load((CONFIGURATION / "rules" / "estuaire.yml").read_text(encoding="utf-8"))
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            rule.pop("for", None)
+    (folder / "rules" / "estuaire.yml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    text = (CONFIGURATION / "prometheus.yml").read_text(encoding="utf-8").replace("/run/secrets", str(secrets))
+    for name, port in targets.items():
+        text = text.replace(name, f"127.0.0.1:{port}")
+    document = yaml.safe_load(text)
+    document["global"] = {"scrape_interval": "15s", "scrape_timeout": "15s", "evaluation_interval": "5s"}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    routes = yaml.safe_load((CONFIGURATION / "alertmanager.yml").read_text(encoding="utf-8"))
+    for route in (routes["route"], *routes["route"]["routes"]):
+        route |= {"group_wait": "1s", "group_interval": "2s"}
+    routes.pop("receivers")
+    (folder / "alertmanager.yml").write_text(
+        yaml.safe_dump(routes) + "receivers:\n  - name: operator\n", encoding="utf-8"
+    )
+
+
 @contextmanager
 def served(
     found: Programs, part: str, folder: Path, port: int, *, configuration: Path, secrets: Path, **more: str
@@ -135,7 +165,7 @@ def served(
     }  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [str(PROJECT_ROOT / "infra" / "images" / "monitor"), part],
+            [*found.as_installed(), str(PROJECT_ROOT / "infra" / "images" / "monitor"), part],
             env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip
     page = Page(f"http://127.0.0.1:{port}", (secrets / "prometheus_password").read_text(encoding="utf-8").strip())

@@ -7,14 +7,13 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import yaml
 from alert_servers import Hook, Mailbox, hook_server, mail_server
-from monitors import CONFIGURATION, Page, Programs, monitors, served, until
+from monitors import Page, Programs, hurried, monitors, served, until
 
 from estuaire import ledger
 from estuaire.alerts import delivering
@@ -99,29 +98,6 @@ def _plant(settings: Settings) -> None:
         client._call("PATCH", "/dags/publish_marts", json={"is_paused": True})
 
 
-def _configured(folder: Path, settings: Settings, targets: dict[str, int], secrets: Path) -> None:
-    """The project's files, in a hurry: short intervals, no `for`, this test's ports and secrets."""
-    (folder / "rules").mkdir(parents=True)
-    rules = yaml.safe_load((CONFIGURATION / "rules" / "estuaire.yml").read_text(encoding="utf-8"))
-    for group in rules["groups"]:
-        for rule in group["rules"]:
-            rule.pop("for", None)
-    (folder / "rules" / "estuaire.yml").write_text(yaml.safe_dump(rules), encoding="utf-8")
-    text = (CONFIGURATION / "prometheus.yml").read_text(encoding="utf-8").replace("/run/secrets", str(secrets))
-    for name, port in targets.items():
-        text = text.replace(name, f"127.0.0.1:{port}")
-    document = yaml.safe_load(text)
-    document["global"] = {"scrape_interval": "15s", "scrape_timeout": "15s", "evaluation_interval": "5s"}
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    routes = yaml.safe_load((CONFIGURATION / "alertmanager.yml").read_text(encoding="utf-8"))
-    for route in (routes["route"], *routes["route"]["routes"]):
-        route |= {"group_wait": "1s", "group_interval": "2s"}
-    receivers = routes.pop("receivers")
-    (folder / "alertmanager.yml").write_text(
-        yaml.safe_dump(routes) + yaml.safe_dump({"receivers": receivers}), encoding="utf-8"
-    )
-
-
 @pytest.fixture(scope="module")
 def watched(
     stack: Settings, monitors: Programs, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
@@ -133,7 +109,7 @@ def watched(
     (secrets / "prometheus_password").write_text("correct-horse-battery-staple\n", encoding="utf-8")
     (secrets / TOKEN).write_text(stack.secret(TOKEN), encoding="utf-8")
     ports = {"metrics:9187": stack.metrics_port, "localhost:9090": free_port(), "alertmanager:9093": free_port()}
-    _configured(folder / "conf", stack, ports, secrets)
+    hurried(folder / "conf", ports, secrets)
     with ExitStack() as running:
         box = running.enter_context(mail_server(free_port()))
         hook = running.enter_context(hook_server())

@@ -7,12 +7,15 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
-from monitors import CONFIGURATION, Programs, monitors
+from alert_servers import hook_server, mail_server
+from monitors import CONFIGURATION, Programs, hurried, monitors, served, until
 
 from estuaire.metrics.catalogue import METRICS
 from estuaire.settings import PROJECT_ROOT
@@ -180,6 +183,44 @@ def test_an_inhibited_rule_and_what_inhibits_it_are_rules() -> None:
     named = {name for m in matchers for name in re.findall(r'"(.+)"', m)[0].split("|")}
     assert named <= set(NAMES)
     assert len(named) > 5
+
+
+def test_a_page_that_is_away_reaches_the_operator(
+    monitors: Programs, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """A real Prometheus, a real Alertmanager, a mail server and a webhook; nothing answers in the exporter's place."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for name in ("metrics_token", "prometheus_password"):
+        (secrets / name).write_text("correct-horse-battery-staple\n", encoding="utf-8")
+    ports = {"metrics:9187": free_port(), "localhost:9090": free_port(), "alertmanager:9093": free_port()}
+    hurried(tmp_path / "conf", ports, secrets)
+    with mail_server(free_port()) as box, hook_server() as hook:
+        (secrets / "operator_webhook_url").write_text(hook.url + "\n", encoding="utf-8")
+        given = {
+            "ESTUAIRE_OPERATOR_SMTP": f"127.0.0.1:{box.port}", "ESTUAIRE_OPERATOR_FROM": "estuaire@example.org",
+            "ESTUAIRE_OPERATOR_TO": "operator@example.org", "ESTUAIRE_OPERATOR_TLS": "false",
+        }  # fmt: skip
+        where = {"configuration": tmp_path / "conf", "secrets": secrets}
+        with (
+            served(
+                monitors, "alertmanager", tmp_path / "a", ports["alertmanager:9093"], **where, **given
+            ) as alertmanager,
+            served(monitors, "prometheus", tmp_path / "p", ports["localhost:9090"], **where) as prometheus,
+        ):
+            until(lambda: box.letters and hook.got, 90, "nobody was told")
+            rules = [r for g in prometheus.get("/api/v1/rules")["groups"] for r in g["rules"]]
+            assert {r["name"] for r in rules if r["alerts"]} == {"ExporterDown"}
+            assert {r["health"] for r in rules} == {"ok"}
+            for page in (prometheus, alertmanager):
+                for path in ("/", "/api/v1/alerts", "/api/v2/alerts", "/metrics", "/-/healthy"):
+                    for auth in (None, ("estuaire", "wrong"), ("admin", page.password)):
+                        assert httpx2.get(f"{page.url}{path}", auth=auth, trust_env=False).status_code == 401, path
+    alert = json.loads(hook.got[0][2])["alerts"][0]  # absent before the first scrape, then down: one message of one rule
+    assert alert["labels"]["alertname"] == "ExporterDown"
+    assert "metrics_token" in alert["annotations"]["remedy"]
+    assert "ExporterDown" in str(box.letters[0]["Subject"])
+    assert box.recipients[0] == ["operator@example.org"]
 
 
 # ------------------------------------------------------------------------------------------------ dashboards, documentation
