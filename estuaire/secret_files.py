@@ -30,6 +30,7 @@ _SHAPES: Mapping[str, tuple[str, str]] = {
     "spark_auth": _KEY,
     "alert_smtp_password": (r"[ -~]+", "printable characters on one line"),
     "alert_webhook_key": _KEY,
+    "metrics_token": _KEY,
     "s3_access_key": _GIVEN,
     "s3_secret_key": _GIVEN,
 }

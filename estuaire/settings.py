@@ -76,6 +76,8 @@ class Settings(BaseSettings):
         task_hours: how long a Spark stage or a publication may take before it is ended and tried again.
         alert_*: who is told when something needs a hand, and from when on (docs/engineers/alerts.md). Nobody is, by default.
             ``alert_smtp_to``: addresses, separated by commas; ``alert_page_url``: where their readers find the pages.
+        metrics_port: where `estuaire up` and `serve metrics` offer what Prometheus reads (docs/engineers/monitor.md); 0: not at all.
+            metrics_bind: address on which it listens; metrics_stage_memory: what a stage's processes may take; empty: the machine's memory.
         sweep_after_hours: age at which what a failed attempt left behind is removed.
         upkeep: when `estuaire upkeep` runs by itself, in cron's five fields (Paris time), such as ``0 4 * * sun``; empty: never.
         keep_snapshots_days: how long an old snapshot of the lake stays readable; one that a kept release names stays longer.
@@ -144,6 +146,9 @@ class Settings(BaseSettings):
     alert_store_gib: float = Field(default=0.0, ge=0)
     alert_database_gib: float = Field(default=0.0, ge=0)
     alert_release_days: float = Field(default=45.0, ge=0)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    metrics_bind: str = Field(default="127.0.0.1", pattern=r"^[0-9a-fA-F.:]+$")
+    metrics_stage_memory: str = Field(default="", pattern=r"^([1-9][0-9]*[mg])?$")
     sweep_after_hours: int = Field(default=24, ge=1)
     upkeep: str = Field(default="", pattern=_CRON)
     keep_snapshots_days: float = Field(default=30.0, ge=1, le=3660)

@@ -5,17 +5,17 @@ Grain of each: one ``Found`` per subject (a run, a delivery, a hospital, a disk)
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from shlex import quote  # a delivery's name is a folder's: whoever copies a command runs no other
 from typing import Any
 
 import yaml
 
+from estuaire.alerts import standing as standing_now
 from estuaire.errors import EstuaireError, explained_errors, typed
 from estuaire.last_good import read
 from estuaire.ledger import fetch
@@ -130,14 +130,8 @@ def _error(settings: Settings, text: str | None, remedy: str | None = None, code
 
 def failed_runs(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
     """Runs that failed, until a later run of the same DAG ends well."""
-    rows = fetch(
-        settings,
-        "select run_id, dag_id, ended_at, message, coalesce(parent_run_id, run_id) as root from control.run r "
-        "where state = 'failed' and not exists (select 1 from control.run l where l.dag_id = r.dag_id "
-        "and l.state in ('success', 'nothing_new') and l.ended_at > r.ended_at) order by ended_at, run_id",
-    )
     found = []
-    for r in rows:
+    for r in standing_now.failed_runs(partial(fetch, settings)):
         message, remedy = _error(settings, r["message"])
         found.append(
             _made(
@@ -151,45 +145,23 @@ def failed_runs(settings: Settings, now: datetime, standing: Standing) -> list[F
 def stalled_runs(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
     """Runs under way of which nothing was noted for longer than ``alert_stalled_minutes``: no stage began, got on (``estuaire.progress``)
     or ended. One that a later run of its DAG has left behind is over."""
-    rows = fetch(
-        settings,
-        "select r.run_id, r.dag_id, coalesce(r.parent_run_id, r.run_id) as root, "
-        "(array_agg(s.stage order by s.started_at desc))[1] as stage, "
-        "greatest(r.started_at, max(s.started_at), max(s.noted_at), max(s.ended_at)) as noted "
-        "from control.run r left join control.stage_run s using (run_id) where r.state = 'running' "
-        "and not exists (select 1 from control.run l where l.dag_id = r.dag_id and l.started_at > r.started_at) "
-        "group by r.run_id, r.dag_id, r.started_at, r.parent_run_id order by r.run_id",
-    )
     patience = timedelta(minutes=settings.alert_stalled_minutes)
     return [
         _made(
             settings, "run_stalled", r["run_id"], r["noted"], page=r["root"], run=r["run_id"], dag=r["dag_id"],
             minutes=int((now - r["noted"]).total_seconds() // 60), stage=r["stage"] or "-",
         )
-        for r in rows
+        for r in standing_now.runs_under_way(partial(fetch, settings))
         if now - r["noted"] > patience
     ]  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ deliveries and hospitals
 
-# a blocked or held delivery is over when one that came after it has landed and covers its tables and period: the correction
-_DELIVERIES = """
-select hospital_id, delivery_id, error_code, error, remedy, updated_at, run_id from control.delivery d
-where error_code is not null and state = any(%(states)s) and not exists (
-    select 1 from control.delivery l where l.hospital_id = d.hospital_id and l.delivery_id <> d.delivery_id
-    and l.state = 'landed' and l.error_code is null and l.received_at > d.received_at
-    and (d.period_from is null or d.period_to is null or (l.period_from <= d.period_from and l.period_to >= d.period_to))
-    and (d.manifest is null or not exists (
-        select f ->> 'table' from jsonb_array_elements(d.manifest -> 'files') f
-        except select f ->> 'table' from jsonb_array_elements(l.manifest -> 'files') f)))
-order by hospital_id, sequence nulls last, delivery_id
-"""
 
-
-def _deliveries(settings: Settings, kind: str, states: list[str]) -> list[Found]:
+def _deliveries(settings: Settings, kind: str, states: tuple[str, ...]) -> list[Found]:
     found = []
-    for r in fetch(settings, _DELIVERIES, {"states": states}):
+    for r in standing_now.unresolved_deliveries(partial(fetch, settings), states):
         place = f"{r['hospital_id']}/{r['delivery_id']}"
         message, remedy = _error(settings, r["error"], r["remedy"], r["error_code"])
         found.append(
@@ -203,27 +175,23 @@ def _deliveries(settings: Settings, kind: str, states: list[str]) -> list[Found]
 
 def blocked_deliveries(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
     """Deliveries that were refused, could not be landed, or came again with other bytes."""
-    return _deliveries(settings, "delivery_blocked", ["blocked", "received", "landed"])
+    return _deliveries(settings, "delivery_blocked", standing_now.BLOCKED)
 
 
 def held_deliveries(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
     """Full deliveries that wait for a confirmation."""
-    return _deliveries(settings, "delivery_held", ["held"])
+    return _deliveries(settings, "delivery_held", standing_now.HELD)
 
 
 def blocked_hospitals(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
     """Hospitals whose newest records are not in use: by the consolidation's gate, a stage that set them aside, gates 3 and 4 (the served
     release holds them back), or their own entry in the registry. Subject: hospital and where."""
+    ask = partial(fetch, settings)
     rows = [
         (f"{r['hospital_id']} ({r['stage']})", r["since"], r["error"], r["remedy"], r["run_id"])
-        for r in fetch(
-            settings,
-            "select hospital_id, 'consolidated' as stage, blocked_at as since, error, null as remedy, run_id "
-            "from control.consolidation_block union all select hospital_id, stage, since, error, remedy, run_id "
-            "from control.set_aside order by 1, 2",
-        )
+        for r in standing_now.stopped_hospitals(ask)
     ]
-    for r in fetch(settings, "select run_id, published_at, held_back from control.release where state = 'published'"):
+    for r in standing_now.served_release(ask):
         rows += [
             (f"{hospital} (publish)", r["published_at"], one.note(hospital), "", r["run_id"])
             for hospital, one in read(r["held_back"]).items()
@@ -242,23 +210,15 @@ def blocked_hospitals(settings: Settings, now: datetime, standing: Standing) -> 
 def late_hospitals(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
     """Hospitals with a rhythm in the registry whose last delivery, whatever became of it, is older than that and the grace. One that has
     not delivered yet is on its way in, and not late."""
-    last = {
-        r["hospital_id"]: r["last"]
-        for r in fetch(
-            settings,
-            "select hospital_id, max(received_at) as last from control.delivery where state <> 'withdrawn' group by 1",
-        )
-    }
+    registry = load_registry(settings.registry_dir)
     found = []
-    for name, hospital in sorted(load_registry(settings.registry_dir).hospitals.items()):
-        if hospital.rhythm_days is None or name not in last:
-            continue
-        due = last[name] + timedelta(days=hospital.rhythm_days)
-        if now > due + timedelta(days=settings.alert_late_grace_days):
+    for one in standing_now.rhythms(partial(fetch, settings), registry, now, settings.alert_late_grace_days):
+        hospital = registry.hospitals[one.hospital]
+        if one.late:
             found.append(
                 _made(
-                    settings, "hospital_late", name, due, hospital=name, name=hospital.name, rhythm=hospital.rhythm_days,
-                    days=(now - last[name]).days, contact=hospital.contact,
+                    settings, "hospital_late", one.hospital, one.due, hospital=one.hospital, name=hospital.name,
+                    rhythm=hospital.rhythm_days, days=(now - one.last).days, contact=hospital.contact,
                 )
             )  # fmt: skip
     return found
@@ -269,17 +229,9 @@ def late_hospitals(settings: Settings, now: datetime, standing: Standing) -> lis
 
 def filling_disks(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
     """Disks of the platform's folders with less than ``alert_disk_free_gib`` free; each disk once."""
-    wanted, seen, found = settings.alert_disk_free_gib, set(), []
-    folders = {"home": settings.root, "postgres": settings.postgres_data}
-    if settings.store == "directory":
-        folders["store"] = settings.store_path
-    for name, folder in folders.items():
-        there = next(p for p in (folder, *folder.parents) if p.exists())
-        device = there.stat().st_dev
-        if device in seen:
-            continue
-        seen.add(device)
-        free = shutil.disk_usage(there).free / _GIB
+    wanted, found = settings.alert_disk_free_gib, []
+    for name, folder, _, free_bytes in standing_now.disks(settings):
+        free = free_bytes / _GIB
         if free < wanted * (_HYSTERESIS if ("disk_filling", name) in standing else 1):
             found.append(
                 _made(settings, "disk_filling", name, now, free=f"{free:.1f}", path=folder, wanted=f"{wanted:g}")
@@ -292,18 +244,8 @@ def filling_store(settings: Settings, now: datetime, standing: Standing) -> list
     bucket does not tell how much room it has left."""
     if not settings.alert_store_gib:
         return []
-    [landing] = fetch(
-        settings,
-        "select coalesce(sum((f ->> 'bytes')::numeric), 0)::bigint as bytes from control.delivery, "
-        "jsonb_array_elements(manifest -> 'files') f where state <> 'withdrawn'",
-    )
-    [lake] = fetch(settings, "select to_regclass('lake.ducklake_data_file') is not null as there")
-    held = int(landing["bytes"])
-    if lake["there"]:
-        [files_of_lake] = fetch(
-            settings, "select coalesce(sum(file_size_bytes), 0)::bigint as bytes from lake.ducklake_data_file"
-        )
-        held += int(files_of_lake["bytes"])
+    ask = partial(fetch, settings)
+    held = standing_now.landing_bytes(ask) + standing_now.lake_bytes(ask)
     return _beyond(settings, "store_filling", "store", now, held / _GIB, settings.alert_store_gib)
 
 
@@ -311,8 +253,8 @@ def filling_database(settings: Settings, now: datetime, standing: Standing) -> l
     """The warehouse's database, where it is larger than ``alert_database_gib``; 0: never told."""
     if not settings.alert_database_gib:
         return []
-    [row] = fetch(settings, "select pg_database_size(current_database()) as bytes")
-    return _beyond(settings, "database_filling", "database", now, row["bytes"] / _GIB, settings.alert_database_gib)
+    held = standing_now.database_bytes(partial(fetch, settings))
+    return _beyond(settings, "database_filling", "database", now, held / _GIB, settings.alert_database_gib)
 
 
 def _beyond(settings: Settings, kind: str, subject: str, now: datetime, held: float, wanted: float) -> list[Found]:
@@ -326,7 +268,7 @@ def _beyond(settings: Settings, kind: str, subject: str, now: datetime, held: fl
 
 def old_release(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
     """The served release, where it was published more than ``alert_release_days`` ago; 0: never told."""
-    rows = fetch(settings, "select release_id, run_id, published_at from control.release where state = 'published'")
+    rows = standing_now.served_release(partial(fetch, settings))
     limit = timedelta(days=settings.alert_release_days)
     return [
         _made(

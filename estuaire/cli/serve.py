@@ -8,7 +8,9 @@ import typer
 
 Part = Annotated[
     str,
-    typer.Argument(help="postgres, api-server, scheduler, dag-processor, triggerer, spark-master or spark-worker."),
+    typer.Argument(
+        help="postgres, api-server, scheduler, dag-processor, triggerer, spark-master, spark-worker or metrics."
+    ),
 ]
 
 

@@ -14,7 +14,18 @@ import psutil
 from estuaire import alerts, ledger, migrations, process_identity, pseudonym_key
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
-from estuaire.stack import account, airflow, jdk, permissions, postgres, preflight, processes, roles, superuser
+from estuaire.stack import (
+    account,
+    airflow,
+    exporter,
+    jdk,
+    permissions,
+    postgres,
+    preflight,
+    processes,
+    roles,
+    superuser,
+)
 from estuaire.stack.lock import alone
 
 Report = Callable[[str], None]
@@ -84,6 +95,9 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
             if processes.find(settings, name) is None:
                 airflow.start(settings, name, env)
                 started.append(name)
+        if settings.metrics_port and processes.find(settings, exporter.NAME) is None:
+            exporter.start(settings)
+            started.append(exporter.NAME)
         _wait_healthy(settings, env, report)
         return UpResult(
             started=tuple(started),
@@ -114,7 +128,7 @@ def down(settings: Settings, report: Report = lambda _: None) -> bool:
     with alone(settings, report):
         own_server = not settings.postgres_host and postgres.is_running(settings)
         anything = bool(processes.belonging(settings)) or own_server
-        for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
+        for name in (exporter.NAME, "scheduler", "triggerer", "dag-processor", "api-server"):
             if processes.find(settings, name) or processes.belonging(settings, name):
                 report(f"stopping {name}")
             processes.stop(settings, name)
@@ -148,6 +162,9 @@ def status(settings: Settings) -> list[PartStatus]:
         else:
             state = judge(age, seconds_up) if beats is not None else "unknown"
         parts.append(_part(name, processes.find(settings, name), state, age))
+    if settings.metrics_port:
+        state = "running" if exporter.answers(settings) else "starting"
+        parts.append(_part(exporter.NAME, processes.find(settings, exporter.NAME), state, None))
     return parts
 
 

@@ -163,6 +163,8 @@ def port_problems(settings: Settings) -> list[Problem]:
     wanted = {"api-server": (settings.airflow_port, "ESTUAIRE_AIRFLOW_PORT")}
     if not settings.postgres_host:
         wanted["postgres"] = (settings.postgres_port, "ESTUAIRE_POSTGRES_PORT")
+    if settings.metrics_port:
+        wanted["metrics"] = (settings.metrics_port, "ESTUAIRE_METRICS_PORT")
     found = []
     if not settings.postgres_host and settings.postgres_port == settings.airflow_port:
         found.append(

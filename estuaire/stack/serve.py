@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from estuaire import private
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
-from estuaire.stack import airflow, celery_workers, jdk, postgres, spark_cluster, superuser
+from estuaire.stack import airflow, celery_workers, exporter, jdk, postgres, spark_cluster, superuser
 
 SPARK_PORT, SPARK_WORKER_PORT = 7077, 7078
 SPARK_PARTS = ("spark-master", "spark-worker")
 _TASKS_RUN_IN = ("scheduler", celery_workers.PART)  # and tasks submit to Spark
-PARTS = (postgres.NAME, *airflow.SERVER_COMMANDS, *SPARK_PARTS)
+PARTS = (postgres.NAME, *airflow.SERVER_COMMANDS, *SPARK_PARTS, exporter.NAME)
 
 
 def command(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]:
@@ -40,6 +40,8 @@ def command(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]
         return _airflow(settings, part)
     if part in SPARK_PARTS:
         return _spark(settings, part)
+    if part == exporter.NAME:
+        return list(exporter.COMMAND), exporter.environment(settings)
     raise SetupError(f"there is no part '{part}'", remedy=f"choose one of: {', '.join(PARTS)}")
 
 

@@ -17,8 +17,8 @@ put() { # NAME VALUE: whole or not at all
 }
 put pseudonym_key "$(random 32)"
 for role in postgres estuaire analyst airflow; do put "postgres_$role" "$(random 24)"; done
-for name in airflow_admin airflow_viewer; do put "$name" "$(random 12)"; done
-for name in airflow_jwt airflow_api spark_auth redis alert_webhook_key; do put "$name" "$(random 32)"; done
+for name in airflow_admin airflow_viewer prometheus_password grafana_admin; do put "$name" "$(random 12)"; done
+for name in airflow_jwt airflow_api spark_auth redis alert_webhook_key metrics_token; do put "$name" "$(random 32)"; done
 put airflow_fernet "$(head -c 32 /dev/urandom | base64 -w 0 | tr '+/' '-_')"
 put s3_access_key "$(random 10)"
 put s3_secret_key "$(random 20)"

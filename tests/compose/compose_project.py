@@ -23,6 +23,7 @@ from estuaire.simulator import SimulationPlan
 
 SERVICES = {
     "postgres", "store", "api-server", "scheduler", "dag-processor", "triggerer", "spark-master", "spark-worker",
+    "metrics",
 }  # fmt: skip
 HOSPITALS = ("h01", "h02", "h03", "h04", "h05", "h06")
 PLAN = SimulationPlan(hospitals=HOSPITALS, patients=120, administrations_per_patient=60.0, deliveries=12)

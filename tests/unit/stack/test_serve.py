@@ -14,7 +14,7 @@ from estuaire import process_identity
 from estuaire.errors import SecretUnusable, SetupError
 from estuaire.orchestration.operators import spark_conf
 from estuaire.settings import PROJECT_ROOT, Settings
-from estuaire.stack import airflow, serve, spark_cluster
+from estuaire.stack import airflow, exporter, serve, spark_cluster
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- parts
-@pytest.mark.parametrize("part", [*airflow.COMMANDS, *serve.SPARK_PARTS])
+@pytest.mark.parametrize("part", [*airflow.COMMANDS, *serve.SPARK_PARTS, exporter.NAME])
 def test_a_part_shows_no_secret(server: Settings, drawn: Path, part: str) -> None:
     command, environment = serve.command(server, part)
     told = repr((command, sorted(environment.items())))
