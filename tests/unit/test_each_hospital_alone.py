@@ -49,6 +49,7 @@ class Here:
     """Spark's part of `spread`, in this process."""
 
     defaultParallelism = 2
+    master = "local[2]"
 
     def __init__(self) -> None:
         self.sparkContext = self

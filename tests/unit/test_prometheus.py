@@ -277,9 +277,14 @@ def test_every_secret_of_the_parts_is_drawn(tmp_path: Path) -> None:
     subprocess.run(
         [str(PROJECT_ROOT / "infra/compose/secrets.sh"), str(folder)], env=environment, check=True, capture_output=True
     )
-    document = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    wanted = set(document["secrets"]) - {"ca_bundle"}
-    given = {"operator_smtp_password", "operator_webhook_url"}  # an operator's own files, or none
+    files = [PROJECT_ROOT / "docker-compose.yml", PROJECT_ROOT / "infra/compose/alerts.yml"]
+    named = {name for file in files for name in yaml.safe_load(file.read_text(encoding="utf-8"))["secrets"]}
+    wanted = named - {"ca_bundle"}
+    given = {
+        "operator_smtp_password",
+        "operator_webhook_url",
+        "alert_smtp_password",
+    }  # an operator's own files, or none
     assert {p.name for p in folder.iterdir()} == wanted - given
     for service in ("metrics", "prometheus", "alertmanager", "grafana"):
         names = {s if isinstance(s, str) else s["source"] for s in document["services"][service]["secrets"]}

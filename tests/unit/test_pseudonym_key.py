@@ -133,6 +133,7 @@ def test_nothing_that_runs_after_set_up_can_draw_a_secret() -> None:
     }
     set_up = {
         "estuaire/stack/airflow.py",
+        "estuaire/stack/exporter.py",
         "estuaire/stack/postgres.py",
         "estuaire/stack/superuser.py",
         "estuaire/alerts/__init__.py",
