@@ -13,7 +13,7 @@ from estuaire import alerts, migrations, private, pseudonym_key
 from estuaire.errors import SetupError
 from estuaire.lake import Lake
 from estuaire.settings import Settings
-from estuaire.stack import airflow, postgres, roles
+from estuaire.stack import airflow, postgres, roles, watchers
 from estuaire.stack.lock import alone
 
 Report = Callable[[str], None]
@@ -64,6 +64,8 @@ def init(settings: Settings, report: Report = lambda _: None) -> Initialised:
         report("Airflow's tables")
         if airflow.migrate(settings, airflow.environment(settings, None)):
             made.append("Airflow's tables")
+        if watchers.forget_unreadable(settings):
+            report("watchers that Airflow's key does not open: its DAGs make them again")
         return Initialised(tuple(made), tuple(ensured.left), pseudonym_key.checked(settings), time.monotonic() - began)
 
 

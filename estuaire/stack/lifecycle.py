@@ -25,6 +25,7 @@ from estuaire.stack import (
     processes,
     roles,
     superuser,
+    watchers,
 )
 from estuaire.stack.lock import alone
 
@@ -90,6 +91,7 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
         env = airflow.environment(settings, java_home)
         report("bringing Airflow's database to this version")
         airflow.migrate(settings, env)
+        watchers.forget_unreadable(settings)
         report("starting Airflow")
         for name in airflow.COMMANDS:
             if processes.find(settings, name) is None:
