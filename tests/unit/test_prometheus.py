@@ -216,7 +216,8 @@ def test_a_page_that_is_away_reaches_the_operator(
                 for path in ("/", "/api/v1/alerts", "/api/v2/alerts", "/metrics", "/-/healthy"):
                     for auth in (None, ("estuaire", "wrong"), ("admin", page.password)):
                         assert httpx2.get(f"{page.url}{path}", auth=auth, trust_env=False).status_code == 401, path
-    alert = json.loads(hook.got[0][2])["alerts"][0]  # absent before the first scrape, then down: one message of one rule
+    # absent before the first scrape, then down: one message of one rule
+    alert = json.loads(hook.got[0][2])["alerts"][0]
     assert alert["labels"]["alertname"] == "ExporterDown"
     assert "metrics_token" in alert["annotations"]["remedy"]
     assert "ExporterDown" in str(box.letters[0]["Subject"])
