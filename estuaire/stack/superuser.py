@@ -21,6 +21,7 @@ from estuaire.settings import Settings
 from estuaire.stack import account, postgres
 
 SECRET = "postgres_postgres"  # noqa: S105 - its name
+_SALT = re.compile(r"SCRAM-SHA-256\$[0-9]+:([A-Za-z0-9+/]{22}==)\$")  # of 16 bytes, in base64
 _ITERATIONS = 4096  # PostgreSQL's own default, scram_iterations
 _SINGLE_SECONDS = 300.0  # after a kill it replays the log first
 
@@ -65,10 +66,9 @@ def take_given(settings: Settings) -> bool:
     """
     password = settings.secret(SECRET)
     kept = settings.root / "superuser.verifier"
-    given = kept.read_text(encoding="ascii").strip() if kept.exists() else ""
-    if given and hmac.compare_digest(
-        given, verifier(password, base64.b64decode(given.split("$")[1].partition(":")[2]))
-    ):
+    given = kept.read_text(encoding="utf-8").strip() if kept.exists() else ""
+    salt = _SALT.match(given)  # a damaged note is as none: the password is given again
+    if salt and hmac.compare_digest(given.encode(), verifier(password, base64.b64decode(salt[1])).encode()):
         return False
     new = verifier(password, secrets.token_bytes(16))
     _set_alone(settings, new)

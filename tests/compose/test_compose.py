@@ -1,4 +1,4 @@
-"""The compose file, really built and started: what it publishes equals an embedded run, a killed worker loses nothing, no secret shows."""
+"""The compose file, really built and started: confined, closed to nobody's calls, run by its schedule, no secret shown."""
 
 from __future__ import annotations
 
@@ -36,6 +36,21 @@ def test_the_file_and_its_parts_are_sound(project: Project) -> None:
         services = json.loads(done.stdout)["services"]
         assert {"postgres": "postgres", "s3": "store"}[more.removeprefix("external-")] not in services
         assert services["scheduler"]["networks"].keys() == {"inside", "outside"}
+
+
+def test_alerts_reach_out_of_the_parts_that_tell_them(project: Project) -> None:
+    given = project.environment | {"ESTUAIRE_ALERT_SMTP_HOST": "mail.example.org"}
+    done = subprocess.run(
+        ["docker", "compose", "-f", "docker-compose.yml", "-f", "infra/compose/alerts.yml", "config", "--format", "json"],
+        env=given, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    services = json.loads(done.stdout)["services"]
+    scheduler = services["scheduler"]
+    assert scheduler["networks"].keys() == {"inside", "outside"}
+    assert scheduler["environment"]["ESTUAIRE_ALERT_SMTP_HOST"] == "mail.example.org"
+    assert scheduler["environment"]["ESTUAIRE_ALERT_SMTP_PORT"] is None  # not given: the setting's own default
+    assert {"alert_webhook_key", "alert_smtp_password", "pgpass"} <= {s["source"] for s in scheduler["secrets"]}
+    assert services["dag-processor"]["environment"]["ESTUAIRE_ALERT_SMTP_HOST"] == "mail.example.org"
 
 
 def test_secrets_are_drawn_once(project: Project) -> None:
