@@ -7,6 +7,7 @@ Everything is on loopback. The API server is the only listener: task logs are re
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -20,9 +21,10 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import httpx2
+import psycopg2
 
 from estuaire import private, secret_files
-from estuaire.errors import SetupError
+from estuaire.errors import DatabaseUnavailable, SetupError
 from estuaire.orchestration.naming import TIMEZONE
 from estuaire.settings import PROJECT_ROOT, Settings
 from estuaire.stack import celery_workers, processes, spark_cluster
@@ -126,14 +128,18 @@ def write_password_file(settings: Settings) -> None:
 
 
 def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
-    """Bring Airflow's database to this version; False (and quick) when a stamp says that it is.
+    """Bring Airflow's database to this version; False (and quick) where a stamp and the database itself say that it is.
+
+    The stamp alone would speak for another database: a restored one, an empty one, another server's.
 
     Raises:
         SetupError: ``airflow db migrate`` failed.
+        DatabaseUnavailable: PostgreSQL does not answer.
     """
     version = importlib.metadata.version("apache-airflow")
     stamp = settings.airflow_home / "migrated"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == version:
+    held = stamp.read_text(encoding="utf-8").split() if stamp.exists() else []
+    if held and held == [version, _revision(settings)]:
         return False
     log = processes.log_file(settings, "airflow-migrate")
     try:
@@ -154,8 +160,24 @@ def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
         ) from error
     if done.returncode != 0:
         raise SetupError("Airflow's database could not be migrated", remedy=f"read {log}, then run `estuaire up` again")
-    stamp.write_text(version, encoding="utf-8")
+    stamp.write_text(f"{version} {_revision(settings)}", encoding="utf-8")
     return True
+
+
+def _revision(settings: Settings) -> str:
+    """Revision of the schema that Airflow's database has; empty when it has no schema."""
+    try:
+        session = psycopg2.connect(settings.dsn("airflow", settings.airflow_database))
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable(
+            "Airflow's database does not answer", remedy="see `estuaire doctor`, then try again"
+        ) from error
+    with contextlib.closing(session), session, session.cursor() as cursor:
+        cursor.execute("select to_regclass('alembic_version') is not null")
+        if not cursor.fetchone()[0]:
+            return ""
+        cursor.execute("select string_agg(version_num, ',' order by version_num) from alembic_version")
+        return cursor.fetchone()[0] or ""
 
 
 def start(settings: Settings, name: str, env: Mapping[str, str]) -> None:

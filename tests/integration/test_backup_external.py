@@ -42,7 +42,8 @@ def test_a_platform_goes_over_tls_into_a_backup_and_back(server: Server, install
     empty = installed.model_copy(
         update={"postgres_database": "again", "airflow_database": "airflow_again", "store_root": tmp_path / "store"}
     )
-    init(empty)  # as on a server: the tables are made, nothing is in them
+    made_again = init(empty).made  # as on a server: the tables are made, nothing is in them
+    assert "Airflow's tables" in made_again, "a stamp in the same home spoke for another database"
     restore(empty, tmp_path / "b")
     assert fetch(empty, "select run_id from control.run") == [{"run_id": "r"}]
     lines = server.ask(
