@@ -3,13 +3,16 @@ planted fires, and a real Alertmanager brings it to a mail server and a webhook.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import psycopg2
 import pytest
 import yaml
 from alert_servers import Hook, Mailbox, hook_server, mail_server
@@ -35,11 +38,18 @@ PANELS = [
     for dashboard in yaml.safe_load((GRAFANA / "panels.yml").read_text(encoding="utf-8")).values()
     for panel in dashboard["panels"]
 ]
-# what the fixture's settings and rows make true; the rest is shown by promtool alone (tests/unit/test_prometheus.py)
+# what the fixture's settings and rows make true
 PLANTED = {
     "BlockedDeliveryLeft", "LateHospitalLeft", "FailedRunLeft", "OldReleaseLeft", "StalledRunLeft", "HospitalHeldBackLeft",
     "DiskAlmostFull", "StoreNearsPlan", "DatabaseNearsPlan", "StageMemoryNearLimit", "GateErrors", "DagPaused",
 }  # fmt: skip
+
+# what takes days or load, the windows of its rule made short (monitors.hurried)
+SLOW = {
+    "HeartbeatLost", "WatchSilent", "AlertsUndelivered", "DagImportError", "PoolExhausted", "StageFailsAgain", "DiskFullTomorrow",
+    "ConnectionsNearlyUsed", "HospitalsLateTogether", "RejectedQueueGrows", "HeldDeliveryLeft",
+}  # fmt: skip
+DEAD = {"AirflowDown", "DatabaseDown", "StoreDown", "PartNotMeasured", "ExporterDown"}
 
 
 @dataclass
@@ -212,6 +222,78 @@ def test_the_pages_ask_who_calls(watched: Watched) -> None:
             for auth in (None, ("estuaire", "wrong"), ("admin", page.password)):
                 answer = httpx2.get(f"{page.url}{path}", auth=auth, trust_env=False, timeout=30)
                 assert answer.status_code == 401, path
+
+
+def test_every_rule_is_made_to_fire_here() -> None:
+    rules = yaml.safe_load((PROJECT_ROOT / "infra/prometheus/rules/estuaire.yml").read_text(encoding="utf-8"))
+    assert {r["alert"] for g in rules["groups"] for r in g["rules"]} == PLANTED | SLOW | DEAD
+
+
+def _reject(settings: Settings, first: int, last: int) -> None:
+    _execute(
+        settings,
+        "insert into control.rejected_record (hospital_id, delivery_id, table_name, file, record_number, line_number, byte_offset, "
+        "byte_length, row_uid_hi, row_uid_lo, disposition, rule_ids, columns, sequence, run_id) "
+        f"select 'h03', 'd', 'stay', 'stay.csv', n, n, n, 1, n, n, 'quarantined', 'r', 'c', 1, 'r' from generate_series({first}, {last}) n",
+    )
+
+
+def _fail(settings: Settings, first: int, last: int) -> None:
+    _execute(
+        settings,
+        "insert into control.stage_run (run_id, stage, token, state, ended_at) "
+        f"select 'consolidate-left', 'consolidate', 900000 + n, 'failed', now() from generate_series({first}, {last}) n",
+    )
+
+
+def _execute(settings: Settings, statement: str) -> None:
+    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_what_takes_days_or_load_is_told_too(watched: Watched) -> None:
+    """Late hospitals, held deliveries and a queue by rows; a full pool, a broken file and a part that is gone in Airflow; a disk that fills and
+    connections, really."""
+    settings = watched.settings
+    processes.stop(settings, "triggerer")
+    with contextlib.closing(psycopg2.connect(settings.dsn("airflow", settings.airflow_database))) as session, session:
+        session.cursor().execute(
+            "insert into import_error (timestamp, filename, bundle_name, stacktrace) values (now(), 'broken.py', 'dags-folder', 'x')"
+        )
+    with AirflowClient(settings) as client:
+        client._call("PATCH", "/pools/default_pool", json={"pool": "default_pool", "slots": 0})
+        client.unpause("ingest_deliveries")
+        client.trigger("ingest_deliveries")
+    _execute(
+        settings,
+        "insert into control.delivery (hospital_id, delivery_id, state, error_code, received_at) select h, 'd', 'held', 'E_HELD', "
+        "now() - interval '200 days' from unnest(array['h03', 'h04', 'h05']) h",
+    )
+    _reject(settings, 1, 1)
+    _fail(settings, 1, 1)
+    until(lambda: watched.prometheus.query('estuaire_rejected_records{hospital="h03"} == 1'), 60, "no scrape")
+    until(
+        lambda: watched.prometheus.query('estuaire_rejected_records{hospital="h03"} offset 30s'), 60, "no older scrape"
+    )
+    _reject(settings, 2, 3000)
+    _fail(settings, 2, 9)
+    filler = settings.root / "filler"
+    with contextlib.ExitStack() as held:
+        held.callback(filler.unlink)
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 3 << 30)
+        for _ in range(80):
+            with contextlib.suppress(psycopg2.OperationalError):
+                held.enter_context(contextlib.closing(psycopg2.connect(settings.dsn())))
+        fired: set[str] = set()
+
+        def all_fired() -> bool:
+            fired.update(watched.firing())
+            return fired >= SLOW
+
+        with contextlib.suppress(AssertionError):
+            until(all_fired, 200, "")
+    assert SLOW - fired == set()
 
 
 def test_what_dies_is_told(watched: Watched) -> None:
