@@ -96,6 +96,9 @@ METRICS: Mapping[str, Metric] = {
     "estuaire_disk_bytes": _m("size of a disk of the platform's folders", "disk"),
     "estuaire_disk_free_bytes": _m("what is free on it", "disk"),
     "estuaire_disk_wanted_bytes": _m("what should be free on each (a setting)"),
+    # ---------------------------------------------------------------- upkeep and backups
+    "estuaire_upkeep_last_success_timestamp_seconds": _m("when upkeep, a backup or a restore last ended well", "what"),
+    "estuaire_upkeep_failed": _m("1 where the newest upkeep, backup or restore failed", "what"),
     # ---------------------------------------------------------------- our own alerts
     "estuaire_alerts_standing": _m("conditions that the platform's own watch found and that stand", "kind", "severity"),
     "estuaire_alert_messages": _m("messages of the platform's own alerts, by state", "channel", "state"),

@@ -203,6 +203,17 @@ def database(look: Look) -> Iterator[Sample]:
     yield "estuaire_database_connections_limit", (), row["most"]
 
 
+def upkeep(look: Look) -> Iterator[Sample]:
+    """When upkeep and a backup last ended well, and whether the newest of each did."""
+    for row in look.ask(
+        "select kind, extract(epoch from max(ended_at) filter (where succeeded)) as well, "
+        "(array_agg(succeeded order by upkeep_id desc))[1] as newest from control.upkeep group by 1 order by 1"
+    ):
+        if row["well"] is not None:
+            yield "estuaire_upkeep_last_success_timestamp_seconds", (row["kind"],), row["well"]
+        yield "estuaire_upkeep_failed", (row["kind"],), not row["newest"]
+
+
 def alerts(look: Look) -> Iterator[Sample]:
     """Our own alerts: what their watch found, and whether it reaches anybody."""
     rows = look.ask(
@@ -224,5 +235,5 @@ def stages_ended(look: Look) -> object:
 
 PARTS: dict[str, Any] = {
     part.__name__: part
-    for part in (deliveries, hospitals, records, rejected, quality, runs, stages, release, lake, database, alerts)
+    for part in (deliveries, hospitals, records, rejected, quality, runs, stages, release, lake, database, upkeep, alerts)
 }

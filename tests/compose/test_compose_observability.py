@@ -29,6 +29,7 @@ def pages(up: Project, free_port: Callable[[], int]) -> Iterator[dict[str, Page]
     """Both pages by the ports that the compose file publishes, after the small simulation has been published."""
     if up.sequence == 0:
         up.wait_published(up.deliver())
+    up.cli("upkeep")
     addresses = {name: f"127.0.0.1:{free_port()}" for name in PARTS}
     up.environment |= {f"ESTUAIRE_{name.upper()}_PUBLISH": address for name, address in addresses.items()}
     up.environment["COMPOSE_PROFILES"] = "observability"

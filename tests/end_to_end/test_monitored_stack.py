@@ -42,6 +42,7 @@ PANELS = [
 PLANTED = {
     "BlockedDeliveryLeft", "LateHospitalLeft", "FailedRunLeft", "OldReleaseLeft", "StalledRunLeft", "HospitalHeldBackLeft",
     "DiskAlmostFull", "StoreNearsPlan", "DatabaseNearsPlan", "StageMemoryNearLimit", "GateErrors", "DagPaused",
+    "UpkeepFailed", "BackupOld",
 }  # fmt: skip
 
 # what takes days or load, the windows of its rule made short (monitors.hurried)
@@ -99,6 +100,8 @@ def _plant(settings: Settings) -> None:
             "update control.run set started_at = now() - interval '5 hours' where run_id = 'publish-stalled'",
             "update control.delivery set received_at = now() - interval '200 days' where hospital_id = 'h01'",
             "update control.release set published_at = now() - interval '200 days' where state = 'published'",
+            "insert into control.upkeep (kind, started_at, succeeded, bytes, done, message) values "
+            "('upkeep', now(), true, 0, '{}', ''), ('upkeep', now(), false, 0, '{}', 'x')",
             "insert into control.set_aside values ('h01', 'land', 'consolidate-left', 'E', 'x', 'y')",
             "update quality.result set status = 'error' where ctid = (select r.ctid from quality.result r join quality.verdict v "
             "using (run_id, stage) join control.run c using (run_id) where r.stage = 'marts' order by c.started_at desc limit 1)",
