@@ -130,6 +130,11 @@ class Project:
         asked = "select 1 from control.stage_run where stage = %s and state = 'running'"
         self._wait(lambda: bool(ledger.fetch(self.settings(), asked, (stage,))), f"{stage} begins", seconds)
 
+    def wait_committed(self, stage: str, seconds: float = 3600.0) -> None:
+        """Until a stage's attempt has committed."""
+        asked = "select 1 from control.stage_run where stage = %s and state = 'committed'"
+        self._wait(lambda: bool(ledger.fetch(self.settings(), asked, (stage,))), f"{stage} is committed", seconds)
+
     def wait_until_it_works(self, seconds: float = 300.0) -> None:
         """Until a Python process of a task runs in the Spark worker's container."""
         worker = self.container("spark-worker")["Id"]
