@@ -35,15 +35,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _BUILDS = 3  # of one candidate: what one hospital broke can hide what another breaks
-_FUNCTIONS = """
-select p.proname, pg_get_function_identity_arguments(p.oid), pg_get_function_result(p.oid), p.prosrc, p.provolatile, p.proisstrict,
-    a.aggtransfn::text, a.aggfinalfn::text, a.agginitval,
-    (select json_agg(json_build_array(t.attname, format_type(t.atttypid, t.atttypmod)) order by t.attnum)
-     from pg_type y join pg_attribute t on t.attrelid = y.typrelid and t.attnum > 0 and not t.attisdropped
-     where y.oid = any(p.proargtypes) or y.oid = p.prorettype)::text
-from pg_proc p join pg_namespace n on n.oid = p.pronamespace left join pg_aggregate a on a.aggfnoid = p.oid
-where n.nspname = 'stats' order by 1, 2
-"""
 _CODE_VERSION = re.compile(r"[\w.+-]{1,100}")
 
 
@@ -183,11 +174,9 @@ def build_and_publish(
 
 
 def input_hash(cur: cursor, code_hash: str) -> str:
-    """SHA-256 of what a build depends on: loaded content of each hospital, registry and patient map rows, dbt's code, and the functions
-    of schema ``stats`` that the models call, as the database holds them."""
+    """SHA-256 of what a build depends on: loaded content of each hospital, registry and patient map rows, and dbt's code (models, seeds,
+    and the statistics functions that they call)."""
     digest = hashlib.sha256(code_hash.encode())
-    cur.execute(_FUNCTIONS)
-    digest.update(repr(cur.fetchall()).encode())
     cur.execute("select to_regclass('staging.patient_map') is not null")
     if not releases.one(cur)[0]:
         raise PublishFailed("staging has never been filled", remedy="run the load stage first")
