@@ -28,7 +28,7 @@ from estuaire.rules import FOLDER, stage_rules
 from estuaire.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from psycopg2.extensions import connection, cursor
@@ -73,7 +73,6 @@ def build_and_publish(
     project: Path = dbt_build.PROJECT,
     rules: Path = FOLDER,
     meter: Meter | None = None,
-    before_gates: Callable[[connection], None] | None = None,
 ) -> PublishOutcome:
     """Build and test the marts from what staging holds, let the gates audit them, and serve them as a new release.
 
@@ -83,7 +82,6 @@ def build_and_publish(
     Args:
         rules: the rule registry.
         meter: told how long the gates took.
-        before_gates: for tests: called with the owner's session whenever the candidate is built and not audited yet.
 
     Raises:
         PublishFailed: a model or a test failed (named), or staging changed meanwhile.
@@ -135,9 +133,7 @@ def build_and_publish(
                 releases.drop_candidate(session)
                 nodes, seconds = _build(settings, candidate, project, rules, last_good.lay_out(session, held), held)
                 dbt_seconds += seconds
-                faults.reach("publish.built")
-                if before_gates is not None:
-                    before_gates(session)
+                faults.reach("publish.built", session)
                 with (meter or Meter()).gate():
                     findings = _audit(settings, session, run_id, rules, project, held)
                 faults.reach("publish.judged")
