@@ -28,22 +28,13 @@ from estuaire.rules import FOLDER, stage_rules
 from estuaire.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from psycopg2.extensions import connection, cursor
 
 _log = structlog.get_logger(__name__)
 _BUILDS = 3  # of one candidate: what one hospital broke can hide what another breaks
-_FUNCTIONS = """
-select p.proname, pg_get_function_identity_arguments(p.oid), pg_get_function_result(p.oid), p.prosrc, p.provolatile, p.proisstrict,
-    a.aggtransfn::text, a.aggfinalfn::text, a.agginitval,
-    (select json_agg(json_build_array(t.attname, format_type(t.atttypid, t.atttypmod)) order by t.attnum)
-     from pg_type y join pg_attribute t on t.attrelid = y.typrelid and t.attnum > 0 and not t.attisdropped
-     where y.oid = any(p.proargtypes) or y.oid = p.prorettype)::text
-from pg_proc p join pg_namespace n on n.oid = p.pronamespace left join pg_aggregate a on a.aggfnoid = p.oid
-where n.nspname = 'stats' order by 1, 2
-"""
 _CODE_VERSION = re.compile(r"[\w.+-]{1,100}")
 
 
@@ -82,7 +73,6 @@ def build_and_publish(
     project: Path = dbt_build.PROJECT,
     rules: Path = FOLDER,
     meter: Meter | None = None,
-    before_gates: Callable[[connection], None] | None = None,
 ) -> PublishOutcome:
     """Build and test the marts from what staging holds, let the gates audit them, and serve them as a new release.
 
@@ -92,7 +82,6 @@ def build_and_publish(
     Args:
         rules: the rule registry.
         meter: told how long the gates took.
-        before_gates: for tests: called with the owner's session whenever the candidate is built and not audited yet.
 
     Raises:
         PublishFailed: a model or a test failed (named), or staging changed meanwhile.
@@ -144,9 +133,7 @@ def build_and_publish(
                 releases.drop_candidate(session)
                 nodes, seconds = _build(settings, candidate, project, rules, last_good.lay_out(session, held), held)
                 dbt_seconds += seconds
-                faults.reach("publish.built")
-                if before_gates is not None:
-                    before_gates(session)
+                faults.reach("publish.built", session)
                 with (meter or Meter()).gate():
                     findings = _audit(settings, session, run_id, rules, project, held)
                 faults.reach("publish.judged")
@@ -183,11 +170,9 @@ def build_and_publish(
 
 
 def input_hash(cur: cursor, code_hash: str) -> str:
-    """SHA-256 of what a build depends on: loaded content of each hospital, registry and patient map rows, dbt's code, and the functions
-    of schema ``stats`` that the models call, as the database holds them."""
+    """SHA-256 of what a build depends on: loaded content of each hospital, registry and patient map rows, and dbt's code (models, seeds,
+    and the statistics functions that they call)."""
     digest = hashlib.sha256(code_hash.encode())
-    cur.execute(_FUNCTIONS)
-    digest.update(repr(cur.fetchall()).encode())
     cur.execute("select to_regclass('staging.patient_map') is not null")
     if not releases.one(cur)[0]:
         raise PublishFailed("staging has never been filled", remedy="run the load stage first")

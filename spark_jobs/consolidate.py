@@ -372,14 +372,8 @@ def rebuild(cursor: Any, hospitals: list[str]) -> None:
     )
 
 
-def run(
-    settings: Settings, run_id: str, spark: Any, before_commit: Any = None, *, before_audit: Any = None
-) -> dict[str, Any]:
+def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
     """Consolidate the hospitals that changed; returns those committed, those blocked and the rows written.
-
-    Args:
-        before_commit: for tests: called with the results that passed, before the accounting reads back.
-        before_audit: for tests: called with all results, before the gate looks at them.
 
     Raises:
         AccountingImbalance: rows were lost or gained on the way; nothing was committed.
@@ -390,14 +384,12 @@ def run(
         settings,
         run_id,
         STAGE,
-        lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit, before_audit),
+        lambda stage, meter: _run(settings, stage, spark, lake, meter),
         lambda stage: recover(stage, lake, change_of, publish),
     )
 
 
-def _run(
-    settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any, before_audit: Any
-) -> dict[str, Any]:
+def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter) -> dict[str, Any]:
     given = inputs(settings)
     forget_blocks(settings, given)
     hospitals = _changed(settings, given)
@@ -429,9 +421,7 @@ def _run(
     failed = {h: failure.error for h, failure in done if isinstance(failure, Failure)}
     failed |= {one.item.hospital: one.error for one in away}
     meter.step(f"{len(work)} hospitals consolidated")
-    faults.reach("consolidate.written")
-    if before_audit is not None:
-        before_audit(found)
+    faults.reach("consolidate.written", found)
     with meter.gate():
         audited = gate.audit(settings, spark, stage.run_id, found)
     meter.step("audited")
@@ -447,7 +437,7 @@ def _run(
     _discard(settings, blocked, found)
     results = {h: outcomes for h, outcomes in results.items() if h not in blocked}
     snapshot: int | None = None
-    results, mapped, accounted, lost = _read_whole(settings, lake, stage, meter, results, before_commit)
+    results, mapped, accounted, lost = _read_whole(settings, lake, stage, meter, results)
     _discard(settings, lost, found)
     blocked |= lost
     rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
@@ -475,7 +465,6 @@ def _read_whole(
     stage: Stage,
     meter: Meter,
     results: dict[str, list[dict[str, Any]]],
-    before_commit: Any,
 ) -> tuple[dict[str, list[dict[str, Any]]], list[str], list[Account], dict[str, EstuaireError]]:
     """(Results whose files can be read, keys of the patient map over them, their account, hospitals whose new files cannot).
 
@@ -487,9 +476,7 @@ def _read_whole(
         try:
             mapped = _patient_map(settings, lake, stage, results)
             meter.step("patient map written")
-            faults.reach("consolidate.mapped")
-            if before_commit is not None:
-                before_commit(results)
+            faults.reach("consolidate.mapped", results)
             return results, mapped, accounts(settings, results, came_in(settings, sorted(results))), lost
         except (duckdb.Error, StoreUnavailable):
             found = unreadable(settings, results)

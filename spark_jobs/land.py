@@ -446,11 +446,8 @@ def _intent(store: ObjectStore, passed: list[Landing], written: dict[str, tuple[
     }
 
 
-def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) -> dict[str, int]:
+def run(settings: Settings, run_id: str, spark: Any) -> dict[str, int]:
     """Land everything pending; returns counts of deliveries landed and blocked, and of rows.
-
-    Args:
-        before_commit: for tests: called with the audited landings after writing and before the accounting reads back.
 
     Raises:
         AccountingImbalance: rows were lost or gained on the way; nothing was committed.
@@ -461,12 +458,12 @@ def run(settings: Settings, run_id: str, spark: Any, before_commit: Any = None) 
         settings,
         run_id,
         STAGE,
-        lambda stage, meter: _run(settings, stage, spark, lake, meter, before_commit),
+        lambda stage, meter: _run(settings, stage, spark, lake, meter),
         lambda stage: recover(stage, lake, change_of, publish),
     )
 
 
-def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter, before_commit: Any) -> dict[str, int]:
+def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter) -> dict[str, int]:
     store = open_store(settings)
     landings = planned(settings)
     count = _land_files(settings, stage, spark, landings)
@@ -478,8 +475,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter,
         if landing.place in audit.unread:
             landing.failed(not_readable_back(audit.unread[landing.place], *landing.place))
     meter.step("audited")
-    if before_commit is not None:
-        before_commit(landings)
+    faults.reach("land.audited", landings)
     written = _read_back(settings, landings)
     meter.step("read back")
     held = to_hold(settings, spark, [x for x in _sound(landings) if audit.findings[x.place].verdict()[0] != "block"])

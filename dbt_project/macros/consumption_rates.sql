@@ -24,7 +24,7 @@
         union
         select length_of_therapy as n from {{ cells }}
     ) as counts
-    cross join lateral stats.poisson_exact(counts.n::bigint, 1) as poisson
+    cross join lateral {{ stats() }}.poisson_exact(counts.n::bigint, 1) as poisson
 {% endmacro %}
 
 {#- Which scopes of antibiotics count a substance, by its narrowest scope: each scope holds the narrower ones. -#}

@@ -235,5 +235,18 @@ def stages_ended(look: Look) -> object:
 
 PARTS: dict[str, Any] = {
     part.__name__: part
-    for part in (deliveries, hospitals, records, rejected, quality, runs, stages, release, lake, database, upkeep, alerts)
+    for part in (
+        deliveries,
+        hospitals,
+        records,
+        rejected,
+        quality,
+        runs,
+        stages,
+        release,
+        lake,
+        database,
+        upkeep,
+        alerts,
+    )
 }

@@ -9,7 +9,7 @@ import pytest
 import staging_world
 from psycopg2.extensions import connection
 
-from estuaire import last_good, ledger, releases
+from estuaire import faults, last_good, ledger, releases
 from estuaire.explain import explain
 from estuaire.publish import PublishOutcome, build_and_publish
 from estuaire.settings import Settings
@@ -59,7 +59,8 @@ class Warehouse:
         def built(_: connection) -> None:
             self.builds += 1
 
-        return build_and_publish(self.settings, f"run-{self.runs}", 42, "abc123", rules=self.rules, before_gates=built)
+        with faults.during(publish_built=built):
+            return build_and_publish(self.settings, f"run-{self.runs}", 42, "abc123", rules=self.rules)
 
     def verdict(self, hospital: str, stage: str = "conformed") -> tuple[Any, ...]:
         [row] = self.ask(

@@ -16,7 +16,7 @@ import staging_world
 from psycopg2 import errors
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build, releases
+from estuaire import dbt_build, faults, releases
 from estuaire.errors import PublishFailed
 from estuaire.gates.keys import counted_by_gates
 from estuaire.patient_level import BANNER
@@ -257,8 +257,11 @@ def test_a_candidate_without_a_model_that_rules_are_about_is_a_typed_error(
         session.commit()
 
     owner.execute("update control.load set content_hash = 'newer' where hospital_id = 'h02'")
-    with pytest.raises(PublishFailed, match=r"conformed\.patient_day is not in the candidate"):
-        build_and_publish(warehouse_settings, "run-5", 43, "abc124", before_gates=plant)
+    with (
+        faults.during(publish_built=plant),
+        pytest.raises(PublishFailed, match=r"conformed\.patient_day is not in the candidate"),
+    ):
+        build_and_publish(warehouse_settings, "run-5", 43, "abc124")
     owner.execute("select distinct release_id from marts.release")
     assert owner.fetchall() == [(outcome.release_id,)]
     test_candidates_are_gone(owner)

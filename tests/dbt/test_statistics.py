@@ -10,6 +10,9 @@ from psycopg2.extensions import connection
 from psycopg2.extras import execute_values
 from scipy import stats
 
+from estuaire import dbt_build
+from estuaire.settings import Settings
+
 PAIRS = sorted(
     {(n, d) for d in (*range(1, 41), 97, 120, 1350) for n in range(d + 1)}
     | {
@@ -20,8 +23,15 @@ PAIRS = sorted(
 )
 
 
+@pytest.fixture(scope="module")
+def functions(warehouse: connection, warehouse_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Made by dbt, as every command of it does."""
+    log = tmp_path_factory.mktemp("statistics") / "dbt.log"
+    dbt_build.run(warehouse_settings, ["seed", "--select", "exposure_lookback"], log=log)
+
+
 @pytest.fixture
-def owner(warehouse: connection) -> Iterator[Any]:
+def owner(warehouse: connection, functions: None) -> Iterator[Any]:
     with warehouse.cursor() as cur:
         yield cur
 

@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 import yaml
 
-from estuaire import ledger, migrations, pseudonym_key
+from estuaire import faults, ledger, migrations, pseudonym_key
 from estuaire.deliveries import Found, discover
 from estuaire.lake import Lake
 from estuaire.manifest import Manifest, ManifestFile
@@ -96,18 +96,19 @@ class Platform:
     def land(self, before_commit: Any = None) -> dict[str, int]:
         """Discover and land."""
         self.discover()
-        return land.run(self.settings, self.new_run(), self.spark, before_commit)
+        with faults.during(land_audited=before_commit):
+            return land.run(self.settings, self.new_run(), self.spark)
 
     def consolidate(self, before_commit: Any = None, *, before_audit: Any = None) -> dict[str, Any]:
-        return consolidate.run(self.settings, self.new_run(), self.spark, before_commit, before_audit=before_audit)
+        with faults.during(consolidate_written=before_audit, consolidate_mapped=before_commit):
+            return consolidate.run(self.settings, self.new_run(), self.spark)
 
     def load(self) -> dict[str, Any]:
         return load.run(self.settings, self.new_run(), self.spark)
 
     def publish(self, before_gates: Any = None) -> PublishOutcome:
-        return build_and_publish(
-            self.settings, self.new_run(), self.lake.snapshot(), "tests", before_gates=before_gates
-        )
+        with faults.during(publish_built=before_gates):
+            return build_and_publish(self.settings, self.new_run(), self.lake.snapshot(), "tests")
 
     # -------------------------------------------------------------------------------------------- what is there
 

@@ -25,7 +25,7 @@ COMMIT = ["stage.rehearsed", "stage.intended", "lake.begun", "lake.filled", "lak
 END = ["stage.noted", "stage.ended"]
 BEGIN = ["stage.begun", "stage.recovered"]
 ALL = {
-    "land": [*BEGIN, "land.written", "land.judged", *COMMIT, "land.tidied", *END],
+    "land": [*BEGIN, "land.written", "land.audited", "land.judged", *COMMIT, "land.tidied", *END],
     "consolidate": [
         *BEGIN, "consolidate.written", "consolidate.judged", "consolidate.mapped", "consolidate.accounted", *COMMIT, *END,
     ],
@@ -77,7 +77,7 @@ def _strike(pair: Pair, stage: str, point: str, how: str) -> None:
     """Run the stage up to the point, where it fails, or its process is killed."""
     if how == "failed":
 
-        def fail() -> None:
+        def fail(*_: object) -> None:
             faults.clear()  # once
             raise RuntimeError(point)
 
@@ -90,7 +90,7 @@ def _strike(pair: Pair, stage: str, point: str, how: str) -> None:
         return
 
     def in_a_process() -> None:
-        faults.at(point, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        faults.at(point, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         pair.run(stage)
 
     process = multiprocessing.get_context("fork").Process(target=in_a_process)

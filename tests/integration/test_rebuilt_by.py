@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,30 +117,16 @@ def released(loaded: Any) -> Iterator[Any]:
         yield loaded
 
 
-def _publishes(settings: Settings) -> bool:
+def _publishes(settings: Settings, project: Path = publish.dbt_build.PROJECT) -> bool:
     """Whether a publication now builds a release."""
     try:
-        return publish.build_and_publish(settings, "run-x", 1, "tests").state != "unchanged"
+        return publish.build_and_publish(settings, "run-x", 1, "tests", project=project).state != "unchanged"
     except Rebuilt:
         return True
 
 
-DROPPED = (
-    "create schema gone; alter function stats.{0} set schema gone",
-    "alter function gone.{0} set schema stats; drop schema gone",
-)
 # what is changed -> (how, how it is undone)
 DEPENDENCIES = {
-    "a function's body": (
-        "do $$ begin execute replace(pg_get_functiondef('stats.wilson'::regproc), '1.9', '1.8'); end $$",
-        "do $$ begin execute replace(pg_get_functiondef('stats.wilson'::regproc), '1.8', '1.9'); end $$",
-    ),
-    "a function that is gone": tuple(part.format("wilson") for part in DROPPED),
-    "a new function": ("create function stats.one() returns int language sql as 'select 1'", "drop function stats.one()"),
-    "what a function promises": ("alter function stats.wilson volatile", "alter function stats.wilson immutable"),
-    "a new aggregate": (
-        "create aggregate stats.total(int) (sfunc = int4pl, stype = int, initcond = '0')", "drop aggregate stats.total(int)"
-    ),
     "loaded content": (
         "update control.load set content_hash = content_hash || '-2' where hospital_id = 'h01'",
         "update control.load set content_hash = left(content_hash, -2) where hospital_id = 'h01'",
@@ -170,11 +158,14 @@ def test_each_dependency_of_a_release_builds_another(released: Any, change: str)
     assert not _publishes(released.settings)
 
 
-def test_other_models_build_another_release(released: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish.dbt_build, "project_hash", lambda _: "other")
-    assert _publishes(released.settings)
-
-
-def test_a_comment_on_a_function_builds_none(released: Any) -> None:
-    released.execute("comment on function stats.wilson is 'other words'")
-    assert not _publishes(released.settings)
+@pytest.mark.parametrize(
+    "file", ["models/marts/cumulative_antibiogram.sql", "macros/statistics/proportion_intervals.sql"]
+)
+def test_another_model_or_statistics_function_builds_another_release(released: Any, file: str, tmp_path: Path) -> None:
+    """A corrected interval must be published."""
+    project = tmp_path / "dbt_project"
+    shutil.copytree(publish.dbt_build.PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
+    assert not _publishes(released.settings, project)
+    with (project / file).open("a", encoding="utf-8") as changed:
+        changed.write("-- another way of computing it\n")
+    assert _publishes(released.settings, project)

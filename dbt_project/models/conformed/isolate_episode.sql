@@ -183,8 +183,8 @@ stepped as (
         row_number() over in_order as rank_in_all,
         row_number() over in_nature as rank_in_nature,
         {%- for length in lengths %}
-            stats.episode_start(collected_on, {{ length }}) over in_order as start_{{ length }},
-            stats.episode_start(collected_on, {{ length }}) over in_nature as start_{{ length }}_in_nature,
+            {{ stats() }}.episode_start(collected_on, {{ length }}) over in_order as start_{{ length }},
+            {{ stats() }}.episode_start(collected_on, {{ length }}) over in_nature as start_{{ length }}_in_nature,
         {%- endfor %}
         coalesce(collected_on = lag(collected_on) over in_order, false) as same_day,
         coalesce(collected_on = lag(collected_on) over in_nature, false) as same_day_in_nature,
@@ -229,7 +229,7 @@ opened as (
 several_{{ length }}{{ suffix }} as (
     select
         member,
-        stats.new_strain(resistant, susceptible) over (
+        {{ stats() }}.new_strain(resistant, susceptible) over (
             partition by within, among, series{{ and_nature }}, start_{{ length }}{{ suffix }}
             order by place
             rows unbounded preceding

@@ -218,8 +218,8 @@ confidence as materialized (
         exact.low as exact_low,
         exact.high as exact_high
     from pair
-    cross join lateral stats.wilson(pair.resistant, pair.tested) as wilson
-    cross join lateral stats.clopper_pearson(pair.resistant, pair.tested) as exact
+    cross join lateral {{ stats() }}.wilson(pair.resistant, pair.tested) as wilson
+    cross join lateral {{ stats() }}.clopper_pearson(pair.resistant, pair.tested) as exact
 )
 
 select
