@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -17,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from estuaire import ledger
-from estuaire.settings import PROJECT_ROOT
 
 HOSPITALS, PATIENTS, ROUNDS = 12, 10_000, 2
 _WORK = re.compile(r"(?:files read and written|hospitals consolidated) in ([0-9.]+) s")
@@ -25,7 +23,6 @@ _WORK = re.compile(r"(?:files read and written|hospitals consolidated) in ([0-9.
 
 def main() -> None:
     """Fresh volumes each time, one and two workers in turn; medians."""
-    sys.path[:0] = [str(PROJECT_ROOT / "tests" / "compose"), str(PROJECT_ROOT / "tests")]
     from compose_project import Project
     from engine import running
 

@@ -37,7 +37,7 @@ PANELS = [
     for dashboard in yaml.safe_load((GRAFANA / "panels.yml").read_text(encoding="utf-8")).values()
     for panel in dashboard["panels"]
 ]
-# what the fixture's settings and rows make true; the rest is shown by promtool alone (tests/unit/test_prometheus.py)
+# what the fixture's settings and rows make true; the rest is shown by promtool alone (tests/integration/test_prometheus_itself.py)
 PLANTED = {
     "BlockedDeliveryLeft", "LateHospitalLeft", "FailedRunLeft", "OldReleaseLeft", "StalledRunLeft", "HospitalHeldBackLeft",
     "DiskAlmostFull", "StoreNearsPlan", "DatabaseNearsPlan", "StageMemoryNearLimit", "GateErrors", "DagPaused",
