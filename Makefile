@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 PYTHON ?=
 WORKERS ?= 2
+DEV ?= $(shell id -un)
 BIN := .venv/bin
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -47,6 +48,9 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, hadolint, dbt layering
 	$(BIN)/sqlfluff lint -q dbt_project
 	$(BIN)/hadolint infra/images/Dockerfile
 	$(BIN)/python -m pytest -q -k "not unit_tests" tests/dbt/test_layering.py # those run with the tests
+
+dbt: setup ## dbt by hand, on a running stack, into schemas of your own: ARGS="build --select +coverage"; ARGS=--drop removes them
+	@$(BIN)/python -m estuaire.dbt_by_hand $(DEV) $(ARGS)
 
 test-unit: setup ## what needs no server: no PostgreSQL, no Spark, no Airflow; under two minutes
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/cases

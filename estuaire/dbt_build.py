@@ -65,6 +65,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "ESTUAIRE_PG_USER": "estuaire",
         "ESTUAIRE_PG_DATABASE": settings.postgres_database,
         "DBT_ENV_SECRET_PG_PASSWORD": settings.secret("postgres_estuaire"),
+        "ESTUAIRE_DBT_SCHEMA": "",  # candidate schemas, whatever this process was given (estuaire.dbt_by_hand)
+        "ESTUAIRE_DBT_APPLICATION": APPLICATION,
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
     }
