@@ -8,7 +8,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -51,6 +51,11 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, hadolint, dbt layering
 
 dbt: setup ## dbt by hand, on a running stack, into schemas of your own: ARGS="build --select +coverage"; ARGS=--drop removes them
 	@$(BIN)/python -m estuaire.dbt_by_hand $(DEV) $(ARGS)
+
+generated: setup ## write again what is made from other files: dbt's sources, h01's guide, Grafana's dashboards
+	$(BIN)/python -m estuaire.dbt_sources
+	$(BIN)/estuaire guide h01 --out docs/hospitals/h01
+	$(BIN)/python infra/grafana/write_dashboards.py
 
 test-unit: setup ## what needs no server: no PostgreSQL, no Spark, no Airflow; under two minutes
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/cases
