@@ -53,6 +53,11 @@ def project_hash(folder: Path = PROJECT) -> str:
     return digest.hexdigest()
 
 
+def manifest_file(settings: Settings) -> Path:
+    """dbt's manifest of the last command that ``run`` ran: every node, with the SQL that it was compiled to."""
+    return settings.root / "dbt" / "target" / "manifest.json"
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Environment of a dbt process that works on this installation's warehouse."""
     line = settings.postgres_line()
