@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 PYTHON ?=
 WORKERS ?= 2
+DEV ?= $(shell id -un)
 BIN := .venv/bin
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated coverage test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -48,11 +49,28 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, hadolint, dbt layering
 	$(BIN)/hadolint infra/images/Dockerfile
 	$(BIN)/python -m pytest -q -k "not unit_tests" tests/dbt/test_layering.py # those run with the tests
 
+dbt: setup ## dbt by hand, on a running stack, into schemas of your own: ARGS="build --select +coverage"; ARGS=--drop removes them
+	@$(BIN)/python -m estuaire.dbt_by_hand $(DEV) $(ARGS)
+
+generated: setup ## write again what is made from other files: dbt's sources, h01's guide, Grafana's dashboards
+	$(BIN)/python -m estuaire.dbt_sources
+	$(BIN)/estuaire guide h01 --out docs/hospitals/h01
+	$(BIN)/python infra/grafana/write_dashboards.py
+
+test-unit: setup ## what needs no server: no PostgreSQL, no Spark, no Airflow; under two minutes
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/cases
+
+coverage: setup ## lines and branches that the tests without a server reach; fails where they are fewer than pyproject.toml's floor
+	@rm -rf .coverage && mkdir .coverage
+	$(BIN)/python -m coverage run -m pytest -q -n $(WORKERS) --dist loadfile tests/unit tests/cases
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report --format=total
+
 test-cases: setup ## the public cases: small inputs that once failed, each with what is right
 	$(BIN)/python -m pytest -q tests/cases
 
-test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL, real Spark, real Airflow scheduler
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=25 tests
+test: setup check coverage ## all tests, two files at a time (WORKERS=2): real PostgreSQL, real Spark, real Airflow scheduler
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=25 --ignore=tests/unit --ignore=tests/cases tests # those ran with coverage
 
 test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an hour or more
 	ESTUAIRE_FUZZ_ROUNDS=$${ESTUAIRE_FUZZ_ROUNDS:-50} $(BIN)/python -m pytest -q -n $(WORKERS) --dist load tests/unit/kernel/test_slow_reader.py
@@ -80,4 +98,4 @@ bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 
 clean: down ## remove the database, the lake, logs and caches, after asking (YES=1: without); never landing/, nor the secrets
 	@if [ -x $(BIN)/estuaire ]; then $(BIN)/estuaire clean $(if $(YES),--yes); fi
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs
+	rm -rf .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs

@@ -53,6 +53,11 @@ def project_hash(folder: Path = PROJECT) -> str:
     return digest.hexdigest()
 
 
+def manifest_file(settings: Settings) -> Path:
+    """dbt's manifest of the last command that ``run`` ran: every node, with the SQL that it was compiled to."""
+    return settings.root / "dbt" / "target" / "manifest.json"
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Environment of a dbt process that works on this installation's warehouse."""
     line = settings.postgres_line()
@@ -65,6 +70,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "ESTUAIRE_PG_USER": "estuaire",
         "ESTUAIRE_PG_DATABASE": settings.postgres_database,
         "DBT_ENV_SECRET_PG_PASSWORD": settings.secret("postgres_estuaire"),
+        "ESTUAIRE_DBT_SCHEMA": "",  # candidate schemas, whatever this process was given (estuaire.dbt_by_hand)
+        "ESTUAIRE_DBT_APPLICATION": APPLICATION,
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
     }

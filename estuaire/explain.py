@@ -77,7 +77,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Grain of the lists: ``arrived`` a delivery, ``tables`` a table of one, ``stages`` an attempt of a stage (seconds, bytes), ``held`` a
+    """Grain of the lists: ``arrived`` a delivery, ``tables`` a table of one, ``stages`` an attempt of a stage (seconds, bytes; ``models``: of a publication each model's seconds), ``held`` a
     full delivery that waits for a confirmation (no stop: nothing is wrong with it that anybody knows),
     ``gates`` a verdict, ``rules`` a rule that records broke, ``releases`` a release that the run made."""
 
@@ -166,7 +166,9 @@ _OF_PLACES = "(hospital_id, delivery_id) in (select unnest(%(h)s::text[]), unnes
 _STAGES = """
 select s.run_id, s.stage, s.token, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes, s.snapshot_id, s.message,
        case when s.state = 'running' and r.ended_at is not null then 'died' else s.state end as state,
-       coalesce(a.rows_in, s.rows) as rows_in, a.rows_out, a.quarantined, a.superseded, a.unparseable, a.not_loaded
+       coalesce(a.rows_in, s.rows) as rows_in, a.rows_out, a.quarantined, a.superseded, a.unparseable, a.not_loaded,
+       (select jsonb_object_agg(b.name, b.seconds) from control.model_build b
+        where (b.run_id, b.stage, b.token) = (s.run_id, s.stage, s.token)) as models
 from control.stage_run s join control.run r using (run_id) left join (
     select run_id, stage, token, sum(rows_in)::bigint as rows_in, sum(rows_out)::bigint as rows_out,
            sum(rows_quarantined)::bigint as quarantined, sum(rows_superseded)::bigint as superseded,

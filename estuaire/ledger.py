@@ -231,6 +231,14 @@ def unfinished(settings: Settings, stage: str, before: int | None = None) -> lis
     )
 
 
+def write_model_builds(cursor: Cursor, stage: Stage, built: Iterable[tuple[str, str, float]]) -> None:
+    """Note what a publication built, in the caller's transaction: (model or seed, name, seconds) each."""
+    cursor.executemany(
+        "insert into control.model_build (run_id, stage, token, kind, name, seconds) values (%s, %s, %s, %s, %s, %s)",
+        [(stage.run_id, stage.name, stage.token, *one) for one in built],
+    )
+
+
 # ------------------------------------------------------------------------------------------------ accounting
 
 

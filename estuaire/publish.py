@@ -50,6 +50,7 @@ class PublishOutcome:
         seconds: in all; ``dbt_seconds`` of them in dbt.
         message: one line for the ledger, with the hospitals held back.
         held_back: hospitals whose newest content is not in the release.
+        nodes: seeds, models and tests of the build that is served, with their seconds.
     """
 
     state: Literal["published", "unchanged"]
@@ -62,6 +63,12 @@ class PublishOutcome:
     tests: int = 0
     rows: dict[str, int] | None = None
     held_back: tuple[str, ...] = ()
+    nodes: tuple[dbt_build.Node, ...] = ()
+
+    @property
+    def model_seconds(self) -> dict[str, float]:
+        """Model or seed -> seconds that it took in the build that is served; several are built at once."""
+        return {n.name: n.seconds for n in self.nodes if n.kind in ("model", "seed")}
 
 
 def build_and_publish(
@@ -166,6 +173,7 @@ def build_and_publish(
         tests=sum(n.kind == "test" for n in nodes),
         rows=rows,
         held_back=tuple(release.held_back),
+        nodes=tuple(nodes),
     )
 
 

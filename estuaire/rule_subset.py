@@ -1,4 +1,4 @@
-"""The SQL subset of rule expressions: what DuckDB, Spark and PostgreSQL read alike (tests/unit/test_rules.py asks each engine).
+"""The SQL subset of rule expressions: what DuckDB, Spark and PostgreSQL read alike (tests/integration/test_rules_in_every_engine.py asks each).
 
 Regular expressions, collation, date_diff and floating NaN lie outside. Of texts only equality, ``in`` and the place of a literal within
 one (``strpos``) are compared: their order hangs on the engine's collation.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
+import no_servers
 import pytest
 
 from estuaire.settings import Settings
@@ -32,7 +33,8 @@ hypothesis.settings.load_profile("estuaire")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without ``-m``, the tests so marked are left out (and counted as deselected)."""
+    """Without ``-m``, the tests so marked are left out (and counted as deselected). Unit tests ask for no server."""
+    no_servers.refuse(items)
     if config.getoption("markexpr"):
         return
     left_out = [i for i in items if any(i.get_closest_marker(m) for m in ASKED_FOR)]
@@ -49,12 +51,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """What a test leaves on its process ends with it: a command called in this process closes the umask (``estuaire.private``)."""
     before, folder = os.umask(0o022), Path.cwd()
     os.umask(before)
     try:
-        return (yield)
+        with no_servers.forbidden_in(item.path):
+            return (yield)
     finally:
         os.umask(before)
         os.chdir(folder)

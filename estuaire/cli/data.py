@@ -18,11 +18,13 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 _RUNS = """
 select s.run_id, r.dag_id, r.state as run_state, s.stage, s.token, s.state, s.started_at, s.seconds, s.cpu_seconds,
-       s.peak_memory_bytes, s.rows, s.gate_seconds, s.snapshot_id, coalesce(s.message, r.message) as message
+       s.peak_memory_bytes, s.rows, s.gate_seconds, s.snapshot_id, coalesce(s.message, r.message) as message,
+       (select jsonb_object_agg(b.name, b.seconds) from control.model_build b
+        where (b.run_id, b.stage, b.token) = (s.run_id, s.stage, s.token)) as models
 from control.stage_run s join control.run r using (run_id)
 union all
 select r.run_id, r.dag_id, r.state, null, null, r.state, r.started_at,
-       extract(epoch from r.ended_at - r.started_at)::double precision, null, null, null, null, null, r.message
+       extract(epoch from r.ended_at - r.started_at)::double precision, null, null, null, null, null, r.message, null
 from control.run r where not exists (select 1 from control.stage_run s where s.run_id = r.run_id)
 order by 7 desc limit %s
 """
@@ -141,8 +143,8 @@ def show_followed(result: Followed) -> None:
 
 
 def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest stage runs to show.")] = 50) -> None:
-    """Per run and stage: state, seconds, CPU seconds, peak memory, rows."""
-    from estuaire.cli.tables import show
+    """Per run and stage: state, seconds, CPU seconds, peak memory, rows; of the newest publication the slowest models."""
+    from estuaire.cli.tables import show, slowest
     from estuaire.ledger import fetch
     from estuaire.settings import settings
 
@@ -156,6 +158,9 @@ def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest 
     for row in rows:
         row["peak_mib"] = (row["peak_memory_bytes"] or 0) // 2**20 or None
     show(rows, _RUN_COLUMNS, title="Runs, newest first")
+    built = next((row for row in rows if row["models"]), None)
+    if built is not None:
+        typer.echo(f"Slowest models of {shown(built['run_id'])}: {slowest(built['models'])}.")
 
 
 def accounting(

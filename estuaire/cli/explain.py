@@ -26,6 +26,7 @@ _WORDS = {
         "What each stage did: rows in = out + quarantined + superseded + unparseable + not loaded",
         "Ce qu'a fait chaque étape : lignes en entrée = sorties + quarantaine + remplacées + illisibles + non chargées",
     ),
+    "slowest": ("Slowest models", "Modèles les plus lents"),
     "gates": ("What the gates decided", "Décisions des contrôles"),
     "rules": ("Rules that records broke", "Règles enfreintes"),
     "stopped": ("Why it stopped", "Pourquoi cela s'est arrêté"),
@@ -116,7 +117,7 @@ def explain(
 def _print(found: Explanation, *, french: bool) -> None:
     from rich.console import Console
 
-    from estuaire.cli.tables import show
+    from estuaire.cli.tables import show, slowest
 
     out = Console(soft_wrap=True, highlight=False)
 
@@ -145,6 +146,8 @@ def _print(found: Explanation, *, french: bool) -> None:
         row["peak_mib"] = (row["peak_memory_bytes"] or 0) // 2**20 or None
     counts = ("rows_in", "rows_out", "quarantined", "superseded", "unparseable", "not_loaded")
     table("stages", found.stages, "stage", "state", *counts, "seconds", "cpu_seconds", "peak_mib", "started_at")
+    for row in (r for r in found.stages if r["models"]):
+        line(f"{word('slowest')}: {slowest(row['models'])}")
     gates = [
         {**r, "reasons": r["reasons"].partition("]")[0].lstrip("[")} if "[E_" in r["reasons"] else r
         for r in found.gates

@@ -33,6 +33,12 @@ def cell(value: object) -> str:
     return shown(str(value))
 
 
+def slowest(seconds: Mapping[str, float], limit: int = 5) -> str:
+    """The models that took longest, with their seconds: ``isolate_episode 8.1 s, ...``."""
+    longest = sorted(seconds.items(), key=lambda one: (-one[1], one[0]))[:limit]
+    return ", ".join(f"{shown(name)} {value:.1f} s" for name, value in longest)
+
+
 def data_cell(value: object) -> str:
     """A value of a query's result: no sign between thousands (2025 may be a year, 38 a key), a whole number without decimals, any
     other with at most four, or four significant digits where it is small."""

@@ -6,7 +6,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 
-from estuaire import __version__, deliveries, faults, ledger, progress, space
+from estuaire import __version__, dbt_page, deliveries, faults, ledger, progress, space
 from estuaire.backup import restoring
 from estuaire.errors import EstuaireError, GateBlocked, RestoreRefused, RunFailed
 from estuaire.lake import Lake
@@ -284,8 +284,12 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
             ledger.end_run(settings, run_id, "failed", text)
         raise
     with ledger.connect(settings) as connection, connection.cursor() as cursor:
+        built = [(n.kind, n.name, n.seconds) for n in outcome.nodes if n.kind in ("model", "seed")]
+        ledger.write_model_builds(cursor, stage, built)
         stage.end(cursor, "committed", meter.cost(), sum((outcome.rows or {}).values()), snapshot, outcome.message)
     faults.reach("publish.ended")
+    if outcome.nodes:
+        dbt_page.write_quietly(settings, outcome.model_seconds)
     ledger.end_run(settings, run_id, "success", outcome.message)
     return outcome.message
 

@@ -40,9 +40,9 @@ def build(settings: Settings, run: str | None = None) -> Path:
     html = page.render(found, marts.read(settings), datetime.now(UTC))
     path = folder(settings) / f"{found.run_id}.html"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _replace(path, html)
+    replace_page(path, html)
     if resolve(settings, None).name == found.run_id:
-        _replace(folder(settings) / LATEST, html)
+        replace_page(folder(settings) / LATEST, html)
     return path
 
 
@@ -75,7 +75,7 @@ def build_quietly(settings: Settings, run: str, *, unless_newer_than: datetime |
     return None
 
 
-def _replace(path: Path, html: str) -> None:
+def replace_page(path: Path, html: str) -> None:
     """Write beside it, then rename: a reader sees the old page or the new one."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")  # mode 0600
     try:

@@ -1,7 +1,9 @@
-"""Shows reports and Data Docs behind Airflow's login: ``/estuaire/reports/<run>.html`` and ``/estuaire/quality/...`` of the API server.
+"""Shows reports, Data Docs and the models' page behind Airflow's login: ``/estuaire/reports/<run>.html``, ``/estuaire/quality/...`` and
+``/estuaire/models/`` of the API server.
 
 Security properties: the API server listens on loopback; each route asks Airflow who the user is; a path leads to a plain file
-below its own folder or to nothing, whatever it holds (.., an encoded slash, a link); a report runs in a sandbox and loads nothing.
+below its own folder or to nothing, whatever it holds (.., an encoded slash, a link); a report and the models' page run in a sandbox (of another origin than Airflow's
+pages: their scripts cannot speak for the reader) and load nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +32,12 @@ _QUALITY_POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'"
 )
+# dbt's page is an AngularJS application in one file, which compiles its expressions; it has no line to any host
+MODELS_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; font-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+_MODELS_SANDBOX = f"sandbox allow-scripts; {MODELS_POLICY}; frame-ancestors 'self'"
 _NOT_THERE = (
     '<!DOCTYPE html><meta charset="utf-8"><title>Estuaire</title><p lang="fr">Rien ici pour le moment : '
     '<code>estuaire run</code> écrit un rapport.</p><p lang="en">Nothing here yet: <code>estuaire run</code> writes a report.</p>'
@@ -46,6 +54,11 @@ def address(settings: Settings, name: str = files.LATEST) -> str:
 def quality_folder(settings: Settings) -> Path:
     """Where the gates write their Data Docs."""
     return settings.root / "quality"
+
+
+def models_folder(settings: Settings) -> Path:
+    """Where a publication writes the page of its models."""
+    return settings.root / "models"
 
 
 def below(folder: Path, asked: str) -> Path | None:
@@ -74,6 +87,7 @@ def quality_index(settings: Settings) -> str:
         return _NOT_THERE
     return (
         '<!DOCTYPE html><meta charset="utf-8"><title>Estuaire · Data Docs</title><body style="font:15px system-ui,sans-serif;margin:2rem">'
+        '<p><a href="../models/index.html">Models and their lineage / Modèles et leur filiation</a></p>'
         f"<h1>Data Docs</h1><ul>{''.join(links)}</ul>"
     )
 
@@ -100,6 +114,9 @@ def create_app(settings: Settings, access: Callable[..., Any]) -> Any:
             return HTMLResponse(quality_index(settings), 200, _HEADERS | {"Content-Security-Policy": _QUALITY_POLICY})
         return serve(quality_folder(settings), asked, _QUALITY_POLICY)
 
+    def models(asked: str) -> Response:
+        return serve(models_folder(settings), asked, _MODELS_SANDBOX)
+
     async def log_in(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
         if error.status_code != 401:
@@ -109,6 +126,7 @@ def create_app(settings: Settings, access: Callable[..., Any]) -> Any:
 
     app.add_api_route("/reports/{asked:path}", reports, methods=["GET"])
     app.add_api_route("/quality/{asked:path}", quality, methods=["GET"])
+    app.add_api_route("/models/{asked:path}", models, methods=["GET"])
     app.add_exception_handler(HTTPException, log_in)
     return app
 

@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks            # all
 python -m tests.benchmarks kernel     # only the landing kernel against its peers
+python -m tests.benchmarks bombs      # only framing of texts that are made to cost much
 python -m tests.benchmarks pipeline   # only the chain through Airflow, at the demo's size
 python -m tests.benchmarks full       # the chain at the study's size (not in `make bench`: 15 minutes)
 python -m tests.benchmarks releases   # only swaps and rollbacks under readers
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import kernel, pipeline, releases, scale_out, stores
+from tests.benchmarks import bombs, kernel, pipeline, releases, scale_out, stores
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["kernel", "pipeline", "releases"]
+    wanted = sys.argv[1:] or ["kernel", "bombs", "pipeline", "releases"]
     for name in wanted:
         {
+            "bombs": bombs.main,
             "kernel": kernel.main,
             "pipeline": pipeline.main,
             "releases": releases.main,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -33,7 +31,6 @@ def _publish(settings: Settings, owner: Any) -> releases.Release:
 
 
 def main() -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "dbt"))
     import swap_storm
 
     from estuaire.stack import postgres as server

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -26,7 +25,6 @@ _WORK = re.compile(r"(?:files read and written|hospitals consolidated) in ([0-9.
 
 def main() -> None:
     """Fresh volumes each time, one and two workers in turn; medians."""
-    sys.path[:0] = [str(PROJECT_ROOT / "tests" / "compose"), str(PROJECT_ROOT / "tests")]
     from compose_project import Project
     from engine import running
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -48,8 +47,6 @@ def _run(settings: Settings, plan: SimulationPlan) -> tuple[dict[str, float], di
 
 
 def main() -> None:
-    tests = Path(__file__).parents[1]
-    sys.path[:0] = [str(tests), str(tests / "s3")]
     from servers import SERVERS, running, with_store
 
     hospitals = tuple(h.id for h in load_registry().hospitals.values() if h.fictional)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ import independent_coverage
 import psycopg2
 import pytest
 import staging_world
+from dbt_pages import page_manifest
 from psycopg2 import errors
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build, faults, releases
+from estuaire import dbt_build, dbt_page, faults, releases
 from estuaire.errors import PublishFailed
 from estuaire.gates.keys import counted_by_gates
 from estuaire.patient_level import BANNER
@@ -133,6 +135,32 @@ def test_the_ledger_holds_the_release(owner: Any, outcome: PublishOutcome) -> No
     assert outcome.rows["antibiotic_consumption"] > 100
     assert outcome.rows["coverage"] > 100
     assert outcome.rows["exposure_resistance"] == 2 * 5 * 4  # questions x windows x estimates
+
+
+def test_each_model_and_seed_tells_its_seconds(outcome: PublishOutcome) -> None:
+    project = dbt_build.PROJECT
+    built = {p.stem for p in (*(project / "models").rglob("*.sql"), *(project / "seeds").rglob("*.csv"))}
+    assert set(outcome.model_seconds) == built
+    assert all(seconds > 0 for seconds in outcome.model_seconds.values())
+    assert outcome.models + len(list((project / "seeds").rglob("*.csv"))) == len(built)
+
+
+def test_the_models_page_shows_what_is_served_with_its_lineage(
+    owner: Any, outcome: PublishOutcome, warehouse_settings: Settings
+) -> None:
+    page = dbt_page.write(warehouse_settings, outcome.model_seconds).read_text(encoding="utf-8")
+    manifest = page_manifest(page)
+    owner.execute("select schemaname, tablename from pg_tables where schemaname in ('marts', 'conformed')")
+    tables = {
+        (n["schema"], n["name"])
+        for n in manifest["nodes"].values()
+        if n["resource_type"] in ("model", "seed") and n["schema"] != "staging"
+    }
+    assert tables == set(owner.fetchall())
+    assert "model.estuaire.hospital_month" in manifest["parent_map"]["model.estuaire.antibiotic_consumption"]
+    assert "source.estuaire.staging.stay" in manifest["parent_map"]["model.estuaire.stg_stay"]
+    assert not re.search(r"(marts|conformed|staging)_next\\?\"", page)
+    assert str(warehouse_settings.root) not in page
 
 
 def test_every_table_and_column_is_described_in_the_database(owner: Any) -> None:

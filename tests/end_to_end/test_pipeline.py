@@ -30,7 +30,7 @@ import psycopg2.extras
 import pytest
 from published import RELEASE_COLUMNS, copied
 
-from estuaire import ledger, migrations
+from estuaire import dbt_build, ledger, migrations
 from estuaire.contracts import load_contract
 from estuaire.errors import RunFailed
 from estuaire.following import Followed, follow
@@ -138,6 +138,12 @@ def test_each_stage_tells_what_it_cost(story: Settings) -> None:
         assert stage["seconds"] > 0
         assert stage["cpu_seconds"] > 0
         assert stage["peak_memory_bytes"] > 10_000_000
+
+
+def test_a_publication_tells_each_models_seconds_and_has_a_page_of_their_lineage(story: Settings) -> None:
+    built = ledger.fetch(story, "select distinct name from control.model_build where kind = 'model'")
+    assert {b["name"] for b in built} == {p.stem for p in (dbt_build.PROJECT / "models").rglob("*.sql")}
+    assert (story.root / "models" / "index.html").stat().st_size > 1_000_000
 
 
 def test_a_second_run_changes_nothing_and_says_so(story: Settings) -> None:

@@ -75,6 +75,7 @@ def test_the_menu_has_them(pages: Settings) -> None:
     views = {v["name"]: v["href"] for p in answer.json()["plugins"] for v in p["external_views"]}
     assert views["Estuaire"] == f"{serving.PREFIX}/reports/latest.html"
     assert "Data Docs" in views
+    assert views["Models"] == f"{serving.PREFIX}/models/index.html"
     errors = httpx2.get(f"{airflow.base_url(pages)}/api/v2/plugins/importErrors", headers=headers, trust_env=False)
     assert errors.json()["total_entries"] == 0
 

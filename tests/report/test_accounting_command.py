@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import report_world
 from psycopg2.extensions import cursor
-from test_report import HOSPITALS
+from report_pages import HOSPITALS
 from typer.testing import CliRunner
 
 import estuaire.settings as module

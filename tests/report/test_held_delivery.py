@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import report_world
 from psycopg2.extensions import cursor
-from test_report import HOSPITALS, built, read
+from report_pages import HOSPITALS, built, read
 from typer.testing import CliRunner
 
 import estuaire.settings as module

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import report_world
 from psycopg2.extensions import cursor
-from test_report import HOSPITALS
+from report_pages import HOSPITALS
 
 from estuaire.report import files
 from estuaire.settings import Settings

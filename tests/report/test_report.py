@@ -6,60 +6,20 @@ import json
 import re
 import stat
 from collections import Counter
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 import report_world
 import structlog
 from psycopg2.extensions import cursor
+from report_pages import HOSPITALS, built, read
+from typer.testing import CliRunner
 
 from estuaire.errors import UnknownName
 from estuaire.orchestration import steps
 from estuaire.registry import load_registry
 from estuaire.report import charts, data, files, marts, planted, texts
 from estuaire.settings import Settings
-
-HOSPITALS = [h.id for h in load_registry().hospitals.values() if h.fictional]
-VOID = {"meta", "input", "link", "br", "img"}
-
-
-class Reader(HTMLParser):
-    """Checks that elements close in order, and gives the texts of each language and every address."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[tuple[str, str]] = []
-        self.told: dict[str, list[str]] = {"fr": [], "en": [], "": []}
-        self.addresses: list[str] = []
-        self.ids: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        own = dict(attrs)
-        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "action", "data", "srcset", "xlink:href")]
-        self.ids += [own["id"] or ""] if "id" in own else []
-        if tag not in VOID:
-            lang = (own.get("lang") or "") if tag != "html" else ""
-            self.open.append((tag, lang or (self.open[-1][1] if self.open else "")))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, tag
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, text: str) -> None:
-        if text.strip() and self.open and self.open[-1][0] not in ("style", "script"):
-            self.told[self.open[-1][1]].append(text.strip())
-
-
-def read(html: str) -> Reader:
-    reader = Reader()
-    reader.feed(html)
-    assert reader.open == []
-    return reader
-
-
-def built(settings: Settings, run: str | None = None) -> str:
-    return files.build(settings, run).read_text(encoding="utf-8")
 
 
 def test_a_whole_run_in_one_page(settings: Settings, owner: cursor) -> None:
@@ -503,6 +463,47 @@ def test_publish_writes_the_report_whatever_its_end(
     else:
         assert steps.publish(settings, "publish-own", "ingest-own") == "release 3 is served"
     assert ("Failed" if fails else "Succeeded") in read(path.read_text(encoding="utf-8")).told["en"]
+
+
+def test_a_publication_notes_each_models_seconds_and_runs_and_explain_tell_them(
+    settings: Settings, owner: cursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from estuaire import publish
+    from estuaire import settings as settings_module
+    from estuaire.cli import build
+    from estuaire.dbt_build import Node
+
+    nodes = (
+        Node("coverage", "model", "success", 0, 2.5), Node("isolate_episode", "model", "success", 0, 8.25),
+        Node("organism", "seed", "success", 0, 0.5), Node("unique_coverage", "test", "pass", 0, 9.0),
+    )  # fmt: skip
+    outcome = publish.PublishOutcome("published", 3, "x", "release 3 is served", 1.0, nodes=nodes)
+    monkeypatch.setattr(publish, "build_and_publish", lambda *_, **__: outcome)
+    monkeypatch.setattr(steps.Lake, "snapshot", lambda _: 4)
+    # the build left no manifest: the page of the models is not written, and the release is served all the same
+    assert steps.publish(settings, "publish-own", None) == "release 3 is served"
+    owner.execute(
+        "select run_id, stage, token, kind, name, seconds from control.model_build join control.stage_run using (run_id, stage, token) order by name"
+    )
+    found = owner.fetchall()
+    assert [row[3:] for row in found] == [
+        ("model", "coverage", 2.5),
+        ("model", "isolate_episode", 8.25),
+        ("seed", "organism", 0.5),
+    ]
+    monkeypatch.setattr(settings_module, "settings", lambda: settings)
+    told = {
+        command: CliRunner().invoke(build(), command.split()).output
+        for command in ("runs", "explain publish-own", "explain publish-own --lang fr")
+    }
+    slowest = "isolate_episode 8.2 s, coverage 2.5 s, organism 0.5 s"
+    assert f"Slowest models of publish-own: {slowest}." in told["runs"]
+    assert f"Slowest models: {slowest}" in told["explain publish-own"]
+    assert f"Modèles les plus lents: {slowest}" in told["explain publish-own --lang fr"]
+    for command in ("runs --json", "explain publish-own --json"):
+        rows = json.loads(CliRunner().invoke(build(), command.split()).output)
+        [stage] = rows["stages"] if isinstance(rows, dict) else rows
+        assert stage["models"] == {"coverage": 2.5, "isolate_episode": 8.25, "organism": 0.5}
 
 
 def test_every_sentence_has_both_languages_and_the_same_blanks() -> None:

@@ -25,6 +25,7 @@ def home(tmp_path: Path) -> Settings:
         "quality/index.html": "<p>data docs</p>",
         "quality/static/x.css": "p{}",
         "quality/docs/index.html": "<p>one stage</p>",
+        "models/index.html": "<p>lineage</p>",
         "secrets/airflow_admin": "SECRET",
         "secrets/x.html": "SECRET",
     }.items():
@@ -32,6 +33,7 @@ def home(tmp_path: Path) -> Settings:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content, encoding="utf-8")
     (own.root / "reports" / "link.html").symlink_to(own.root / "secrets" / "x.html")
+    (own.root / "models" / "link.html").symlink_to(own.root / "secrets" / "x.html")
     (own.root / "quality" / "way-out").symlink_to(own.root / "secrets")
     return own
 
@@ -71,6 +73,8 @@ def ask(
         ("/quality/", "data docs", "text/html"),
         ("/quality/docs/", "one stage", "text/html"),
         ("/quality/static/x.css", "p{}", "text/css"),
+        ("/models/", "lineage", "text/html"),
+        ("/models/index.html", "lineage", "text/html"),
     ],
 )
 def test_what_is_served(home: Settings, path: str, content: str, kind: str) -> None:
@@ -79,7 +83,7 @@ def test_what_is_served(home: Settings, path: str, content: str, kind: str) -> N
     assert headers["content-type"].startswith(kind)
     assert headers["x-content-type-options"] == "nosniff"
     assert "frame-ancestors 'self'" in headers["content-security-policy"]
-    assert headers["content-security-policy"].startswith("sandbox") == path.startswith("/reports")
+    assert headers["content-security-policy"].startswith("sandbox") == (not path.startswith("/quality"))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,8 @@ def test_what_is_served(home: Settings, path: str, content: str, kind: str) -> N
         "/quality/way-out/x.html",
         "/quality/way-out/airflow_admin",
         "/quality/static/",
+        "/models/../secrets/x.html",
+        "/models/link.html",
     ],
 )
 def test_no_path_leads_out(home: Settings, path: str) -> None:
@@ -119,6 +125,7 @@ def test_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert status == 404
     assert "Rien ici" in body
     assert "Nothing here yet" in body
+    assert ask(own, "/models/")[0] == 404
     status, _, body = ask(own, "/quality/")
     assert status == 200
     assert "Nothing here yet" in body
@@ -140,7 +147,16 @@ def test_data_docs_are_listed_by_run_and_stage(tmp_path: Path) -> None:
     assert "counts" in ask(own, "/quality/publish-1/marts/index.html")[2]
 
 
-@pytest.mark.parametrize("path", ["/reports/run-1.html", "/quality/", "/reports/../secrets/x.html"])
+def test_the_models_page_runs_its_scripts_apart_from_airflows_pages(home: Settings) -> None:
+    """Of an origin of its own (no allow-same-origin): its scripts have neither the reader's session nor a line to any host."""
+    policy = ask(home, "/models/index.html")[1]["content-security-policy"]
+    assert policy.split("; ")[0] == "sandbox allow-scripts"
+    assert "default-src 'none'" in policy
+    assert "connect-src" not in policy
+    assert "script-src" not in ask(home, "/quality/")[1]["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/reports/run-1.html", "/quality/", "/models/", "/reports/../secrets/x.html"])
 def test_nobody_reads_without_a_login(home: Settings, path: str) -> None:
     status, headers, body = ask(home, path, status=401)
     assert (status, body) == (302, "")

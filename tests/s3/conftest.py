@@ -6,17 +6,11 @@ Tests on a server are marked ``s3`` and run when asked for (``make test-s3``). O
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(
-    0, str(Path(__file__).parents[1] / "integration")
-)  # small_platform is shared with the integration tests
-
 from local_spark import spark_with
 from servers import SERVERS, Running, running, with_store
 from small_platform import Platform, create_database, migrated

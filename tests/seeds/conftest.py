@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
-
-sys.path.insert(
-    0, str(Path(__file__).parents[1] / "integration")
-)  # small_platform is shared with the integration tests
-
 from local_spark import spark
 from pyspark.sql import functions
 from small_platform import Platform

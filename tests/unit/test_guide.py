@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from one_file import KEY
+from sample_landed import land_sample
 
 from estuaire import errors
 from estuaire.codes import code_systems, hospital_map
@@ -14,31 +13,10 @@ from estuaire.contracts import load_contract
 from estuaire.errors import explained_errors
 from estuaire.guide import guide, readable, sample_delivery, write_guide
 from estuaire.manifest import parse_manifest
-from estuaire.registry import Hospital, load_registry
-from estuaire.rules import load_rules
+from estuaire.registry import load_registry
 from estuaire.settings import PROJECT_ROOT
-from spark_jobs.kernel.land_file import FileOutcome, land_file
 
 COMMITTED = PROJECT_ROOT / "docs" / "hospitals" / "h01"
-
-
-def land_sample(hospital: Hospital, folder: Path) -> dict[str, FileOutcome]:
-    """Each file of a hospital's sample through the kernel, as the landing job does it."""
-    sample = sample_delivery(hospital)
-    return {
-        file.table: land_file(
-            lambda data=sample.files[file.path]: io.BytesIO(data),  # type: ignore[misc]
-            manifest=sample.manifest,
-            file=file,
-            table=load_contract().table(file.table),
-            hospital=hospital,
-            rules=load_rules("landed")[file.table],
-            key=KEY,
-            output=folder / f"{file.table}.parquet",
-            rejects=folder / f"{file.table}-rejects.parquet",
-        )
-        for file in sample.manifest.files
-    }
 
 
 def test_the_committed_example_is_what_the_generator_writes_today(tmp_path: Path) -> None:

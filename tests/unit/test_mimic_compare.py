@@ -7,14 +7,12 @@ import re
 import sys
 from datetime import date
 
+import independent_mimic as independent
 import pytest
 
 from estuaire.settings import PROJECT_ROOT, settings
 from examples.mimic_iv_demo import compare as module
 from examples.mimic_iv_demo.compare import Published, Waterfall, compare
-
-sys.path.insert(0, str(PROJECT_ROOT / "tests" / "integration"))
-import independent_mimic as independent
 
 RAW = settings().real_data_path
 real = pytest.mark.skipif(not (RAW / "hosp").is_dir(), reason="real data absent")

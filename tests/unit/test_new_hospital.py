@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_guide import land_sample
+from sample_landed import land_sample
 from typer.testing import CliRunner
 
 from estuaire.cli import build

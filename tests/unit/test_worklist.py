@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import date
 from pathlib import Path
 
 import pytest
-import yaml
+from registry_copy import registry
 
-from estuaire import migrations, worklist
+from estuaire import worklist
 from estuaire.codes import hospital_map
 from estuaire.errors import UnknownHospital
-from estuaire.ledger import connect
-from estuaire.registry import FOLDER, load_registry, read_code_map
+from estuaire.registry import load_registry, read_code_map
 from estuaire.settings import Settings
 from estuaire.suggestions import suggest
 from estuaire.worklist import CodeRefused, name_code_map
 
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Settings:
-    """Settings with a copy of the registry that a test may write to; h02 has no organism map, h03 no drug map."""
-    shutil.copytree(FOLDER, tmp_path / "registry", ignore=shutil.ignore_patterns("__pycache__"))
-    for hospital, system in (("h02", "organism"), ("h03", "drug")):
-        described = tmp_path / "registry" / "hospitals" / f"{hospital}.yml"
-        document = yaml.safe_load(described.read_text(encoding="utf-8"))
-        if document.get("code_maps", {}).pop(system, None):
-            (tmp_path / "registry" / "code_maps" / hospital / f"{system}.csv").unlink()
-            document["code_maps"] = dict(document["code_maps"])
-            described.write_text("# a comment\n" + yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
-    return Settings(_env_file=None, home=tmp_path / "home", registry_dir=tmp_path / "registry")
+__all__ = ["registry"]
 
 
 def _first(settings: Settings, system: str, local: str) -> tuple[str, str] | None:
@@ -157,25 +143,3 @@ def test_a_second_answer_in_another_spelling_is_refused(registry: Settings) -> N
 )
 def test_naming_a_map_keeps_all_else(before: str, after: str) -> None:
     assert name_code_map(before, "drug", "drug.csv") == after
-
-
-def test_codes_come_by_records_over_all_hospitals(postgres: Settings, registry: Settings) -> None:
-    migrations.upgrade(postgres)
-    settings = postgres.model_copy(update={"registry_dir": registry.registry_dir})
-    with connect(settings) as connection, connection.cursor() as cursor:
-        cursor.execute("delete from control.unmapped_code")
-        for row in (
-            ("h01", "organism", "escherichia coli", 5), ("h02", "organism", "Escherichia Coli", 40),
-            ("h02", "drug", "QQQ-9", 50), ("h03", "drug", "001", 44),
-        ):  # fmt: skip
-            cursor.execute("insert into control.unmapped_code values (%s, %s, %s, %s)", row)
-    entries = worklist.worklist(settings)
-    assert [(e.local_code, e.records, e.hospitals) for e in entries] == [
-        ("QQQ-9", 50, {"h02": 50}),
-        ("Escherichia Coli", 45, {"h02": 40, "h01": 5}),
-        ("001", 44, {"h03": 44}),
-    ]
-    assert entries[1].suggestions[0].standard_code == "B_ESCHR_COLI"
-    assert [e.local_code for e in worklist.worklist(settings, hospital="h02", system="drug", limit=1)] == ["QQQ-9"]
-    with pytest.raises(CodeRefused, match="no code system"):
-        worklist.worklist(settings, system="planets")

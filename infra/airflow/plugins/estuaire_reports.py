@@ -13,4 +13,5 @@ class EstuaireReports(AirflowPlugin):  # type: ignore[misc] # Airflow is not typ
     external_views = [  # noqa: RUF012
         {"name": "Estuaire", "href": f"{PREFIX}/reports/latest.html", "url_route": "estuaire", "destination": "nav"},
         {"name": "Data Docs", "href": f"{PREFIX}/quality/index.html", "url_route": "data-docs", "destination": "nav"},
+        {"name": "Models", "href": f"{PREFIX}/models/index.html", "url_route": "models", "destination": "nav"},
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from kernel.test_full_periods import BOTH, LAST, World, both, year_of
+from fulls_world import BOTH, LAST, World, both, year_of
 
 from estuaire import confirming
 from estuaire.contracts import load_contract

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from without_java import no_java
 
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
 from estuaire.stack import jdk
 
+__all__ = ["no_java"]
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(_env_file=None, home=tmp_path)
-
-
-@pytest.fixture
-def no_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A PATH with every program but java, and no JAVA_HOME."""
-    folder = tmp_path / "programs"
-    folder.mkdir()
-    for source in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"):
-        for program in Path(source).glob("*"):
-            link = folder / program.name
-            if not re.match(r"java|keytool|jwebserver", program.name) and not link.is_symlink():
-                link.symlink_to(program)
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    assert shutil.which("java") is None
 
 
 def _fake(home: Path, modules: str) -> Path:
@@ -92,21 +77,3 @@ def test_links_out_of_the_tree_become_files(tmp_path: Path) -> None:
     assert not (home / "conf/net.properties").is_symlink()
     assert not (home / "conf/gone").is_symlink()
     assert (home / "conf/near").read_text() == "a=1"
-
-
-@pytest.mark.stack
-@pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get on this system")
-def test_java_is_fetched_without_root(settings: Settings, no_java: None) -> None:
-    home = jdk.ensure_jdk(settings, usual=[], system_install=False)
-    assert home == settings.root / "jdk"
-
-    def run(program: str, *arguments: str) -> str:
-        done = subprocess.run([home / "bin" / program, *arguments], capture_output=True, text=True, check=True)
-        return done.stdout + done.stderr
-
-    assert re.search(r'version "(17|21|25)', run("java", "-version"))
-    assert "jdk.incubator.vector@" in run("java", "--list-modules")
-    assert run("keytool", "-list", "-cacerts", "-storepass", "changeit").count("trustedCertEntry") > 80
-    conf = [path for path in (home / "conf").rglob("*") if path.is_symlink() and path.readlink().is_absolute()]
-    assert conf == []
-    assert jdk.find_jdk(settings, usual=[]) == home, "the next time it is found"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 from pathlib import Path
 
 import psutil
@@ -14,7 +13,7 @@ import pytest
 from estuaire.errors import SetupError
 from estuaire.settings import Settings
 from estuaire.stack import postgres as server
-from estuaire.stack import postgres_config, processes, roles
+from estuaire.stack import processes, roles
 
 
 def _ask(settings: Settings, role: str, query: str, database: str | None = None) -> object:
@@ -28,30 +27,6 @@ def _ask(settings: Settings, role: str, query: str, database: str | None = None)
         session.close()
 
 
-# ---------------------------------------------------------------- configuration, as text
-def test_no_trust_anywhere() -> None:
-    methods = {line.split()[-1] for line in postgres_config.HBA.splitlines() if line and not line.startswith("#")}
-    assert methods == {"scram-sha-256"}
-
-
-def test_passfile_escapes_what_libpq_would_split() -> None:
-    assert postgres_config.passfile({"a": r"x:y\z"}) == "*:*:*:a:x\\:y\\\\z\n"
-
-
-def test_values_are_quoted() -> None:
-    assert "unix_socket_directories = '/run/it''s'" in postgres_config.render({"unix_socket_directories": "/run/it's"})
-
-
-def test_private_file_is_private_from_its_first_byte(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    path.write_text("old")
-    path.chmod(0o644)
-    server.write_private(path, "new")
-    assert path.read_text() == "new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-# ---------------------------------------------------------------- the server
 @pytest.mark.parametrize("role", ["postgres", "estuaire", "analyst", "airflow"])
 @pytest.mark.parametrize("password", ["", "wrong"])
 def test_tcp_without_the_password_is_refused(postgres: Settings, role: str, password: str) -> None:
@@ -179,16 +154,6 @@ def test_stop_leaves_no_process_and_start_follows(postgres: Settings) -> None:
     assert [p for p in psutil.process_iter() if server._serves(p, postgres.postgres_data)] == []
     server.start(postgres)
     assert server.answers(postgres)
-
-
-def test_socket_folder_made_by_another_account_is_refused(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make a folder of another account")
-    settings = Settings(_env_file=None, home=tmp_path)
-    settings.socket_dir.mkdir(parents=True)
-    os.chown(settings.socket_dir, 65534, 65534)
-    with pytest.raises(SetupError, match="belongs to another account"):
-        server.start(settings)
 
 
 def test_failed_start_tells_the_servers_last_words(tmp_path: Path, postgres: Settings) -> None:

@@ -1,0 +1,33 @@
+"""A hospital's sample delivery, landed as the landing job lands files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from one_file import KEY
+
+from estuaire.contracts import load_contract
+from estuaire.guide import sample_delivery
+from estuaire.registry import Hospital
+from estuaire.rules import load_rules
+from spark_jobs.kernel.land_file import FileOutcome, land_file
+
+
+def land_sample(hospital: Hospital, folder: Path) -> dict[str, FileOutcome]:
+    """Each file of a hospital's sample through the kernel, as the landing job does it."""
+    sample = sample_delivery(hospital)
+    return {
+        file.table: land_file(
+            lambda data=sample.files[file.path]: io.BytesIO(data),  # type: ignore[misc]
+            manifest=sample.manifest,
+            file=file,
+            table=load_contract().table(file.table),
+            hospital=hospital,
+            rules=load_rules("landed")[file.table],
+            key=KEY,
+            output=folder / f"{file.table}.parquet",
+            rejects=folder / f"{file.table}-rejects.parquet",
+        )
+        for file in sample.manifest.files
+    }
