@@ -173,11 +173,11 @@ def _revision(settings: Settings) -> str:
             "Airflow's database does not answer", remedy="see `estuaire doctor`, then try again"
         ) from error
     with contextlib.closing(session), session, session.cursor() as cursor:
-        cursor.execute("select to_regclass('alembic_version') is not null")
-        if not cursor.fetchone()[0]:
+        cursor.execute("select 1 where to_regclass('alembic_version') is not null")
+        if not cursor.fetchall():
             return ""
-        cursor.execute("select string_agg(version_num, ',' order by version_num) from alembic_version")
-        return cursor.fetchone()[0] or ""
+        cursor.execute("select version_num from alembic_version order by 1")
+        return ",".join(str(number) for (number,) in cursor.fetchall())
 
 
 def start(settings: Settings, name: str, env: Mapping[str, str]) -> None:
