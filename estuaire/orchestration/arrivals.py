@@ -40,7 +40,7 @@ class Arrivals:
         return sorted(settled)
 
 
-class DeliveriesArrived(BaseEventTrigger):  # type: ignore[misc] # Airflow is not typed for us
+class DeliveriesArrived(BaseEventTrigger):
     """One event for the deliveries that have arrived since the last one, many together.
 
     Args:

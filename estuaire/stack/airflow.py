@@ -170,14 +170,16 @@ def _revision(settings: Settings) -> str:
         session = psycopg2.connect(settings.dsn("airflow", settings.airflow_database))
     except psycopg2.OperationalError as error:
         raise DatabaseUnavailable(
-            "Airflow's database does not answer", remedy="see `estuaire doctor`, then try again"
+            "Airflow's database does not answer", remedy="see `estuaire status`, then try again"
         ) from error
     with contextlib.closing(session), session, session.cursor() as cursor:
         cursor.execute("select to_regclass('alembic_version') is not null")
-        if not cursor.fetchone()[0]:
+        [(there,)] = cursor.fetchall()
+        if not there:
             return ""
         cursor.execute("select string_agg(version_num, ',' order by version_num) from alembic_version")
-        return cursor.fetchone()[0] or ""
+        [(versions,)] = cursor.fetchall()
+        return str(versions or "")
 
 
 def start(settings: Settings, name: str, env: Mapping[str, str]) -> None:
