@@ -48,7 +48,7 @@ class DeliveriesArrived(BaseEventTrigger):
     """
 
     def __init__(self, every: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # Airflow does not type it
         self.every = every
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
