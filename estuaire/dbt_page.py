@@ -24,7 +24,9 @@ from estuaire.settings import Settings
 _log = structlog.get_logger(__name__)
 PAGE = "index.html"
 _CATALOG: dict[str, Any] = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
-_CANDIDATE = re.compile(r"\b(marts|conformed|staging)_next\b")
+_CANDIDATE = re.compile(
+    r'(?<=")(marts|conformed|staging)_next(?=\\?")'
+)  # a whole quoted name, in JSON or in SQL within it
 _LINK = re.compile(r"<link\b[^>]*>")
 _SLOTS = ('"MANIFEST.JSON INLINE DATA"', '"CATALOG.JSON INLINE DATA"')
 
@@ -41,21 +43,18 @@ def render(manifest: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
         manifest: dbt's manifest of the build.
         seconds: model or seed -> seconds that it took.
     """
-    nodes = {key: _served(node, seconds) for key, node in manifest["nodes"].items()}
+    nodes = {key: _told(node, seconds) for key, node in manifest["nodes"].items()}
     metadata = {**manifest["metadata"], "send_anonymous_usage_stats": False, "user_id": None}
     page = _LINK.sub("", template())
     for slot, data in zip(_SLOTS, ({**manifest, "nodes": nodes, "metadata": metadata}, _CATALOG), strict=True):
         # a description may hold the end of a script: the same text in JSON, and none in HTML
-        page = page.replace(slot, json.dumps(data).replace("</", "<\\/"), 1)
+        page = page.replace(slot, _CANDIDATE.sub(r"\1", json.dumps(data)).replace("</", "<\\/"), 1)
     return page.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{MODELS_POLICY}">', 1)
 
 
-def _served(node: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
-    """A node under the name that its table is served by."""
+def _told(node: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """A node with its seconds, and without the machine's paths."""
     own = {key: value for key, value in node.items() if key not in ("compiled_path", "build_path", "root_path")}
-    for key in ("schema", "relation_name", "compiled_code"):
-        if isinstance(own.get(key), str):
-            own[key] = _CANDIDATE.sub(r"\1", own[key])
     if own.get("resource_type") in ("model", "seed") and own["name"] in seconds:
         own["meta"] = {**own.get("meta", {}), "seconds of the last build": round(seconds[own["name"]], 2)}
     return own

@@ -40,7 +40,7 @@ class Arrivals:
         return sorted(settled)
 
 
-class DeliveriesArrived(BaseEventTrigger):  # type: ignore[misc] # Airflow is not typed for us
+class DeliveriesArrived(BaseEventTrigger):
     """One event for the deliveries that have arrived since the last one, many together.
 
     Args:
@@ -48,7 +48,7 @@ class DeliveriesArrived(BaseEventTrigger):  # type: ignore[misc] # Airflow is no
     """
 
     def __init__(self, every: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # Airflow does not type it
         self.every = every
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -115,7 +115,7 @@ def triggering_root(context: Any) -> str | None:
     return max(roots)[1] if roots else (context["dag_run"].conf or {}).get(ROOT_RUN)
 
 
-class StageSubmit(SparkSubmitOperator):  # type: ignore[misc] # Airflow is not typed for us
+class StageSubmit(SparkSubmitOperator):
     """Submits one stage; its end is read from the ledger, and a permanent error is never retried.
 
     Args:

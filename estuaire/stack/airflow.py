@@ -170,7 +170,7 @@ def _revision(settings: Settings) -> str:
         session = psycopg2.connect(settings.dsn("airflow", settings.airflow_database))
     except psycopg2.OperationalError as error:
         raise DatabaseUnavailable(
-            "Airflow's database does not answer", remedy="see `estuaire doctor`, then try again"
+            "Airflow's database does not answer", remedy="see `estuaire status`, then try again"
         ) from error
     with contextlib.closing(session), session, session.cursor() as cursor:
         cursor.execute("select 1 where to_regclass('alembic_version') is not null")
