@@ -50,10 +50,10 @@ check: setup ## linters and types: ruff, mypy, sqlfluff, hadolint, dbt layering
 	$(BIN)/python -m pytest -q -k "not unit_tests" tests/dbt/test_layering.py # those run with the tests
 
 dbt: setup ## dbt by hand, on a running stack, into schemas of your own: ARGS="build --select +coverage"; ARGS=--drop removes them
-	@$(BIN)/python -m estuaire.dbt_by_hand $(DEV) $(ARGS)
+	@$(BIN)/python -m estuaire.warehouse.dbt_by_hand $(DEV) $(ARGS)
 
 generated: setup ## write again what is made from other files: dbt's sources, h01's guide, Grafana's dashboards
-	$(BIN)/python -m estuaire.dbt_sources
+	$(BIN)/python -m estuaire.warehouse.dbt_sources
 	$(BIN)/estuaire guide h01 --out docs/hospitals/h01
 	$(BIN)/python infra/grafana/write_dashboards.py
 

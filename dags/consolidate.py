@@ -5,12 +5,12 @@ from __future__ import annotations
 from airflow.sdk import Asset, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from estuaire.errors import EstuaireError
-from estuaire.orchestration import steps
-from estuaire.orchestration.naming import CONSOLIDATE, LANDED_ASSET, STAGING_ASSET, ledger_run_id
+from estuaire.base.errors import EstuaireError
+from estuaire.base.run_names import CONSOLIDATE, LANDED_ASSET, STAGING_ASSET, ledger_run_id
+from estuaire.base.settings import Settings
+from estuaire.orchestration import tasks
 from estuaire.orchestration.operators import StageSubmit
 from estuaire.orchestration.schedules import QUICK, task_defaults
-from estuaire.settings import Settings
 
 
 def _run_id() -> str:
@@ -29,12 +29,12 @@ def _run_id() -> str:
 def consolidate() -> None:
     @task(execution_timeout=QUICK)
     def audited() -> list[str]:
-        return steps.audited_hospitals(Settings(), _run_id())
+        return tasks.audited_hospitals(Settings(), _run_id())
 
     @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0, execution_timeout=QUICK)
     def gate(hospital: str) -> str:
         try:
-            return steps.consolidated_verdict(Settings(), _run_id(), hospital)
+            return tasks.consolidated_verdict(Settings(), _run_id(), hospital)
         except EstuaireError as error:
             raise AirflowFailException(error.sentence()) from None
 

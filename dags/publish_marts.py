@@ -5,12 +5,12 @@ from __future__ import annotations
 from airflow.sdk import Asset, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from estuaire.errors import EstuaireError
-from estuaire.orchestration import steps
-from estuaire.orchestration.naming import PUBLISH, STAGING_ASSET, ledger_run_id
+from estuaire.base.errors import EstuaireError
+from estuaire.base.run_names import PUBLISH, STAGING_ASSET, ledger_run_id
+from estuaire.base.settings import Settings
+from estuaire.orchestration import tasks
 from estuaire.orchestration.operators import triggering_root
 from estuaire.orchestration.schedules import QUICK, task_defaults
-from estuaire.settings import Settings
 
 
 @dag(
@@ -27,7 +27,7 @@ def publish_marts() -> None:
     def publish() -> str:
         context = get_current_context()
         try:
-            return steps.publish(
+            return tasks.publish(
                 Settings(), ledger_run_id(PUBLISH, context["dag_run"].run_id), triggering_root(context)
             )
         except EstuaireError as error:
@@ -39,7 +39,7 @@ def publish_marts() -> None:
     def gate(stage: str) -> str:
         run_id = ledger_run_id(PUBLISH, get_current_context()["dag_run"].run_id)
         try:
-            return steps.release_verdict(Settings(), run_id, stage)
+            return tasks.release_verdict(Settings(), run_id, stage)
         except EstuaireError as error:
             raise AirflowFailException(error.sentence()) from None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from estuaire.errors import EstuaireError
-from estuaire.orchestration import steps
-from estuaire.orchestration.naming import UPKEEP
+from estuaire.base.errors import EstuaireError
+from estuaire.base.run_names import UPKEEP
+from estuaire.base.settings import Settings
+from estuaire.operations import scheduled
 from estuaire.orchestration.schedules import task_defaults, upkeep_schedule
-from estuaire.settings import Settings
 
 
 @dag(
@@ -25,7 +25,7 @@ def upkeep() -> None:
     @task
     def put_away() -> str:
         try:
-            return steps.upkeep(Settings())
+            return scheduled.upkeep(Settings())
         except EstuaireError as error:
             if error.retryable:
                 raise

@@ -5,11 +5,11 @@ from __future__ import annotations
 from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from estuaire.errors import EstuaireError
-from estuaire.orchestration import steps
-from estuaire.orchestration.naming import WATCH
+from estuaire.base.errors import EstuaireError
+from estuaire.base.run_names import WATCH
+from estuaire.base.settings import Settings
+from estuaire.operations import scheduled
 from estuaire.orchestration.schedules import QUICK, task_defaults, watch_schedule
-from estuaire.settings import Settings
 
 
 @dag(
@@ -25,7 +25,7 @@ def watch_platform() -> None:
     @task(retries=0, execution_timeout=QUICK)
     def watch() -> str:
         try:
-            return steps.watch(Settings())
+            return scheduled.watch(Settings())
         except EstuaireError as error:
             raise AirflowFailException(error.sentence()) from None
 

@@ -23,11 +23,8 @@ import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
-from estuaire import confirming, faults, pseudonym_key, set_aside
-from estuaire.contracts import load_contract
-from estuaire.deliveries import PREFIX, check_unchanged, note_error, received_manifest
-from estuaire.duck import quoted, reading
-from estuaire.errors import (
+from estuaire.base import faults
+from estuaire.base.errors import (
     PASSING,
     AccountingImbalance,
     DatabaseUnavailable,
@@ -38,23 +35,29 @@ from estuaire.errors import (
     StoreUnavailable,
     unforeseen,
 )
+from estuaire.base.metering import Meter
+from estuaire.base.settings import Settings
+from estuaire.contract.manifest import Manifest, ManifestFile
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.deliveries import confirmation
+from estuaire.deliveries.landing_scan import PREFIX, check_unchanged, note_error, received_manifest
 from estuaire.gates import landed as gate
 from estuaire.gates.gx import warm_up
-from estuaire.lake import Change, Lake, NewFile
-from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
-from estuaire.manifest import Manifest, ManifestFile
-from estuaire.metering import Meter
-from estuaire.objectstore import ObjectStore, open_store
-from estuaire.registry import load_registry
-from estuaire.rules import load_rules
-from estuaire.scratch import local_files
-from estuaire.settings import Settings
-from spark_jobs.consolidate import inputs
-from spark_jobs.kernel import consolidate as kernel
-from spark_jobs.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
+from estuaire.kernel import consolidate as kernel
+from estuaire.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
+from estuaire.orchestration.consolidation_inputs import inputs
+from estuaire.rules.rule_registry import load_rules
+from estuaire.storage import pseudonym_key, set_aside
+from estuaire.storage.duck import quoted, reading
+from estuaire.storage.lake import Change, Lake, NewFile
+from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
+from estuaire.storage.local_files import local_files
+from estuaire.storage.object_store import ObjectStore
+from estuaire.storage.stores import open_store
+from spark_jobs.damaged_files import lost_files, not_readable_back, unreadable_files
 from spark_jobs.session import refuse_all, spread_each
 from spark_jobs.stage import attempt, recover, refused, without
-from spark_jobs.written import lost_files, not_readable_back, unreadable_files
 
 STAGE = "land"
 
@@ -136,7 +139,7 @@ class Landing:
     files: list[FileOutcome] = field(default_factory=list)
     error: EstuaireError | None = None
     judged: bool = False  # by the gate, which wrote its verdict
-    ends: confirming.Ends | None = None  # of a full delivery that is held
+    ends: confirmation.Ends | None = None  # of a full delivery that is held
 
     @property
     def read(self) -> Manifest:
@@ -412,7 +415,7 @@ def _note(cursor: Cursor, stage: Stage, landing: Landing, error: EstuaireError) 
         gate.write_block(cursor, stage.run_id, landing.place, error)
     state = "held" if landing.ends is not None else "received" if landing.waits else "blocked"
     note_error(cursor, *landing.place, error.code, error.sentence(), error.remedy, state)
-    confirming.note_ends(cursor, *landing.place, landing.ends)
+    confirmation.note_ends(cursor, *landing.place, landing.ends)
 
 
 def _discard(store: ObjectStore, keys: list[str | None]) -> None:
@@ -558,10 +561,10 @@ class Weighing:
     arriving: tuple[Arriving, ...]
 
 
-def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, confirming.Ends | EstuaireError]]:
+def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, confirmation.Ends | EstuaireError]]:
     """What each full delivery of a hospital that must be held would end, inside a Spark task; or which file of the lake, lost or damaged,
     keeps that from being told."""
-    found: dict[str, confirming.Ends | EstuaireError] = {}
+    found: dict[str, confirmation.Ends | EstuaireError] = {}
     with local_files(settings, open_store(settings)) as local:
 
         def fetched(files: tuple[tuple[str, str], ...]) -> dict[str, list[str]]:
@@ -583,7 +586,7 @@ def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, con
                         raise
                     found[one.delivery] = lost_files(weighing.hospital, unreadable)
                     continue
-                if confirming.too_many(settings, ends):
+                if confirmation.too_many(settings, ends):
                     found[one.delivery] = ends
                     continue
             files, rejected = (*files, *one.files), (*rejected, *one.rejected)
@@ -593,13 +596,13 @@ def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, con
 
 def to_hold(
     settings: Settings, spark: Any, passed: list[Landing]
-) -> dict[tuple[str, str], tuple[EstuaireError, confirming.Ends | None]]:
+) -> dict[tuple[str, str], tuple[EstuaireError, confirmation.Ends | None]]:
     """Full deliveries that would end more than may go without a word -> the error to show, and what they would end (docs/decisions/0017);
     None of one that cannot be weighed now: the next run tries again."""
     fulls = {x.read.hospital for x in passed if x.read.kind == "full"}
     if not fulls:
         return {}
-    landed, confirmed = inputs(settings, sorted(fulls)), confirming.confirmed(settings)
+    landed, confirmed = inputs(settings, sorted(fulls)), confirmation.confirmed(settings)
     work = []
     for hospital in sorted(fulls):
         own = sorted((x for x in passed if x.read.hospital == hospital), key=lambda x: x.read.sequence)
@@ -609,7 +612,7 @@ def to_hold(
         arriving = tuple(filter(None, (_arriving(settings, x, confirmed) for x in own)))
         weighing = Weighing(hospital, tuple(known["files"]), tuple(known["fulls"]), tuple(known["rejected"]), arriving)
         work.append((sum(f.rows_in for x in own for f in x.files), weighing))
-    found: dict[tuple[str, str], tuple[EstuaireError, confirming.Ends | None]] = {}
+    found: dict[tuple[str, str], tuple[EstuaireError, confirmation.Ends | None]] = {}
     weighed_all, away = spread_each(spark, work, partial(ends_one, settings))
     for one in away:  # none of this hospital's can be weighed now: tried again with the next run
         found |= {(one.item.hospital, arriving.delivery): (one.error, None) for arriving in one.item.arriving}
@@ -619,7 +622,7 @@ def to_hold(
                 ends.hospital, ends.delivery = hospital, delivery
                 found[hospital, delivery] = (ends, None)
             else:
-                found[hospital, delivery] = (confirming.held(settings, hospital, delivery, ends), ends)
+                found[hospital, delivery] = (confirmation.held(settings, hospital, delivery, ends), ends)
     return found
 
 

@@ -7,40 +7,38 @@ account of that transaction (docs/domain/quality.md, "Nothing is lost") must bal
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg2 import sql
 from psycopg2.extras import Json, execute_values
 
-from estuaire import faults, last_good, leftovers, set_aside, space
-from estuaire.contracts import load_contract
-from estuaire.dbt_sources import DERIVED_TABLES
-from estuaire.duck import load_extension, of_files, quoted, readable, reading
-from estuaire.errors import EstuaireError, StoreUnavailable, TaskFailed
-from estuaire.lake import PATIENT_MAP, Lake
-from estuaire.layers import consolidated_columns, staging_columns
-from estuaire.ledger import Account, Stage, connect, fetch, write_accounts
-from estuaire.metering import Meter
-from estuaire.objectstore import open_store
-from estuaire.registry import SUBSTANCE, Hospital, load_registry
-from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.base import disk_space, faults
+from estuaire.base.errors import EstuaireError, StoreUnavailable, TaskFailed
+from estuaire.base.metering import Meter
+from estuaire.base.settings import Settings
+from estuaire.contract.layer_columns import consolidated_columns, staging_columns
+from estuaire.contract.registry import Hospital, load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.storage import ended_attempts, set_aside
+from estuaire.storage.duck import load_extension, of_files, quoted, readable, reading
+from estuaire.storage.lake import PATIENT_MAP, Lake
+from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
+from estuaire.storage.stores import open_store
+from estuaire.warehouse import last_good_content
+from estuaire.warehouse.dbt_sources import DERIVED_TABLES
+from estuaire.warehouse.staging_content import pending, rows_wanted, why_not_loaded
 from spark_jobs.consolidate import rebuild
+from spark_jobs.damaged_files import hospital_of, lost_files
 from spark_jobs.session import guarded, spread_each
 from spark_jobs.stage import attempt
-from spark_jobs.written import hospital_of, lost_files
 
 STAGE = "load"
-DRUG_TABLES = ("administration", "prescription")
-ANTIMICROBIALS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "antimicrobial.csv"
 
 
 @dataclass(frozen=True)
@@ -55,28 +53,6 @@ class Work:
     @property
     def partition(self) -> str:
         return f"{self.table}_{self.hospital}_{self.token}"
-
-
-@lru_cache(maxsize=1)
-def antibacterial_codes() -> tuple[str, ...]:
-    """ATC codes of the antibacterials that the models know: of the drugs, the warehouse holds only these."""
-    with ANTIMICROBIALS.open(encoding="utf-8", newline="") as file:
-        return tuple(sorted(row["atc"] for row in csv.DictReader(file)))
-
-
-def _wanted(table: str) -> str:
-    """SQL condition on the consolidated rows that the warehouse holds."""
-    if table not in DRUG_TABLES:
-        return "true"
-    codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
-    # a dose without a standard code may be an antibacterial's: the marts say how many there are beside each rate
-    return f"(drug_code in ({codes}) or drug_code is null)" if table == "administration" else f"drug_code in ({codes})"
-
-
-def _reason(table: str) -> str:
-    """SQL: why the warehouse does not hold a consolidated row; empty for one that it holds."""
-    unmapped = "when drug_code is null then 'drug_without_standard_code' " if table == "prescription" else ""
-    return f"case when {_wanted(table)} then '' {unmapped}else 'not_an_antibacterial' end"
 
 
 @dataclass(frozen=True)
@@ -108,7 +84,9 @@ def load_one(settings: Settings, works: tuple[Work, ...]) -> list[Loaded] | Fail
     try:
         return guarded(partial(load_hospital, settings), works)
     except EstuaireError as error:
-        if isinstance(error, space.KINDS) or (error.retryable and not isinstance(error, TaskFailed | StoreUnavailable)):
+        if isinstance(error, disk_space.KINDS) or (
+            error.retryable and not isinstance(error, TaskFailed | StoreUnavailable)
+        ):
             raise
         with reading(open_store(settings)) as duck:
             lost = [f for work in works for f in work.files if not readable(duck, f)]
@@ -154,7 +132,7 @@ def _accounts(duck: Any, cursor: Any, work: Work) -> list[Account]:
     """By delivery: what the lake's files hold and why some of it stays there, and what PostgreSQL holds, read back."""
     found: dict[str, Account] = {}
     rows = duck.execute(
-        f"select delivery_id, {_reason(work.table)} as reason, count(*), sum(record_number::hugeint)::varchar "
+        f"select delivery_id, {why_not_loaded(work.table)} as reason, count(*), sum(record_number::hugeint)::varchar "
         f"from {_files(duck, work)} group by all"
     ).fetchall()
     for delivery, reason, count, total in rows:
@@ -180,7 +158,7 @@ def _files(duck: Any, work: Work) -> str:
 
 
 def _source(duck: Any, work: Work) -> str:
-    return f"{_files(duck, work)} where {_wanted(work.table)}"
+    return f"{_files(duck, work)} where {rows_wanted(work.table)}"
 
 
 def ensure_staging(cursor: Any) -> bool:
@@ -237,32 +215,6 @@ def _ensure_hospital(cursor: Any) -> bool:
     )
     cursor.execute(f"create table staging.hospital ({typed}, primary key (hospital_id))")
     return bool(present)
-
-
-def pending(settings: Settings) -> dict[str, str]:
-    """Hospitals whose staging rows are not those that loading would give now -> the hash of what it would give: the consolidated
-    content, which rows and columns the warehouse holds, and what the registry says a dose of a combination is."""
-    held = [(t.name, _reason(t.name), staging_columns(t)) for t in load_contract().tables]
-    drugs = hashlib.sha256(repr(held).encode()).hexdigest()[:16]
-    rows = fetch(
-        settings,
-        "select c.hospital_id, c.content_hash, l.content_hash as loaded from control.consolidation c "
-        "left join control.load l using (hospital_id) order by 1",
-    )
-    registered = load_registry(settings.registry_dir).hospitals
-    aside = set_aside.unresolved(settings)
-    rows = [r for r in rows if r["hospital_id"] not in aside]
-    wanted = {r["hospital_id"]: f"{r['content_hash']}-{drugs}{_basis(registered.get(r['hospital_id']))}" for r in rows}
-    # a hospital that the registry no longer holds, or not rightly, stays as it was loaded
-    return {h: wanted[h] for r in rows if (h := r["hospital_id"]) in registered and r["loaded"] != wanted[h]}
-
-
-def _basis(hospital: Hospital | None) -> str:
-    """What distinguishes a hospital that does not record doses of combinations as substances; empty for one that does."""
-    if hospital is None or (hospital.combination_doses == SUBSTANCE and not hospital.combination_doses_by_drug):
-        return ""
-    told = json.dumps([hospital.combination_doses, hospital.combination_doses_by_drug], sort_keys=True)
-    return f"-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def consolidated_rows(settings: Settings) -> dict[tuple[str, str], dict[str, int]]:
@@ -443,7 +395,7 @@ def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
         run_id,
         STAGE,
         lambda stage, meter: _run(settings, stage, spark, meter),
-        lambda stage: leftovers.sweep(settings, Lake(settings)),
+        lambda stage: ended_attempts.sweep(settings, Lake(settings)),
     )
 
 
@@ -451,7 +403,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     with connect(settings) as connection, connection.cursor() as cursor:
         if ensure_staging(cursor):
             cursor.execute("delete from control.load")
-            last_good.drop(cursor)  # its rows have the former columns
+            last_good_content.drop(cursor)  # its rows have the former columns
     hospitals = pending(settings)
     lake = Lake(settings)
     files = _lake_files(lake)
@@ -481,7 +433,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
             write_accounts(cursor, stage, accounts)  # before the swap: where it does not balance, nothing is swapped in
             rows += sum(a.rows_out for a in accounts)
             faults.reach("load.accounted")
-            last_good.keep_served(cursor, hospitals)
+            last_good_content.keep_served(cursor, hospitals)
             for item in sorted((one.work for one in loaded), key=lambda w: (w.table, w.hospital)):
                 _swap(cursor, item)
             for table, hospital in emptied(cursor, {h: set(tables) for h, tables in files.items()}, hospitals):
@@ -523,7 +475,7 @@ def _ghosts(settings: Settings, cursor: Any, files: dict[str, dict[str, list[str
     """Hospitals noted as loaded of which staging shows rows that the lake does not hold (an earlier version left them there) -> the hash
     of what they are loaded with, so that they are loaded once more."""
     aside = set_aside.unresolved(settings)
-    loaded = {h: content for h, content in last_good.loaded(cursor).items() if h not in aside}
+    loaded = {h: content for h, content in last_good_content.loaded(cursor).items() if h not in aside}
     return {h: loaded[h] for _, h in emptied(cursor, {h: set(tables) for h, tables in files.items()}, loaded)}
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from estuaire import metering, private, progress, space
-from estuaire.errors import PASSING, EstuaireError, TaskFailed, TaskKilled, unforeseen
-from estuaire.settings import Settings
-from spark_jobs import s3a
+from estuaire.base import disk_space, metering, private_files, progress
+from estuaire.base.errors import PASSING, EstuaireError, TaskFailed, TaskKilled, unforeseen
+from estuaire.base.settings import Settings
+from estuaire.storage import s3a
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -65,7 +65,7 @@ def guarded(work: Callable[[T], R], item: T) -> R:
     except PASSING:
         raise
     except BaseException as error:  # noqa: BLE001 - named, not swallowed; polars and arrow panic below Exception
-        told = unforeseen(space.typed(error) or error, **place_of(item))
+        told = unforeseen(disk_space.typed(error) or error, **place_of(item))
     raise told
 
 
@@ -143,7 +143,7 @@ def _job(context: Any, packet: list[T], work: Callable[[T], R]) -> list[R] | Non
     """One packet as a Spark job; None where the process that did it ended before its work did."""
 
     def run(part: Iterator[list[T]]) -> Iterator[R | _Used]:
-        private.start()  # a worker is a child of the JVM, not of the driver
+        private_files.start()  # a worker is a child of the JVM, not of the driver
         before, _ = metering.used_by_this_process()
         for given in part:
             for item in given:

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 
 import psycopg2
 
-from estuaire import faults, progress, set_aside, space
-from estuaire.duck import store_error
-from estuaire.errors import EstuaireError, LedgerRefused, typed
-from estuaire.lake import Change, Lake
-from estuaire.ledger import Stage, begin_stage, connect, fetch, unfinished
-from estuaire.metering import Cost, Meter, spark_root
-from estuaire.scratch import sweep
-from estuaire.settings import Settings
-from spark_jobs import s3a
+from estuaire.base import disk_space, faults, progress
+from estuaire.base.errors import EstuaireError, LedgerRefused, typed
+from estuaire.base.metering import Cost, Meter, spark_root
+from estuaire.base.settings import Settings
+from estuaire.storage import s3a, set_aside
+from estuaire.storage.duck import store_error
+from estuaire.storage.lake import Change, Lake
+from estuaire.storage.ledger import Stage, begin_stage, connect, fetch, unfinished
+from estuaire.storage.local_files import sweep
 
 R = TypeVar("R")
 NO_COST = Cost(0.0, 0.0, 0)
@@ -173,7 +173,7 @@ def attempt(
             told = store_error(s3a.told(error))
             stage.fail(meter.cost(), told)
             raise told from error
-        ours = None if isinstance(error, EstuaireError) else typed(str(error)) or space.typed(error)
+        ours = None if isinstance(error, EstuaireError) else typed(str(error)) or disk_space.typed(error)
         stage.fail(meter.cost(), ours or error)
         if ours is not None:
             raise ours from error

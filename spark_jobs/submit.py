@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import sys
 
-from estuaire import private
-from estuaire.settings import Settings
+from estuaire.base import private_files
+from estuaire.base.settings import Settings
 
 
 def main() -> None:
     """Run one stage and print what it did, for the task's log."""
     if len(sys.argv) != 3 or sys.argv[1] not in ("land", "consolidate", "load"):
         raise SystemExit("usage: submit.py land|consolidate|load RUN_ID")
-    private.start()
+    private_files.start()
     _, stage, run_id = sys.argv
     from spark_jobs import consolidate, land, load
     from spark_jobs.session import session

@@ -15,7 +15,7 @@ import hypothesis
 import no_servers
 import pytest
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 
 ASKED_FOR = (
     "seeds",
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """What a test leaves on its process ends with it: a command called in this process closes the umask (``estuaire.private``)."""
+    """What a test leaves on its process ends with it: a command called in this process closes the umask (``estuaire.base.private_files``)."""
     before, folder = os.umask(0o022), Path.cwd()
     os.umask(before)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from estuaire import dbt_page
+from estuaire.warehouse import dbt_page
 
 
 def page_manifest(page: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.stack import account
 
 _HBA = "hostssl all all 127.0.0.1/32 scram-sha-256\n"  # a line without TLS meets no line of this file

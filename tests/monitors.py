@@ -19,7 +19,7 @@ import httpx2
 import pytest
 import yaml
 
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 PACKAGES = ("prometheus", "prometheus-alertmanager", "apache2-utils", "libapr1", "libaprutil1")
 CACHE = PROJECT_ROOT / ".tools" / "debian"

@@ -13,14 +13,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from estuaire.contracts import load_contract
-from estuaire.manifest import Manifest, ManifestFile
-from estuaire.registry import Hospital, load_registry
-from estuaire.rules import load_rules
-from spark_jobs.kernel.framing import BLOCK_BYTES
-from spark_jobs.kernel.identity import Pseudonymiser
-from spark_jobs.kernel.land_file import FileOutcome, land_file
-from spark_jobs.kernel.limits import LIMITS, Limits
+from estuaire.contract.manifest import Manifest, ManifestFile
+from estuaire.contract.registry import Hospital, load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.kernel.framing import BLOCK_BYTES
+from estuaire.kernel.identity import Pseudonymiser
+from estuaire.kernel.land_file import FileOutcome, land_file
+from estuaire.kernel.limits import LIMITS, Limits
+from estuaire.rules.rule_registry import load_rules
 
 KEY = b"a secret of the tests"
 _UNIQUE = itertools.count()

@@ -6,7 +6,7 @@ import io
 
 import psycopg2
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 
 RELEASE_COLUMNS = ("release_id", "lake_snapshot", "built_at", "code_version")
 ROW_KEYS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from estuaire.registry import FOLDER
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import FOLDER
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 {#-
     Lineage that every published table carries: which release, from which lake snapshot, built when, by which code. The
-    values come from the environment (`estuaire.publish` sets them), not from --vars: a changed variable would make dbt
+    values come from the environment (`estuaire.warehouse.publish` sets them), not from --vars: a changed variable would make dbt
     parse the whole project again, a changed environment variable only the models that read it.
 -#}
 {% macro release_columns() -%}

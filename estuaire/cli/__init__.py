@@ -13,8 +13,8 @@ import sys
 
 import typer
 
-from estuaire import private
-from estuaire.errors import EstuaireError
+from estuaire.base import private_files
+from estuaire.base.errors import EstuaireError
 
 FIRST = "stack"  # its commands come first in --help; then the other modules by name
 
@@ -39,7 +39,7 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Entry point. An EstuaireError is one readable line and its exit code; ESTUAIRE_DEBUG=1 shows the traceback."""
-    private.start()
+    private_files.start()
     try:
         build()()
     except EstuaireError as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from estuaire.shown import shown, shown_json
+from estuaire.base.display_text import shown, shown_json
 
 _STANDING = {
     "severity": "severity",
@@ -42,16 +42,16 @@ def alerts(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """What needs a hand now, with what to do next; and messages that could not be delivered."""
-    from estuaire import alerts as settled
-    from estuaire.alerts import delivering
-    from estuaire.settings import settings
+    from estuaire.base import alert_settings
+    from estuaire.base.settings import settings
+    from estuaire.operations.alerts import delivering
 
-    settled.check_settings(settings())
+    alert_settings.check_settings(settings())
     checked = delivering.check(settings()) if check else None
     standing, undelivered = delivering.standing(settings()), delivering.undelivered(settings())
     if as_json:
         document = {
-            "channels": settled.reached(settings()),
+            "channels": alert_settings.reached(settings()),
             "checked": asdict(checked) if checked else None,
             "standing": standing,
             "undelivered": undelivered,
@@ -61,7 +61,7 @@ def alerts(
     _print(standing, undelivered)
     if checked is not None:
         typer.echo(f"Checked: {checked.sentence()}.")
-    if not settled.reached(settings()):
+    if not alert_settings.reached(settings()):
         typer.echo(
             "Nobody is told by itself: docs/engineers/alerts.md says which settings name a mail server or a webhook."
         )

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from estuaire.errors import NotConfirmed
+from estuaire.base.errors import NotConfirmed
 
 
 def ask(question: str, *, otherwise: str) -> None:

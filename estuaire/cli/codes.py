@@ -21,9 +21,9 @@ def codes(
 ) -> None:
     """Standard codes that a hospital's own codes are mapped to."""
     from estuaire.cli.tables import show
-    from estuaire.codes import code_systems
-    from estuaire.suggestions import standard_codes
-    from estuaire.worklist import find_system
+    from estuaire.contract.codes import code_systems
+    from estuaire.stewardship.codes_to_map import find_system
+    from estuaire.stewardship.suggestions import standard_codes
 
     if system is None:
         rows = [

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from estuaire.shown import shown
+from estuaire.base.display_text import shown
 
 
 def register(app: typer.Typer) -> None:
@@ -20,8 +20,8 @@ def confirm(
     reason: Annotated[str, typer.Option(help="Why so many records end.")] = "",
 ) -> None:
     """Confirm that a full delivery may end as many records as it does; the next run lands it."""
-    from estuaire.confirming import confirm as confirmed
-    from estuaire.settings import settings
+    from estuaire.base.settings import settings
+    from estuaire.deliveries.confirmation import confirm as confirmed
 
     ends = confirmed(settings(), hospital, delivery, by, reason)
     for table, (ended, standing) in sorted(ends.items()):

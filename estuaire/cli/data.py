@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from estuaire.shown import shown, shown_json
+from estuaire.base.display_text import shown, shown_json
 
 if TYPE_CHECKING:
-    from estuaire.following import Followed
+    from estuaire.operations.pipeline_run import Followed
 
 PARTLY_BLOCKED = 3  # exit code of a run that a gate blocked something of; the rest went on
 
@@ -113,10 +113,10 @@ def run(as_json: Json = False) -> None:
 
     from rich.console import Console
 
+    from estuaire.base.settings import settings
     from estuaire.cli.progress import Progress
     from estuaire.cli.tables import name_held_back
-    from estuaire.following import follow
-    from estuaire.settings import settings
+    from estuaire.operations.pipeline_run import follow
 
     name_held_back(settings())
     console = Console(stderr=True)
@@ -144,9 +144,9 @@ def show_followed(result: Followed) -> None:
 
 def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest stage runs to show.")] = 50) -> None:
     """Per run and stage: state, seconds, CPU seconds, peak memory, rows; of the newest publication the slowest models."""
+    from estuaire.base.settings import settings
     from estuaire.cli.tables import show, slowest
-    from estuaire.ledger import fetch
-    from estuaire.settings import settings
+    from estuaire.storage.ledger import fetch
 
     rows = fetch(settings(), _RUNS, (limit,))
     if as_json:
@@ -178,10 +178,10 @@ def accounting(
     as_json: Json = False,
 ) -> None:
     """Every record that came in is out, quarantined, superseded, unparseable or not loaded: totals per stage and table, or each delivery."""
+    from estuaire.base.settings import settings
     from estuaire.cli.tables import show
-    from estuaire.explain import resolve, runs_of
-    from estuaire.ledger import fetch
-    from estuaire.settings import settings
+    from estuaire.runs.explain import resolve, runs_of
+    from estuaire.storage.ledger import fetch
 
     if stage is not None and stage not in _STAGES:
         raise typer.BadParameter(f"the stages with an account are {', '.join(_STAGES)}", param_hint="--stage")
@@ -260,9 +260,9 @@ def rejected(
     as_json: Json = False,
 ) -> None:
     """Records that were set aside: file, line, and the rules that each broke; never a value."""
+    from estuaire.base.settings import settings
     from estuaire.cli.tables import show
-    from estuaire.ledger import fetch
-    from estuaire.settings import settings
+    from estuaire.storage.ledger import fetch
 
     rows = fetch(settings(), _REJECTED, {"name": name, "still": still, "limit": limit + 1})
     more = rows[limit:]

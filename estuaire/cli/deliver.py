@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from estuaire.shown import shown
+from estuaire.base.display_text import shown
 
 if TYPE_CHECKING:
-    from estuaire.confirming import Fewer
-    from estuaire.handing_in import Receipt
+    from estuaire.deliveries.confirmation import Fewer
+    from estuaire.deliveries.hand_in import Receipt
 
 _WORDS = {
     "fr": {
@@ -65,12 +65,12 @@ def deliver(
     lang: Annotated[str | None, typer.Option(help="fr or en; default: ESTUAIRE_LANGUAGE.")] = None,
 ) -> None:
     """Check a hospital's files, write their manifest and hand both in; prints a receipt."""
+    from estuaire.base.settings import settings
     from estuaire.cli.guide import language
-    from estuaire.confirming import would_end
-    from estuaire.handing_in import Asked, hand_in, prepare, write_manifest
-    from estuaire.objectstore import open_store
-    from estuaire.registry import load_registry
-    from estuaire.settings import settings
+    from estuaire.contract.registry import load_registry
+    from estuaire.deliveries.confirmation import would_end
+    from estuaire.deliveries.hand_in import Asked, hand_in, prepare, write_manifest
+    from estuaire.storage.stores import open_store
 
     configured = settings()
     chosen = language(lang, configured)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from estuaire.shown import shown
+from estuaire.base.display_text import shown
 
 if TYPE_CHECKING:
     from estuaire.cli.progress import Progress
@@ -47,18 +47,18 @@ def demo(
     """Start the stack, simulate the hospitals' deliveries, run the DAGs, and show the first numbers."""
     from rich.console import Console
 
-    from estuaire import real_data
+    from estuaire.base.addresses import public_url
+    from estuaire.base.errors import FollowingStopped
+    from estuaire.base.settings import settings
     from estuaire.cli import stack
     from estuaire.cli.progress import Progress
-    from estuaire.errors import FollowingStopped
-    from estuaire.following import follow
-    from estuaire.query import run_query
-    from estuaire.registry import load_registry
+    from estuaire.contract.registry import load_registry
+    from estuaire.deliveries import real_data
+    from estuaire.operations.pipeline_run import follow
     from estuaire.report.serving import address
-    from estuaire.settings import settings
     from estuaire.simulator import SimulationPlan
     from estuaire.stack import preflight
-    from estuaire.stack.airflow import public_url
+    from estuaire.warehouse.query import run_query
 
     began = time.monotonic()
     if real:
@@ -115,9 +115,9 @@ What to open and what to try:
 
 def _show_heads() -> None:
     """The first rows of two marts, each after the query that gives them."""
+    from estuaire.base.settings import settings
     from estuaire.cli.tables import show_result
-    from estuaire.query import run_query
-    from estuaire.settings import settings
+    from estuaire.warehouse.query import run_query
 
     for name, text in HEADS.items():
         head = run_query(settings(), text)
@@ -127,10 +127,10 @@ def _show_heads() -> None:
 
 def _show_planted() -> None:
     """The platform's estimates beside what the simulation planted; nothing where the data is not simulated."""
+    from estuaire.base.settings import settings
     from estuaire.cli.tables import show
     from estuaire.report.marts import read
-    from estuaire.report.planted import beside
-    from estuaire.settings import settings
+    from estuaire.report.planted_comparison import beside
 
     rows = beside(settings(), read(settings()).exposures or [])
     if rows:
@@ -140,8 +140,8 @@ def _show_planted() -> None:
 
 def _simulated(plan: SimulationPlan, progress: Progress) -> None:
     """Write the plan's deliveries, or say that an earlier demo wrote them all."""
+    from estuaire.base.settings import settings
     from estuaire.cli.simulate import telling
-    from estuaire.settings import settings
     from estuaire.simulator import already_written, simulate
 
     there = already_written(settings(), plan)
@@ -162,10 +162,10 @@ def clean(
     ] = False,
 ) -> None:
     """Remove the database, the lake and the logs of this installation; landing/ stays as hospitals delivered it, and the secrets stay."""
-    from estuaire import cleaning
+    from estuaire.base.errors import SetupError
+    from estuaire.base.settings import settings
     from estuaire.cli.asking import ask
-    from estuaire.errors import SetupError
-    from estuaire.settings import settings
+    from estuaire.operations import cleaning
     from estuaire.stack import lifecycle
 
     own = settings()

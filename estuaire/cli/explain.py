@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from estuaire.shown import shown, shown_json, shown_lines
+from estuaire.base.display_text import shown, shown_json, shown_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from estuaire.explain import Explanation
+    from estuaire.runs.explain import Explanation
 
 Name = Annotated[
     str | None, typer.Argument(help="A run's id, hospital/delivery or a delivery's id; default: last run.")
@@ -100,9 +100,9 @@ def explain(
     """What arrived, what each stage did, why it stopped, and what to do next."""
     from dataclasses import asdict
 
-    from estuaire import explain as explaining
+    from estuaire.base.settings import settings
     from estuaire.cli.tables import name_held_back
-    from estuaire.settings import settings
+    from estuaire.runs import explain as explaining
 
     name_held_back(settings())
     found = explaining.explain(settings(), name)
@@ -205,14 +205,14 @@ def retry(name: Name = None) -> None:
     """Make what failed run again: the failed stage's chain, or a refused delivery; then follow it."""
     from rich.console import Console
 
-    from estuaire import explain as explaining
+    from estuaire.base.errors import NothingToRetry
+    from estuaire.base.settings import settings
     from estuaire.cli.data import PARTLY_BLOCKED, show_followed
     from estuaire.cli.progress import Progress
-    from estuaire.errors import NothingToRetry
-    from estuaire.following import follow, under_way
-    from estuaire.objectstore import open_store
-    from estuaire.settings import settings
+    from estuaire.operations import retry
+    from estuaire.operations.pipeline_run import follow, under_way
     from estuaire.stack.airflow_client import AirflowClient
+    from estuaire.storage.stores import open_store
 
     with Progress(Console(stderr=True), "asking Airflow whether a run is under way") as progress:
         with AirflowClient(settings()) as client:
@@ -222,7 +222,7 @@ def retry(name: Name = None) -> None:
                 f"run {going_on.run_id} is under way; nothing was changed",
                 remedy="`estuaire run` follows it; try again once it has ended",
             )
-        plan = explaining.retry(settings(), open_store(settings()), name)
+        plan = retry.retry(settings(), open_store(settings()), name)
         for hospital, delivery in plan.put_back:
             progress(f"{hospital}/{delivery} is pending again")
         for reason in plan.left:
@@ -235,14 +235,15 @@ def retry(name: Name = None) -> None:
 
 def run_logs(name: str | None, stage: str | None, lines: int) -> None:
     """Print paths and ends of the logs of a run's or delivery's tasks: the failed ones', or those of ``stage``."""
-    from estuaire import explain as explaining
-    from estuaire.errors import UnknownName
-    from estuaire.settings import settings
+    from estuaire.base.errors import UnknownName
+    from estuaire.base.settings import settings
+    from estuaire.runs import explain as explaining
+    from estuaire.runs import task_logs
     from estuaire.stack import processes
     from estuaire.stack.airflow_client import log_line
 
     subject = explaining.resolve(settings(), name)
-    logs = explaining.task_logs(settings(), explaining.runs_of(settings(), subject), stage)
+    logs = task_logs.task_logs(settings(), explaining.runs_of(settings(), subject), stage)
     if not logs:
         raise UnknownName(
             f"no task of {subject.name}{f' is named {stage} and' if stage else ''} has a log on this machine",

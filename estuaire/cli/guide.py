@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from estuaire.settings import Settings
+    from estuaire.base.settings import Settings
 
 
 def language(asked: str | None, configured: Settings) -> str:
     """The language asked for, else that of the settings. Raises SetupError."""
-    from estuaire.errors import SetupError
+    from estuaire.base.errors import SetupError
 
     chosen = asked or configured.language
     if chosen not in ("fr", "en"):
@@ -38,11 +38,11 @@ def guide(
     ] = None,
 ) -> None:
     """Write a hospital's delivery guide, from the contract and the registry, with a sample delivery."""
-    from estuaire import guide as guides
-    from estuaire.codes import map_error
-    from estuaire.errors import SetupError
-    from estuaire.registry import load_registry
-    from estuaire.settings import settings
+    from estuaire.base.errors import SetupError
+    from estuaire.base.settings import settings
+    from estuaire.contract.codes import map_error
+    from estuaire.contract.registry import load_registry
+    from estuaire.deliveries import guide as guides
 
     configured = settings()
     registry = load_registry(configured.registry_dir)

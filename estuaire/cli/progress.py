@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from estuaire.shown import shown
+from estuaire.base.display_text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from estuaire.shown import shown_json, shown_lines
+from estuaire.base.display_text import shown_json, shown_lines
 
 
 def register(app: typer.Typer) -> None:
@@ -25,10 +25,10 @@ def register(app: typer.Typer) -> None:
         timeout: float = typer.Option(60.0, "--timeout", min=1.0, help="Most seconds to take."),
     ) -> None:
         """Query the published marts, read-only: estuaire query "select * from antibiotic_consumption"."""
-        from estuaire import query as queries
+        from estuaire.base.settings import settings
         from estuaire.cli.tables import show_result
-        from estuaire.patient_level import BANNER
-        from estuaire.settings import settings
+        from estuaire.warehouse import query as queries
+        from estuaire.warehouse.patient_level import BANNER
 
         if as_json and as_csv:
             raise typer.BadParameter("choose --json or --csv")

@@ -6,7 +6,7 @@ import contextlib
 
 import typer
 
-from estuaire.shown import shown
+from estuaire.base.display_text import shown
 
 
 def register(app: typer.Typer) -> None:
@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        from estuaire.releases import list_releases
-        from estuaire.settings import settings
+        from estuaire.base.settings import settings
+        from estuaire.warehouse.releases import list_releases
 
         known = list_releases(settings())
         if as_json:
@@ -51,11 +51,11 @@ def register(app: typer.Typer) -> None:
         to: int | None = typer.Option(None, "--to", help="Release to serve; default: the kept one before the served."),
     ) -> None:
         """Serve an earlier release of the marts again."""
-        from estuaire import releases
-        from estuaire.errors import EstuaireError
-        from estuaire.explain import resolve
+        from estuaire.base.errors import EstuaireError
+        from estuaire.base.settings import settings
         from estuaire.report.files import build_quietly
-        from estuaire.settings import settings
+        from estuaire.runs.explain import resolve
+        from estuaire.warehouse import releases
 
         served = releases.rollback(settings(), to)
         with contextlib.suppress(EstuaireError):  # the page of the last run tells what is served now; there may be none

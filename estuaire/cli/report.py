@@ -16,9 +16,9 @@ def report(
     open_path: Annotated[bool, typer.Option("--open-path", help="Print the path alone, to open it with.")] = False,
 ) -> None:
     """Write the report of a run again: one page in French and English, made of what the ledger and the marts say now."""
+    from estuaire.base.settings import settings
     from estuaire.report.files import build
     from estuaire.report.serving import address
-    from estuaire.settings import settings
 
     path = build(settings(), run)
     if open_path:

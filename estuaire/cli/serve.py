@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def serve(part: Part) -> None:
     """Be one part of the platform, in the foreground: the process of a container."""
-    from estuaire.settings import settings
+    from estuaire.base.settings import settings
     from estuaire.stack import serve as parts
 
     parts.serve(settings(), part)

@@ -13,7 +13,7 @@ import typer
 
 def _hospitals(wanted: str, known: list[str]) -> tuple[str, ...]:
     """``3`` is the first three of the registry; ``h01,h03`` are those."""
-    from estuaire.errors import SetupError
+    from estuaire.base.errors import SetupError
 
     if not wanted.isdigit():
         return tuple(h.strip() for h in wanted.split(",") if h.strip())
@@ -69,9 +69,9 @@ def register(app: typer.Typer) -> None:
         """Write the simulated deliveries of fictional hospitals into landing."""
         from rich.console import Console
 
+        from estuaire.base.settings import settings
         from estuaire.cli.progress import Progress
-        from estuaire.registry import load_registry
-        from estuaire.settings import settings
+        from estuaire.contract.registry import load_registry
         from estuaire.simulator import SimulationPlan
         from estuaire.simulator import simulate as run
 

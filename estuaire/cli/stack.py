@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from estuaire.shown import shown, shown_lines
+from estuaire.base.display_text import shown, shown_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from estuaire.settings import Settings
+    from estuaire.base.settings import Settings
 
 _COLOURS = {"running": "green", "starting": "yellow", "stalled": "red", "unknown": "yellow", "stopped": "dim"}
 
@@ -34,7 +34,7 @@ def up() -> None:
 
     console = Console()
     with Progress(console, "reading the settings") as progress:
-        from estuaire.settings import settings
+        from estuaire.base.settings import settings
         from estuaire.stack import airflow, lifecycle
 
         result = lifecycle.up(settings(), progress)
@@ -59,7 +59,7 @@ def init() -> None:
 
     console = Console()
     with Progress(console, "reading the settings") as progress:
-        from estuaire.settings import settings
+        from estuaire.base.settings import settings
         from estuaire.stack.init import init as prepare
 
         done = prepare(settings(), progress)
@@ -80,7 +80,7 @@ def down() -> None:
 
     console = Console()
     with Progress(console, "looking for what runs") as progress:
-        from estuaire.settings import settings
+        from estuaire.base.settings import settings
         from estuaire.stack import lifecycle
 
         stopped = lifecycle.down(settings(), progress)
@@ -91,13 +91,14 @@ def _print_waiting(language: str) -> None:
     """Deliveries that wait for a confirmation and hospitals set aside, where the ledger answers."""
     from psycopg2.errors import UndefinedColumn, UndefinedTable
 
-    from estuaire import confirming, set_aside
-    from estuaire.errors import EstuaireError
-    from estuaire.settings import settings
+    from estuaire.base.errors import EstuaireError
+    from estuaire.base.settings import settings
+    from estuaire.runs import held_fulls
+    from estuaire.storage import set_aside
 
     held_word, waits = ("À CONFIRMER", "EN ATTENTE") if language == "fr" else ("HELD", "WAITS")
     try:
-        held, aside = confirming.waiting(settings()), set_aside.standing(settings())
+        held, aside = held_fulls.waiting(settings()), set_aside.standing(settings())
     except (EstuaireError, UndefinedTable, UndefinedColumn):  # down, or not set up yet: the table says so
         return
     for one in held:
@@ -113,7 +114,7 @@ def status(
     """State of each server and process, and what waits for somebody. Exit code 3 when a part does not run."""
     from rich.console import Console
 
-    from estuaire.settings import settings
+    from estuaire.base.settings import settings
 
     parts = stack_status(settings())
     if as_json:
@@ -142,8 +143,8 @@ def logs(
     """Show the log of one part of the stack, or of the failed tasks of a run."""
     import time
 
-    from estuaire.errors import DatabaseUnavailable, SetupError, UnknownName
-    from estuaire.settings import settings
+    from estuaire.base.errors import DatabaseUnavailable, SetupError, UnknownName
+    from estuaire.base.settings import settings
     from estuaire.stack import processes
 
     folder = settings().logs

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from estuaire.shown import shown
+from estuaire.base.display_text import shown
 
 if TYPE_CHECKING:
-    from estuaire.settings import Settings
+    from estuaire.base.settings import Settings
 
 _ENDLESS = 100_000
 
@@ -61,7 +61,7 @@ def show(
     cell: Callable[[object], str] = cell,
 ) -> None:
     """Print rows; ``columns`` maps a row's key to its heading, ``cell`` writes a value. Numbers stand right. No character of a heading or
-    value acts on the terminal (``estuaire.shown``)."""
+    value acts on the terminal (``estuaire.base.display_text``)."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -100,7 +100,7 @@ def show_result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 def name_held_back(settings: Settings) -> None:
     """Say, beside a command's own answer, which hospitals the registry holds back, and why."""
-    from estuaire.registry import load_registry
+    from estuaire.contract.registry import load_registry
 
     for hospital, error in sorted(load_registry(settings.registry_dir).wrong.items()):
         typer.echo(shown(f"held back: {hospital}: {error.what}. What to do: {error.remedy}."), err=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from estuaire.shown import shown
+from estuaire.base.display_text import shown
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +36,8 @@ def backup(
 
     console = Console()
     with Progress(console, "reading the settings") as progress:
-        from estuaire.backup.making import make
-        from estuaire.settings import settings
+        from estuaire.base.settings import settings
+        from estuaire.operations.backup.making import make
 
         made = make(settings(), folder, by_reference=by_reference, report=progress)
     console.print(
@@ -64,8 +64,8 @@ def restore(
 
     console = Console()
     with Progress(console, "reading the settings") as progress:
-        from estuaire.backup import restoring
-        from estuaire.settings import settings
+        from estuaire.base.settings import settings
+        from estuaire.operations.backup import restoring
 
         if check:
             found, _ = restoring.check(folder.expanduser().resolve(), progress)
@@ -78,7 +78,7 @@ def restore(
 
 def _start_server(report: object) -> None:
     """The embedded PostgreSQL with its roles and empty databases, alone: `up` would start Airflow as well, and draw a key."""
-    from estuaire.settings import settings
+    from estuaire.base.settings import settings
     from estuaire.stack import postgres, roles
     from estuaire.stack.lock import alone
 
@@ -98,12 +98,12 @@ def upkeep(
     from rich.console import Console
     from rich.table import Table
 
-    from estuaire import upkeep as keeping
     from estuaire.cli.progress import Progress
+    from estuaire.operations import upkeep as keeping
 
     console = Console(stderr=as_json)
     with Progress(console, "reading the settings") as progress:
-        from estuaire.settings import settings
+        from estuaire.base.settings import settings
 
         done = keeping.run(settings(), dry_run=dry_run, report=progress)
     if as_json:

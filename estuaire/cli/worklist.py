@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from estuaire.shown import shown, shown_json
+from estuaire.base.display_text import shown, shown_json
 
 _COLUMNS = {
     "code_system": "system",
@@ -38,9 +38,9 @@ def worklist(
     """Unmapped local codes by frequency over hospitals, each with a suggested standard code."""
     if context.invoked_subcommand is not None:
         return
-    from estuaire import worklist as work
+    from estuaire.base.settings import settings
     from estuaire.cli.tables import name_held_back, show
-    from estuaire.settings import settings
+    from estuaire.stewardship import codes_to_map as work
 
     name_held_back(settings())
     entries = work.worklist(settings(), hospital=hospital, system=system, limit=limit)
@@ -76,8 +76,8 @@ def accept(
     reviewer: Annotated[str, typer.Option(help="Who reviewed it.")],
 ) -> None:
     """Add a reviewed line to the hospital's code map; the next `estuaire run` rebuilds that hospital."""
-    from estuaire import worklist as work
-    from estuaire.settings import settings
+    from estuaire.base.settings import settings
+    from estuaire.stewardship import codes_to_map as work
 
     done = work.accept(settings(), hospital, system, local, standard, reviewer)
     typer.echo(

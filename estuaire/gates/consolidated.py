@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 
-from estuaire.duck import quoted
-from estuaire.errors import EstuaireError, GateBlocked
-from estuaire.gates import apart, docs
+from estuaire.base.errors import EstuaireError, GateBlocked
+from estuaire.base.settings import Settings
+from estuaire.gates import docs, each_alone
 from estuaire.gates.gx import breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
-from estuaire.objectstore import open_store
-from estuaire.rules import Rule, load_rules
-from estuaire.settings import Settings
+from estuaire.rules.rule_registry import Rule, load_rules
+from estuaire.storage.duck import quoted
+from estuaire.storage.stores import open_store
 
 STAGE = "consolidated"
 
@@ -109,7 +109,7 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
     store = open_store(settings)
     findings = {hospital: _finding(hospital, tables, rules) for hospital, tables in outcomes.items()}
 
-    def frames_of(hospitals: Collection[str]) -> apart.Frames:
+    def frames_of(hospitals: Collection[str]) -> each_alone.Frames:
         urls: dict[str, list[str]] = {}
         for outcome in (o for h in hospitals for o in outcomes[h]):
             urls.setdefault(outcome["table"], []).append(store.url(outcome["output"]))
@@ -125,7 +125,7 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
         return frames
 
     keys = {hospital: [o["output"] for o in tables] for hospital, tables in outcomes.items()}
-    counted = apart.counted(store, keys, frames_of)
+    counted = each_alone.counted(store, keys, frames_of)
     for hospital in counted.unread:
         del findings[hospital]
     totals = []
@@ -138,7 +138,7 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
             (table, [r for r in rules[table] if not r.unique]),
             ("keys", [r for r in rules[table] if r.unique]),
         ):
-            totals += apart.compared(table, of_frame, counted.counts.get(name, {}), by_hospital, frames_of, name)
+            totals += each_alone.compared(table, of_frame, counted.counts.get(name, {}), by_hospital, frames_of, name)
     docs.write(settings, run_id, STAGE, counted.suites.results)
     return Audit(findings, totals, counted.unread)
 
@@ -165,7 +165,7 @@ def _key_frame(spark: Any, rules: Sequence[Rule], arrow: Mapping[str, list[int]]
 
 def shifted_hospitals(settings: Settings) -> list[str]:
     """Hospitals of the registry whose dates are not the true ones."""
-    from estuaire.registry import load_registry
+    from estuaire.contract.registry import load_registry
 
     return sorted(h.id for h in load_registry(settings.registry_dir).hospitals.values() if h.calendar == "shifted")
 

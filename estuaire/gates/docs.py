@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 
 STYLE = Path(__file__).parent / "data_docs.css"
 FOLDER = "quality"

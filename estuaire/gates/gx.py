@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from estuaire.duck import store_error
-from estuaire.rules import Rule
-from estuaire.settings import Settings
-from spark_jobs import s3a
+from estuaire.base.settings import Settings
+from estuaire.rules.rule_registry import Rule
+from estuaire.storage import s3a
+from estuaire.storage.duck import store_error
 
 _SPARK_LANES = 2  # the second gains a fifth, a third nothing (two cores); over PostgreSQL, beside the native count, it lost a fifth
 RESULT_FORMAT = {"result_format": "SUMMARY", "partial_unexpected_count": 0}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from estuaire.gates.warehouse import STAGES
-from estuaire.rule_relations import MODELS, declared
-from estuaire.rules import FOLDER, load_rules
+from estuaire.rules.rule_registry import FOLDER, load_rules
+from estuaire.rules.rule_relations import MODELS, declared
 
 if TYPE_CHECKING:
     from pathlib import Path

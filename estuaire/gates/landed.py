@@ -15,15 +15,15 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from estuaire.contracts import load_contract
-from estuaire.errors import EstuaireError, GateBlocked, TooManyRejected
-from estuaire.gates import apart, docs
+from estuaire.base.errors import EstuaireError, GateBlocked, TooManyRejected
+from estuaire.base.settings import Settings
+from estuaire.contract.manifest import Manifest
+from estuaire.contract.tables import load_contract
+from estuaire.gates import docs, each_alone
 from estuaire.gates.gx import breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
-from estuaire.manifest import Manifest
-from estuaire.objectstore import open_store
-from estuaire.rules import Rule, load_rules
-from estuaire.settings import Settings
+from estuaire.rules.rule_registry import Rule, load_rules
+from estuaire.storage.stores import open_store
 
 STAGE = "landed"
 Place = tuple[str, str]  # (hospital, delivery)
@@ -98,7 +98,7 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
     files_of = {(manifest.hospital, manifest.delivery_id): files for manifest, files in landed}
     findings = {place: _finding(place, files, rules) for place, files in files_of.items()}
 
-    def frames_of(places: Collection[Place]) -> apart.Frames:
+    def frames_of(places: Collection[Place]) -> each_alone.Frames:
         urls: dict[str, list[str]] = {}
         for file in (f for place in places for f in files_of[place] if f.output is not None):
             urls.setdefault(file.table, []).append(store.url(file.output))
@@ -108,7 +108,7 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
         }
 
     keys = {place: [f.output for f in files if f.output is not None] for place, files in files_of.items()}
-    counted = apart.counted(store, keys, frames_of)
+    counted = each_alone.counted(store, keys, frames_of)
     for place in counted.unread:
         del findings[place]
     totals: list[Result] = []
@@ -116,7 +116,7 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
         # no accepted record of this table in any delivery: nothing was written to count
         counts = counted.counts.get(table, dict.fromkeys((r.id for r in rules[table]), 0))
         by_place = {place: f.of_table(table) for place, f in findings.items()}
-        totals += apart.compared(table, rules[table], counts, by_place, frames_of, table)
+        totals += each_alone.compared(table, rules[table], counts, by_place, frames_of, table)
     docs.write(settings, run_id, STAGE, counted.suites.results)
     return Audit(findings, totals, counted.unread)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
-from estuaire.rules import Rule
+from estuaire.rules.rule_registry import Rule
 
 WHOLE = "*"  # hospital or delivery of a row about all of them
 

@@ -13,19 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from estuaire.errors import GateBlocked, PublishFailed
+from estuaire.base.errors import GateBlocked, PublishFailed
 from estuaire.gates import docs
 from estuaire.gates.gx import Counts, Suites, breaks
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
-from estuaire.rule_relations import MODELS, Relation
-from estuaire.rules import FOLDER, Rule, StageRules, stage_rules
+from estuaire.rules.rule_registry import FOLDER, Rule, StageRules, stage_rules
+from estuaire.rules.rule_relations import MODELS, Relation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from psycopg2.extensions import connection, cursor
 
-    from estuaire.settings import Settings
+    from estuaire.base.settings import Settings
 
 STAGES = ("conformed", "marts")
 _MONTHS = ("hospital_id", "month", "table_name")

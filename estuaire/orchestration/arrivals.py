@@ -10,9 +10,9 @@ from typing import Any
 import structlog
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from estuaire.deliveries import Seen, to_take_up
-from estuaire.objectstore import open_store
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.deliveries.landing_scan import Seen, to_take_up
+from estuaire.storage.stores import open_store
 
 _log = structlog.get_logger(__name__)
 FORGOTTEN_AFTER = 900.0  # seconds after which what was told and nobody took up is told again (Airflow lost the event, or a run failed)

@@ -8,12 +8,11 @@ from typing import Any
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from estuaire import ledger
-from estuaire.orchestration.naming import ROOT_RUN, ledger_run_id
+from estuaire.base.run_names import ROOT_RUN, ledger_run_id
+from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.orchestration import spark_cluster
 from estuaire.report.files import build_quietly
-from estuaire.settings import PROJECT_ROOT, Settings
-from estuaire.stack import spark_cluster
-from spark_jobs import s3a
+from estuaire.storage import ledger, s3a
 
 SUBMIT = PROJECT_ROOT / "spark_jobs" / "submit.py"
 _LOGGING = PROJECT_ROOT / "infra" / "spark" / "log4j2.properties"

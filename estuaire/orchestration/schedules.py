@@ -8,10 +8,10 @@ from typing import Any
 from airflow.sdk import Asset, AssetWatcher, CronTriggerTimetable
 from airflow.sdk.definitions.timetables.assets import AssetOrTimeSchedule
 
-from estuaire import alerts
+from estuaire.base import alert_settings
+from estuaire.base.run_names import DELIVERIES_ASSET, TIMEZONE
+from estuaire.base.settings import Settings
 from estuaire.orchestration.arrivals import DeliveriesArrived
-from estuaire.orchestration.naming import DELIVERIES_ASSET, TIMEZONE
-from estuaire.settings import Settings
 
 QUICK = timedelta(minutes=15)  # of a task that reads the ledger
 SCAN = timedelta(hours=2)  # of one that lists and reads what stands in landing/
@@ -44,8 +44,8 @@ def watch_schedule(settings: Settings) -> Any:
     Raises:
         AlertSettingsWrong: a setting of the alerts is wrong.
     """
-    alerts.check_settings(settings)
-    return CronTriggerTimetable("*/5 * * * *", timezone=TIMEZONE) if alerts.reached(settings) else None
+    alert_settings.check_settings(settings)
+    return CronTriggerTimetable("*/5 * * * *", timezone=TIMEZONE) if alert_settings.reached(settings) else None
 
 
 def upkeep_schedule(settings: Settings) -> Any:

@@ -1,6 +1,6 @@
 """What a run did, asked from the ledger and the gates' results: counts, codes and sentences, never a patient's value.
 
-A run is a whole chain: the ingest run and what it set off (``estuaire.explain``).
+A run is a whole chain: the ingest run and what it set off (``estuaire.runs.explain``).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 import yaml
 
-from estuaire import ledger
-from estuaire.confirming import Waiting
-from estuaire.contracts import UPDATED_COLUMN, load_contract
-from estuaire.errors import FullHeld, explained_errors
-from estuaire.explain import Explanation, Stop, explain
-from estuaire.registry import load_registry
+from estuaire.base.errors import FullHeld, explained_errors
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import UPDATED_COLUMN, load_contract
 from estuaire.report.texts import Text, percent, same, text, word
-from estuaire.rules import FOLDER as RULES_FOLDER
-from estuaire.rules import implied_rules
-from estuaire.settings import Settings
+from estuaire.rules.rule_registry import FOLDER as RULES_FOLDER
+from estuaire.rules.rule_registry import implied_rules
+from estuaire.runs.explain import Explanation, Stop, explain
+from estuaire.runs.held_fulls import Waiting
+from estuaire.storage import ledger
 
 GATES = ("landed", "consolidated", "conformed", "marts")
 ALL = "*"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from estuaire.errors import EstuaireError
-from estuaire.settings import Settings
+from estuaire.base.errors import EstuaireError
+from estuaire.base.settings import Settings
 
 _log = structlog.get_logger(__name__)
 LATEST = "latest.html"
@@ -33,8 +33,8 @@ def build(settings: Settings, run: str | None = None) -> Path:
         UnknownName: no run has this name.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    from estuaire.explain import resolve
     from estuaire.report import data, marts, page
+    from estuaire.runs.explain import resolve
 
     found = data.read(settings, run)
     html = page.render(found, marts.read(settings), datetime.now(UTC))
@@ -53,7 +53,7 @@ def build_quietly(settings: Settings, run: str, *, unless_newer_than: datetime |
         run: one of the chain's runs. Where it goes on (a task that is tried again), nothing is written.
         unless_newer_than: a report written after this moment is taken as it is.
     """
-    from estuaire import ledger
+    from estuaire.storage import ledger
 
     try:
         rows = ledger.fetch(

@@ -17,9 +17,9 @@ import structlog
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import RealDictCursor
 
-from estuaire.errors import DatabaseUnavailable
+from estuaire.base.errors import DatabaseUnavailable
+from estuaire.base.settings import Settings
 from estuaire.report.planted import Planted, matching, planted_effects
-from estuaire.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _Panel = TypeVar("_Panel")

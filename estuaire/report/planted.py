@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from estuaire import ledger
-from estuaire.registry import load_registry
-from estuaire.settings import Settings
-
-if TYPE_CHECKING:
-    from estuaire.report.marts import Exposure
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry
+from estuaire.storage import ledger
 
 
 @dataclass(frozen=True)
@@ -55,33 +51,3 @@ def matching(effects: Sequence[Planted], name: str, atc: str, agent: str) -> Pla
     """The planted effect of this name, else of this exposure and agent."""
     found = next((e for e in effects if e.name == name), None)
     return found or next((e for e in effects if (e.atc, e.agent) == (atc, agent)), None)
-
-
-def beside(settings: Settings, exposures: Sequence[Exposure]) -> list[dict[str, object]]:
-    """One row per planted effect that the mart estimates, main window: planted and estimated, crude as expected and as found."""
-    effects = planted_effects(settings)
-    rows: list[dict[str, object]] = []
-    for exposure in (e for e in exposures if e.main):
-        truth = matching(effects, exposure.effect, exposure.atc, exposure.agent)
-        if truth is None:
-            continue
-        adjusted, crude = exposure.adjusted, exposure.crude
-        holds = None
-        if adjusted is not None and adjusted.low is not None and adjusted.high is not None:
-            holds = adjusted.low <= truth.odds_ratio <= adjusted.high
-        rows.append(
-            {
-                "effect": exposure.effect,
-                "planted": f"{truth.odds_ratio:.2f}",
-                "Mantel-Haenszel": _ratio(adjusted.odds_ratio if adjusted else None),
-                "95% interval": f"{_ratio(adjusted.low)} to {_ratio(adjusted.high)}" if adjusted else "",
-                "holds it": holds,
-                "crude expected": _ratio(truth.expected_crude),
-                "crude": _ratio(crude.odds_ratio if crude else None),
-            }
-        )
-    return rows
-
-
-def _ratio(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f}"

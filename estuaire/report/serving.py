@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from estuaire.base.settings import Settings
 from estuaire.report import files
-from estuaire.settings import Settings
 
 PREFIX = "/estuaire"
 _LOGIN = "/api/v2/auth/login"
@@ -46,7 +46,7 @@ _NOT_THERE = (
 
 def address(settings: Settings, name: str = files.LATEST) -> str:
     """Where a browser finds a report."""
-    from estuaire.stack.airflow import public_url
+    from estuaire.base.addresses import public_url
 
     return f"{public_url(settings)}{PREFIX}/reports/{name}"
 

@@ -9,7 +9,7 @@ import csv
 from dataclasses import dataclass
 from functools import lru_cache
 
-from estuaire.codes import SEEDS
+from estuaire.contract.codes import SEEDS
 
 # unit type, label, share of passages
 UNITS: tuple[tuple[str, str, float], ...] = (

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estuaire.contracts import OPERATION_COLUMN, UPDATED_COLUMN, Table
+from estuaire.contract.tables import OPERATION_COLUMN, UPDATED_COLUMN, Table
 from estuaire.simulator.clock import DAY, HOUR, avoid_clock_change, seconds
 from estuaire.simulator.plan import Window
 

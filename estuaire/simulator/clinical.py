@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estuaire.registry import Hospital
+from estuaire.contract.registry import Hospital
 from estuaire.simulator import catalogue
 from estuaire.simulator.clock import DAY, avoid_clock_change, seconds
 from estuaire.simulator.formulary import Regimen

@@ -13,11 +13,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from estuaire.contracts import Table, load_contract
-from estuaire.errors import DeliveryChanged
-from estuaire.manifest import NAME, Manifest, ManifestFile
-from estuaire.objectstore import ObjectStore
-from estuaire.registry import Hospital
+from estuaire.base.errors import DeliveryChanged
+from estuaire.contract.manifest import NAME, Manifest, ManifestFile
+from estuaire.contract.registry import Hospital
+from estuaire.contract.tables import Table, load_contract
 from estuaire.simulator import traps
 from estuaire.simulator.changes import CORRECTION, DELETE, NEW, REPEAT, UPDATE, TableState, delivery_rows
 from estuaire.simulator.local_codes import inverted_maps
@@ -35,6 +34,7 @@ from estuaire.simulator.truth import (
     person_keys,
 )
 from estuaire.simulator.world import hospital_tables
+from estuaire.storage.object_store import ObjectStore
 
 LANDING = "landing"
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estuaire.registry import Hospital
+from estuaire.contract.registry import Hospital
 from estuaire.simulator import catalogue, clinical
 from estuaire.simulator.clock import DAY
 from estuaire.simulator.plan import SimulationPlan

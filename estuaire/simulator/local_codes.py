@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from estuaire.registry import Hospital, read_code_map
+from estuaire.contract.registry import Hospital, read_code_map
 
 ALTERNATIVE_SHARE = 0.15
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 
-from estuaire.errors import SetupError
+from estuaire.base.errors import SetupError
 from estuaire.simulator.trap_catalogue import DEFAULT_RATES
 
 

@@ -16,16 +16,17 @@ from typing import Any
 
 import polars as pl
 
-from estuaire.errors import SetupError
-from estuaire.manifest import NAME
-from estuaire.objectstore import DirectoryStore, ObjectStore, open_store
-from estuaire.registry import load_registry
-from estuaire.settings import Settings
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
+from estuaire.contract.manifest import NAME
+from estuaire.contract.registry import load_registry
 from estuaire.simulator.delivery import LANDING, HospitalOutcome, write_hospital
 from estuaire.simulator.effects import HospitalFacts, Planted, hospital_facts, plant
 from estuaire.simulator.plan import SimulationPlan
 from estuaire.simulator.population import hospital_weights
 from estuaire.simulator.truth import DeliveryTruth, as_document, linked_people
+from estuaire.storage.object_store import DirectoryStore, ObjectStore
+from estuaire.storage.stores import open_store
 
 TRUTH_VERSION = 1
 Listener = Callable[[str, int], None]

@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 import polars as pl
 
-from estuaire.contracts import OPERATION_COLUMN, UPDATED_COLUMN, Table
-from estuaire.registry import Dialect, Hospital
+from estuaire.contract.registry import Dialect, Hospital
+from estuaire.contract.tables import OPERATION_COLUMN, UPDATED_COLUMN, Table
 from estuaire.simulator.clock import is_summer_time
 from estuaire.simulator.local_codes import to_local
 

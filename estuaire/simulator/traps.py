@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estuaire.registry import Dialect
+from estuaire.contract.registry import Dialect
 from estuaire.simulator.changes import NEW, Mask
 from estuaire.simulator.clock import DAY, HOUR, autumn_days, spring_days
 from estuaire.simulator.plan import Window

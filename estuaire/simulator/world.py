@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estuaire.combinations import recorded_dose
-from estuaire.registry import Hospital
+from estuaire.contract.combinations import recorded_dose
+from estuaire.contract.registry import Hospital
 from estuaire.simulator.administrations import administrations, hospital_formulary
 from estuaire.simulator.clinical import booked_only, clinical_tables
 from estuaire.simulator.clock import DAY, HOUR, avoid_clock_change, seconds

@@ -15,7 +15,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from estuaire.errors import SetupError
+from estuaire.base.errors import SetupError
 
 ACCOUNT = "estuaire"
 _ACL = "system.posix_acl_access"

@@ -23,12 +23,14 @@ from urllib.parse import quote, urlencode
 import httpx2
 import psycopg2
 
-from estuaire import private, secret_files
-from estuaire.errors import DatabaseUnavailable, SetupError
-from estuaire.orchestration.naming import TIMEZONE
-from estuaire.settings import PROJECT_ROOT, Settings
-from estuaire.stack import celery_workers, processes, spark_cluster
-from estuaire.stack.postgres import write_private
+from estuaire.base import private_files, secret_files
+from estuaire.base.addresses import base_url, public_url
+from estuaire.base.errors import DatabaseUnavailable, SetupError
+from estuaire.base.run_names import TIMEZONE
+from estuaire.base.secret_files import write_private
+from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.orchestration import spark_cluster
+from estuaire.stack import celery_workers, processes
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -46,16 +48,6 @@ PLUGINS_FOLDER = PROJECT_ROOT / "infra" / "airflow" / "plugins"
 _CLOSED_PORT = "1"  # nothing listens there: see the module's docstring
 _KEYS = ("ESTUAIRE_S3_ACCESS_KEY", "ESTUAIRE_S3_SECRET_KEY")  # kept as files: the environment of a process can be read
 _FOREIGN = ("AIRFLOW_", "_AIRFLOW_", "PG", "PYTHON", "SPARK_", "ESTUAIRE_STACK_", *_KEYS)
-
-
-def base_url(settings: Settings) -> str:
-    """Address of the API server for the platform's own processes and commands."""
-    return settings.airflow_internal_url.rstrip("/") or f"http://127.0.0.1:{settings.airflow_port}"
-
-
-def public_url(settings: Settings) -> str:
-    """Its address for a person's browser."""
-    return settings.airflow_url.rstrip("/") or base_url(settings)
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
@@ -101,8 +93,8 @@ def environment(settings: Settings, java_home: Path | None) -> dict[str, str]:
 
 def prepare(settings: Settings) -> bool:
     """Write the folders and secrets that Airflow needs; True when the administrator's password is new."""
-    private.folder(settings.airflow_home)
-    private.folder(settings.logs)
+    private_files.folder(settings.airflow_home)
+    private_files.folder(settings.logs)
     new = not (settings.secrets_path / ADMIN_SECRET).exists()
     for name in (ADMIN_SECRET, VIEWER_SECRET):
         settings.ensure_secret(name, 12)
@@ -152,7 +144,7 @@ def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
                 stdout=output,
                 stderr=output,
                 check=False,
-                umask=private.UMASK,
+                umask=private_files.UMASK,
             )
     except OSError as error:  # an interpreter that this account may not execute
         raise SetupError(

@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 import httpx2
 
-from estuaire.errors import RunFailed, SetupError
-from estuaire.settings import Settings
-from estuaire.stack.airflow import ADMIN, ADMIN_SECRET, base_url
+from estuaire.base.addresses import base_url
+from estuaire.base.errors import RunFailed, SetupError
+from estuaire.base.settings import Settings
+from estuaire.stack.airflow import ADMIN, ADMIN_SECRET
 
 _PAGE = 100  # Airflow's default maximum
 Json = dict[str, Any]

@@ -9,7 +9,7 @@ import shlex
 import socket
 import sys
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 
 PART = "celery-worker"
 COMMAND = ("celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle")

@@ -6,13 +6,13 @@ import sys
 
 import httpx2
 
-from estuaire.metrics import TOKEN
-from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.operations.metrics import TOKEN
 from estuaire.stack import processes
 from estuaire.stack.airflow import settings_environment
 
 NAME = "metrics"
-COMMAND = (sys.executable, "-m", "estuaire.metrics")
+COMMAND = (sys.executable, "-m", "estuaire.operations.metrics")
 
 
 def environment(settings: Settings) -> dict[str, str]:

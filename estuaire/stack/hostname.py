@@ -21,4 +21,4 @@ def machine() -> str:
 def _import_for_tasks() -> None:
     """What each task of our DAGs imports (0.2 s of CPU), once in its parent: its tasks are forks of it, and it registers first."""
     import estuaire.orchestration.operators
-    import estuaire.orchestration.steps  # noqa: F401
+    import estuaire.orchestration.tasks  # noqa: F401

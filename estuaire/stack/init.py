@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from estuaire import alerts, migrations, private, pseudonym_key
-from estuaire.errors import SetupError
-from estuaire.lake import Lake
-from estuaire.settings import Settings
+from estuaire.base import alert_settings, private_files
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import airflow, postgres, roles, watchers
 from estuaire.stack.lock import alone
+from estuaire.storage import migrations, pseudonym_key
+from estuaire.storage.lake import Lake
 
 Report = Callable[[str], None]
 
@@ -48,8 +49,8 @@ def init(settings: Settings, report: Report = lambda _: None) -> Initialised:
         )
     began = time.monotonic()
     with alone(settings, report):
-        private.folder(settings.secrets_path)
-        alerts.prepare(settings)
+        private_files.folder(settings.secrets_path)
+        alert_settings.prepare(settings)
         report("roles and databases")
         ensured = roles.ensure(settings, postgres.ensure_passwords(settings))
         made = list(ensured.made)
@@ -72,7 +73,7 @@ def init(settings: Settings, report: Report = lambda _: None) -> Initialised:
 def _bucket(settings: Settings, report: Report) -> list[str]:
     if settings.store != "s3":
         return []
-    from estuaire.s3 import S3Store
+    from estuaire.storage.s3 import S3Store
 
     report(f"the bucket {settings.s3_bucket}")
     store = S3Store(settings)

@@ -15,8 +15,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 
 MINIMUM = 17
 MODULE = "jdk.incubator.vector"

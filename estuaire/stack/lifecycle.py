@@ -11,9 +11,9 @@ from typing import Literal
 
 import psutil
 
-from estuaire import alerts, ledger, migrations, process_identity, pseudonym_key
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base import addresses, alert_settings, process_identity
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import (
     account,
     airflow,
@@ -28,6 +28,7 @@ from estuaire.stack import (
     watchers,
 )
 from estuaire.stack.lock import alone
+from estuaire.storage import ledger, migrations, pseudonym_key
 
 Report = Callable[[str], None]
 State = Literal["running", "starting", "stalled", "unknown", "stopped"]
@@ -72,13 +73,13 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     begin = time.monotonic()
-    alerts.prepare(settings)
+    alert_settings.prepare(settings)
     with alone(settings, report):
         if not settings.postgres_host and superuser.repair(settings):
             report("the password of PostgreSQL's superuser was lost; it has one again")
         if not _needs_work(settings):
             repaired = _mend(settings, report)
-            return UpResult((), time.monotonic() - begin, airflow.base_url(settings), None, repaired)
+            return UpResult((), time.monotonic() - begin, addresses.base_url(settings), None, repaired)
         report("checking the machine")
         preflight.check(settings)
         java_home = jdk.ensure_jdk(settings, report=report)
@@ -104,7 +105,7 @@ def up(settings: Settings, report: Report = lambda _: None) -> UpResult:
         return UpResult(
             started=tuple(started),
             seconds=time.monotonic() - begin,
-            url=airflow.base_url(settings),
+            url=addresses.base_url(settings),
             new_password=settings.secret(airflow.ADMIN_SECRET) if new_password else None,
             repaired=repaired,
         )

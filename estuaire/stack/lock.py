@@ -6,9 +6,9 @@ import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
 
-from estuaire import private
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base import private_files
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 
 
 @contextlib.contextmanager
@@ -19,7 +19,7 @@ def alone(settings: Settings, report: Callable[[str], None]) -> Iterator[None]:
         SetupError: the home cannot be written.
     """
     try:
-        private.folder(settings.run_dir)
+        private_files.folder(settings.run_dir)
         lock = (settings.run_dir / "lock").open("w")
     except OSError as error:
         raise SetupError(

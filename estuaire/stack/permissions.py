@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from estuaire.objectstore import FOLDERS
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.stack import account
+from estuaire.storage.object_store import FOLDERS
 
 
 @dataclass

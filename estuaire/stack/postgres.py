@@ -19,10 +19,10 @@ from pathlib import Path
 import psutil
 import psycopg2
 
-from estuaire import private
-from estuaire.errors import DatabaseUnavailable, SecretUnusable, SetupError
-from estuaire.secret_files import write_synced
-from estuaire.settings import Settings
+from estuaire.base import private_files
+from estuaire.base.errors import DatabaseUnavailable, SecretUnusable, SetupError
+from estuaire.base.secret_files import write_private
+from estuaire.base.settings import Settings
 from estuaire.stack import account, processes
 from estuaire.stack.postgres_config import HBA, HBA_OF_CONTAINER, passfile, server_config
 from estuaire.stack.preflight import memory_bytes
@@ -78,24 +78,6 @@ def superuser_lost(settings: Settings, why: str) -> SecretUnusable:
     )
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write ``text`` atomically with mode 0600; nothing is done when the file holds it already."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_IMODE(path.stat().st_mode) == 0o600 and path.read_text(encoding="utf-8") == text:
-            return
-    private.folder(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write_synced(draft, text)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise SetupError(
-            f"{path} cannot be written ({error.strerror})",
-            remedy=f"make room and rights for {path.parent}, then try again",
-        ) from error
-
-
 def is_running(settings: Settings) -> bool:
     """Whether the postmaster of this data folder lives (not whether it answers)."""
     return postmaster(settings) is not None
@@ -126,7 +108,7 @@ def start(settings: Settings) -> bool:
         return False
     user = account.server_user()
     data = settings.postgres_data
-    private.folder(data.parent)
+    private_files.folder(data.parent)
     _prepare_socket_dir(settings, user)
     open_way(settings, user)
     if not (data / "PG_VERSION").exists():
@@ -202,7 +184,7 @@ def _log_remedy(settings: Settings) -> str:
 def _prepare_socket_dir(settings: Settings, user: tuple[int, int] | None) -> None:
     """Folder of the socket, ours alone. In /tmp another account could have made it first: then refuse it."""
     folder = settings.socket_dir
-    private.folder(folder.parent)
+    private_files.folder(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()
@@ -267,8 +249,8 @@ def prepare_container(settings: Settings) -> list[str]:
     Raises:
         SetupError, SecretUnusable: as ``start``.
     """
-    private.folder(settings.run_dir)
-    private.folder(settings.socket_dir)
+    private_files.folder(settings.run_dir)
+    private_files.folder(settings.socket_dir)
     if not (settings.postgres_data / "PG_VERSION").exists():
         _initdb(settings, None)
     clear_after_kill(settings)

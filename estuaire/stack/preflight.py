@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from estuaire import private
-from estuaire.errors import EstuaireError, SetupError
-from estuaire.settings import Settings
+from estuaire.base import private_files
+from estuaire.base.errors import EstuaireError, SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import processes
 
 _GIB = 1024**3
@@ -109,7 +109,7 @@ def server_problems(settings: Settings) -> list[Problem]:
 
 def home_problems(root: Path) -> list[Problem]:
     try:
-        private.folder(root)
+        private_files.folder(root)
         with tempfile.NamedTemporaryFile(dir=root):
             return []
     except OSError as error:
@@ -189,7 +189,7 @@ def store_problems(settings: Settings) -> list[Problem]:
     """An S3 store that is not there, refuses us, or would let a delivery be overwritten."""
     if settings.store != "s3":
         return []
-    from estuaire.s3 import S3Store
+    from estuaire.storage.s3 import S3Store
 
     try:
         S3Store(settings).check()

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from estuaire import private, process_identity
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base import private_files, process_identity
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 
 MARK_HOME = "ESTUAIRE_STACK_OF"
 MARK_PART = "ESTUAIRE_STACK_PART"
@@ -32,7 +32,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}  # kept to reap those that en
 class ProcessRecord:
     """What the pid file of a part holds: a pid alone may have been given to another process since.
 
-    ``identity`` is told in the machine's boot and clock ticks (``estuaire.process_identity``); empty in a file of before, which told
+    ``identity`` is told in the machine's boot and clock ticks (``estuaire.base.process_identity``); empty in a file of before, which told
     the start by the clock: such a process is known by its marks.
     """
 
@@ -102,8 +102,8 @@ def start(
     Raises:
         SetupError: the command cannot be executed.
     """
-    private.folder(settings.run_dir)
-    private.folder(settings.logs)
+    private_files.folder(settings.run_dir)
+    private_files.folder(settings.logs)
     identity: dict[str, object] = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
     handle = os.open(log_file(settings, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -115,7 +115,7 @@ def start(
             stdout=handle,
             stderr=handle,
             start_new_session=True,
-            umask=private.UMASK,
+            umask=private_files.UMASK,
             **identity,  # type: ignore[call-overload]
         )
     except OSError as error:

@@ -11,9 +11,9 @@ from psycopg2 import sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, encrypt_password
 from psycopg2.extensions import cursor as Cursor
 
-from estuaire.errors import DatabaseUnavailable, SetupError
-from estuaire.releases import READER, READER_TRANSACTION_SECONDS
-from estuaire.settings import Settings
+from estuaire.base.errors import DatabaseUnavailable, SetupError
+from estuaire.base.settings import Settings
+from estuaire.warehouse.releases import READER, READER_TRANSACTION_SECONDS
 
 LOGIN_ROLES = ("estuaire", "analyst", "airflow")
 PIPELINE = ("estuaire", "airflow")  # for them `reserved_connections` are kept free
@@ -25,7 +25,7 @@ _CREATE_DATABASE = (  # as the embedded server is initialised: it sorts and fold
 )
 _MARK = "made by estuaire"  # the comment on each role of ours
 # What a session of the reader begins with. It may lift those that any session may set (a superuser's alone is temp_file_limit); what it may
-# not do is hold up a swap for longer than `transaction_timeout`: see estuaire.releases.
+# not do is hold up a swap for longer than `transaction_timeout`: see estuaire.warehouse.releases.
 READER_SETTINGS = {
     "default_transaction_read_only": "on",
     "statement_timeout": "10min",

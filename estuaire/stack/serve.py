@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Mapping
 
-from estuaire import private
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
-from estuaire.stack import airflow, celery_workers, exporter, jdk, postgres, spark_cluster, superuser
+from estuaire.base import private_files
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
+from estuaire.orchestration import spark_cluster
+from estuaire.stack import airflow, celery_workers, exporter, jdk, postgres, superuser
 
 SPARK_PORT, SPARK_WORKER_PORT = 7077, 7078
 SPARK_PARTS = ("spark-master", "spark-worker")
@@ -47,7 +48,7 @@ def command(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]
 
 def serve(settings: Settings, part: str) -> None:
     """Become the part. Returns never."""
-    private.start()
+    private_files.start()
     arguments, environment = command(settings, part)
     os.execvpe(arguments[0], arguments, dict(environment))  # noqa: S606 - no shell
 
@@ -57,8 +58,8 @@ def _airflow(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str
         raise SetupError(
             "Airflow gives Celery workers no task", remedy="set ESTUAIRE_EXECUTOR=CeleryExecutor, everywhere"
         )
-    private.folder(settings.airflow_home)
-    private.folder(settings.logs)
+    private_files.folder(settings.airflow_home)
+    private_files.folder(settings.logs)
     if part == "api-server":
         airflow.write_password_file(settings)
     if spark_cluster.standalone(settings) and part in _TASKS_RUN_IN:
@@ -71,7 +72,7 @@ def _spark(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]
     """Spark's daemons. A worker's folders lie in its scratch space: applications, what they spill, our own files."""
     import socket
 
-    from spark_jobs.s3a import jars_folder
+    from estuaire.storage.s3a import jars_folder
 
     spark_class = str(jars_folder().parent / "bin" / "spark-class")
     spark_cluster.write_conf(settings)
@@ -90,9 +91,9 @@ def _spark(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]
     if part == "spark-master":
         where = ["org.apache.spark.deploy.master.Master", "--host", host, "--port", str(SPARK_PORT)]
         return [spark_class, *where, "--webui-port", "8080"], environment
-    private.folder(settings.scratch)
+    private_files.folder(settings.scratch)
     for name in ("apps", "spill"):
-        private.folder(settings.scratch / name)
+        private_files.folder(settings.scratch / name)
     environment["SPARK_LOCAL_DIRS"] = str(settings.scratch / "spill")
     own = [
         "org.apache.spark.deploy.worker.Worker",

@@ -15,9 +15,9 @@ import re
 import secrets
 import subprocess
 
-from estuaire import secret_files
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base import secret_files
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import account, postgres
 
 SECRET = "postgres_postgres"  # noqa: S105 - its name
@@ -72,7 +72,7 @@ def take_given(settings: Settings) -> bool:
         return False
     new = verifier(password, secrets.token_bytes(16))
     _set_alone(settings, new)
-    postgres.write_private(kept, new + "\n")
+    secret_files.write_private(kept, new + "\n")
     return True
 
 

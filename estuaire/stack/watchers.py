@@ -11,7 +11,7 @@ import contextlib
 import psycopg2
 from cryptography.fernet import Fernet, InvalidToken
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.stack.airflow import FERNET
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from estuaire.errors import EstuaireError
-from estuaire.registry import load_registry
-from estuaire.settings import settings
+from estuaire.base.errors import EstuaireError
+from estuaire.base.settings import settings
+from estuaire.contract.registry import load_registry
 from examples.mimic_iv_demo.mapping import Balance, map_warehouse, reasons
 from examples.mimic_iv_demo.vocabulary import Share, shares
 

@@ -22,11 +22,11 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from estuaire.codes import hospital_map
-from estuaire.errors import DatabaseUnavailable, EstuaireError
-from estuaire.query import run_query
-from estuaire.registry import load_registry
-from estuaire.settings import PROJECT_ROOT, Settings, settings
+from estuaire.base.errors import DatabaseUnavailable, EstuaireError
+from estuaire.base.settings import PROJECT_ROOT, Settings, settings
+from estuaire.contract.codes import hospital_map
+from estuaire.contract.registry import load_registry
+from estuaire.warehouse.query import run_query
 from examples.mimic_iv_demo.mapping import opened
 
 HOSPITAL = "h38"

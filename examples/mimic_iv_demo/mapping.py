@@ -23,7 +23,7 @@ from typing import Any
 
 import duckdb
 
-from estuaire.errors import EstuaireError
+from estuaire.base.errors import EstuaireError
 
 HERE = Path(__file__).parent
 FILES = tuple(sorted(path.stem for path in (HERE / "fates").glob("*.sql")))

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from estuaire.codes import SEEDS, code_systems, hospital_map
-from estuaire.registry import Hospital
+from estuaire.contract.codes import SEEDS, code_systems, hospital_map
+from estuaire.contract.registry import Hospital
 
 # what is measured -> code system, files and the column of the hospital's own code
 MEASURED = {

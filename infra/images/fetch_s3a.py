@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from estuaire.stack.jdk import trust_store
-from spark_jobs import s3a
+from estuaire.storage import s3a
 
 
 def main() -> None:

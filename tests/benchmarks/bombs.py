@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 
-from spark_jobs.kernel import framing
+from estuaire.kernel import framing
 
 MEGABYTE = 1 << 20
 BOMBS = {

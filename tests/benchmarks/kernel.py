@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from estuaire.contracts import load_contract
-from estuaire.manifest import Manifest, ManifestFile
-from estuaire.registry import load_registry
-from estuaire.rules import load_rules
-from spark_jobs.kernel.land_file import land_file
+from estuaire.contract.manifest import Manifest, ManifestFile
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.kernel.land_file import land_file
+from estuaire.rules.rule_registry import load_rules
 
 ROWS = 1_000_000
 HEADER = "administration_id;IPP;NDA;drug_code;drug_label;dose;dose_unit;route;given_at;status\n"

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import psutil
 
-from estuaire import ledger
+from estuaire.base.run_names import DAGS
+from estuaire.base.settings import Settings
 from estuaire.cli.demo import FULL_PATIENTS
-from estuaire.following import follow
-from estuaire.orchestration.naming import DAGS
-from estuaire.registry import load_registry
-from estuaire.settings import Settings
+from estuaire.contract.registry import load_registry
+from estuaire.operations.pipeline_run import follow
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 from estuaire.stack.airflow_client import AirflowClient
+from estuaire.storage import ledger
 
 DEMO_PATIENTS = 3_000
 LATE = "h07"  # the hospital whose last delta comes alone

@@ -8,8 +8,9 @@ from typing import Any
 
 import psycopg2
 
-from estuaire import migrations, releases
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.storage import migrations
+from estuaire.warehouse import releases
 from tests.conftest import temporary_settings
 
 READS = 10_000

@@ -16,8 +16,8 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from estuaire import ledger
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
+from estuaire.storage import ledger
 
 HOSPITALS, PATIENTS, ROUNDS = 12, 10_000, 2
 _WORK = re.compile(r"(?:files read and written|hospitals consolidated) in ([0-9.]+) s")

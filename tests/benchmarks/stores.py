@@ -12,13 +12,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from estuaire import ledger
-from estuaire.following import follow
-from estuaire.registry import load_registry
-from estuaire.s3 import S3Store
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry
+from estuaire.operations.pipeline_run import follow
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
+from estuaire.storage import ledger
+from estuaire.storage.s3 import S3Store
 from tests.benchmarks.pipeline import DEMO_PATIENTS
 from tests.conftest import temporary_settings
 

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from one_file import Landed, land
 
-from estuaire.contracts import load_contract
-from estuaire.handing_in import Asked, Prepared, prepare
-from estuaire.objectstore import DirectoryStore
-from estuaire.registry import Hospital, Registry, load_registry
-from estuaire.settings import PROJECT_ROOT
-from spark_jobs.kernel.consolidate import Full, HospitalInput, Rejected, TableOutcome, consolidate_hospital
+from estuaire.base.settings import PROJECT_ROOT
+from estuaire.contract.registry import Hospital, Registry, load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.deliveries.hand_in import Asked, Prepared, prepare
+from estuaire.kernel.consolidate import Full, HospitalInput, Rejected, TableOutcome, consolidate_hospital
+from estuaire.storage.object_store import DirectoryStore
 
 CASES = (PROJECT_ROOT / os.environ.get("ESTUAIRE_CASES", "../shared/cases")).resolve()
 PERIOD = (date(2020, 1, 1), date(2026, 1, 1))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from one_file import H01_ADMINISTRATION, Landed
 
-from estuaire.errors import EntryRefused, FileNotReadable
+from estuaire.base.errors import EntryRefused, FileNotReadable
 
 NIR = "255081416802538"
 TIME = "16/03/2025 08:00:00"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from one_file import land
 
-from estuaire import confirming
-from estuaire.contracts import load_contract
-from estuaire.registry import load_registry
-from spark_jobs.kernel.consolidate import Full, HospitalInput, ended_by
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.deliveries import confirmation
+from estuaire.kernel.consolidate import Full, HospitalInput, ended_by
 
 PERIOD = (date(2020, 1, 1), date(2026, 1, 1))
 DEFAULT: Any = SimpleNamespace(full_may_end=0.2, full_may_end_by_table={})
@@ -53,8 +53,8 @@ def test_c28_a_full_cut_at_a_record_waits(tmp_path: Path, case_input: Callable[.
     cut = case_input("C28-full-cut-at-a-record", "full_2.csv", "".join(STAYS.splitlines(keepends=True)[:2]))
     ends = _weighed(tmp_path, "stay", whole, cut)
     assert ends == {"stay": (1, 2)}
-    assert confirming.too_many(DEFAULT, ends) == ["stay"]
-    assert confirming.too_many(DEFAULT, _weighed(tmp_path, "stay", whole, whole)) == []
+    assert confirmation.too_many(DEFAULT, ends) == ["stay"]
+    assert confirmation.too_many(DEFAULT, _weighed(tmp_path, "stay", whole, whole)) == []
 
 
 @pytest.mark.parametrize("doses", [1, 5])
@@ -63,4 +63,4 @@ def test_c27_a_full_with_a_header_alone_waits(tmp_path: Path, case_input: Callab
     rows = "".join(f"A{n};77;900;J01DD04;;1;g;IV;16/03/2025 08:00;F\n" for n in range(doses))
     ends = _weighed(tmp_path, "administration", (DOSES + rows).encode(), empty)
     assert ends == {"administration": (doses, doses)}
-    assert confirming.too_many(DEFAULT, ends) == ["administration"]
+    assert confirmation.too_many(DEFAULT, ends) == ["administration"]

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from one_file import H01_ADMINISTRATION, Landed, lines, pseudonym
 
-from estuaire.errors import EncodingMismatch
+from estuaire.base.errors import EncodingMismatch
+from estuaire.contract.registry import Hospital, load_registry
 from estuaire.gates import consolidated as gate
 from estuaire.gates.consolidated import Finding
 from estuaire.gates.results import Result
-from estuaire.registry import Hospital, load_registry
-from estuaire.rules import load_rules
-from spark_jobs.kernel.consolidate import TableOutcome
+from estuaire.kernel.consolidate import TableOutcome
+from estuaire.rules.rule_registry import load_rules
 
 Case = Callable[..., bytes]
 Lands = Callable[..., Landed]

@@ -16,10 +16,10 @@ from typing import Any
 
 import psycopg2
 
-from estuaire import ledger
-from estuaire.errors import EstuaireError
-from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.base.errors import EstuaireError
+from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.simulator import SimulationPlan
+from estuaire.storage import ledger
 
 SERVICES = {
     "postgres", "store", "api-server", "scheduler", "dag-processor", "triggerer", "spark-master", "spark-worker",

@@ -11,8 +11,8 @@ from engine import running
 from local_spark import spark
 from small_platform import Platform, create_database, migrated
 
-from estuaire import pseudonym_key
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.storage import pseudonym_key
 
 __all__ = ["migrated", "spark"]
 

@@ -14,7 +14,7 @@ from compose_project import SERVICES, Project
 from published import copied
 from small_platform import Platform
 
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 pytestmark = [pytest.mark.compose]
 

@@ -10,7 +10,7 @@ from compose_project import HOSPITALS, Project
 from published import copied
 from small_platform import Platform
 
-from estuaire import ledger
+from estuaire.storage import ledger
 
 pytestmark = [pytest.mark.compose]
 

@@ -12,7 +12,7 @@ import yaml
 from compose_project import Project
 from monitors import Page, until
 
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 pytestmark = [pytest.mark.compose]
 

@@ -12,7 +12,7 @@ from compose_project import Project
 from published import copied
 from small_platform import Platform
 
-from estuaire import ledger
+from estuaire.storage import ledger
 
 pytestmark = [pytest.mark.compose]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from estuaire.orchestration.naming import (
+from estuaire.base.run_names import (
     CONSOLIDATE,
     DELIVERIES_ASSET,
     INGEST,
@@ -22,7 +22,7 @@ from estuaire.orchestration.naming import (
     WATCH,
     ledger_run_id,
 )
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 EXPECTED = {
     INGEST: ["accept", "discover", "gate", "land"],

@@ -12,9 +12,9 @@ import staging_world
 import yaml
 from psycopg2.extensions import connection
 
-from estuaire import migrations
-from estuaire.rules import FOLDER
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.rules.rule_registry import FOLDER
+from estuaire.storage import migrations
 
 DATABASE = "estuaire_dbt"
 # What the random worlds of these tests break on purpose: unmapped codes, orphans, a few patients who die too early, idle months.

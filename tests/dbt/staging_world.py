@@ -11,9 +11,9 @@ import stay_ends
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
-from estuaire.contracts import load_contract
-from estuaire.dbt_sources import DERIVED_TABLES
-from estuaire.layers import staging_columns
+from estuaire.contract.layer_columns import staging_columns
+from estuaire.contract.tables import load_contract
+from estuaire.warehouse.dbt_sources import DERIVED_TABLES
 
 PARIS = ZoneInfo("Europe/Paris")
 UTC = ZoneInfo("UTC")

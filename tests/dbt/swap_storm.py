@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg2
 
-from estuaire import releases
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.warehouse import releases
 
 TABLES = ("alpha", "beta", "gamma")
 READERS = 4

@@ -8,9 +8,9 @@ import pytest
 import staging_world
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build, dbt_by_hand
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
+from estuaire.warehouse import dbt_build, dbt_by_hand
 
 NAME = "marie_2"
 # every table, view and index with what it stores (a rewritten one has another file), its rows' count as estimated and its rights

@@ -16,11 +16,12 @@ import yaml
 from psycopg2.extensions import connection
 from staging_world import dose, moment, patient, stay
 
-from estuaire import dbt_build, ledger
+from estuaire.base.settings import Settings
 from estuaire.gates.results import WHOLE
-from estuaire.publish import build_and_publish
-from estuaire.rules import EARLIEST, LATEST
-from estuaire.settings import Settings
+from estuaire.rules.rule_registry import EARLIEST, LATEST
+from estuaire.storage import ledger
+from estuaire.warehouse import dbt_build
+from estuaire.warehouse.publish import build_and_publish
 
 LINEAGE = ("release_id", "lake_snapshot", "built_at", "code_version")
 SERIES = (

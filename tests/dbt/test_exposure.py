@@ -12,9 +12,9 @@ import pytest
 import staging_world
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.simulator import catalogue, effects
+from estuaire.warehouse import dbt_build
 
 SEED = 20260301
 

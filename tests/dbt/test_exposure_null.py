@@ -10,9 +10,9 @@ import pytest
 import staging_world
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build
-from estuaire.errors import PublishFailed
-from estuaire.settings import Settings
+from estuaire.base.errors import PublishFailed
+from estuaire.base.settings import Settings
+from estuaire.warehouse import dbt_build
 
 UNRESTRICTED = (2.5432, 1.6198, 3.9930)  # by hand: 36 x 721 / (54 x 189), Woolf
 

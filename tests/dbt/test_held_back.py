@@ -9,10 +9,12 @@ import pytest
 import staging_world
 from psycopg2.extensions import connection
 
-from estuaire import faults, last_good, ledger, releases
-from estuaire.explain import explain
-from estuaire.publish import PublishOutcome, build_and_publish
-from estuaire.settings import Settings
+from estuaire.base import faults
+from estuaire.base.settings import Settings
+from estuaire.runs.explain import explain
+from estuaire.storage import held_hospitals, ledger
+from estuaire.warehouse import last_good_content, releases
+from estuaire.warehouse.publish import PublishOutcome, build_and_publish
 
 World = dict[str, list[dict[str, Any]]]
 RULE = "prescription.dose.positive"
@@ -40,7 +42,7 @@ class Warehouse:
     def load(self, hospital: str, content: str, world: World) -> None:
         """As the load stage: keep what is served, then replace a hospital's rows, in one transaction."""
         with ledger.connect(self.settings) as session, session.cursor() as cur:
-            last_good.keep_served(cur, [hospital])
+            last_good_content.keep_served(cur, [hospital])
             for table in staging_world.load_contract().names:
                 cur.execute(f"drop table if exists staging.{table}_{hospital}")
             cur.execute("delete from staging.patient_map where hospital_id = %s", (hospital,))
@@ -112,7 +114,9 @@ def test_the_others_go_on_and_what_was_good_stays_served(warehouse_of: Warehouse
 
     # h02 and h05 break a rule, h01 does not: one release, h01 new, h02 as it was, h05 not there. A killed publish left a candidate behind
     with w.session.cursor() as cur:
-        cur.execute(f"create schema {last_good.MIXED}; create view {last_good.MIXED}.stay as select 1 as left_behind")
+        cur.execute(
+            f"create schema {held_hospitals.MIXED}; create view {held_hospitals.MIXED}.stay as select 1 as left_behind"
+        )
     w.load("h01", "v2", changed("h01", nights=5))
     w.load("h02", "v2", changed("h02", nights=7, dose=-1.0))
     w.load("h05", "v1", changed("h05", nights=3, dose=-1.0))
@@ -153,8 +157,8 @@ def test_the_others_go_on_and_what_was_good_stays_served(warehouse_of: Warehouse
     assert (w.publish().state, w.builds) == ("unchanged", 0)
     with w.session.cursor() as cur:
         by_the_same = release.held_back["h02"].judged_with
-        assert set(last_good.standing(cur, release, by_the_same)) == {"h02", "h05"}
-        assert last_good.standing(cur, release, "other rules") == {}
+        assert set(last_good_content.standing(cur, release, by_the_same)) == {"h02", "h05"}
+        assert last_good_content.standing(cur, release, "other rules") == {}
 
     w.first, w.second, w.before = first.release_id, second.release_id, before
 
@@ -189,11 +193,11 @@ def test_a_hospital_whose_served_content_is_not_kept_cannot_be_held_back(warehou
     [release] = [r for r in releases.list_releases(w.settings) if r.state == "published"]
     with w.session.cursor() as cur:
         # its content is the one that is served already
-        assert last_good.hold(cur, release, "x", broken) is None
+        assert last_good_content.hold(cur, release, "x", broken) is None
     w.load("h02", "v5", changed("h02", nights=2, dose=-1.0))
     with w.session.cursor() as cur:
-        held = last_good.hold(cur, release, "x", broken)
+        held = last_good_content.hold(cur, release, "x", broken)
         assert held is not None
         assert (held["h02"].serves, held["h02"].of_release) == ("v4", release.release_id)
-        last_good.drop(cur, ["h02"])
-        assert last_good.hold(cur, release, "x", broken) is None
+        last_good_content.drop(cur, ["h02"])
+        assert last_good_content.hold(cur, release, "x", broken) is None

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import connection
 
-from estuaire import ledger
+from estuaire.base.settings import Settings
 from estuaire.gates.warehouse import Finding, blocked
 from estuaire.gates.warehouse import audit as gate_audit
-from estuaire.rules import FOLDER
-from estuaire.settings import Settings
+from estuaire.rules.rule_registry import FOLDER
+from estuaire.storage import ledger
 
 RULE = "intrinsic_result.category.not_s"
 

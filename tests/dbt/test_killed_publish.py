@@ -10,7 +10,7 @@ import time
 
 import psutil
 
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 
 def test_dbt_ends_with_the_process_that_started_it() -> None:

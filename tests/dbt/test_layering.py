@@ -12,10 +12,10 @@ import sqlglot
 import yaml
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build, dbt_sources, patient_level
+from estuaire.base.settings import Settings
 from estuaire.gates.keys import counted_by_gates
-from estuaire.rules import load_rules
-from estuaire.settings import Settings
+from estuaire.rules.rule_registry import load_rules
+from estuaire.warehouse import dbt_build, dbt_sources, patient_level
 
 LAYERS = {"staging", "conformed", "marts"}
 
@@ -145,7 +145,7 @@ def test_a_mart_with_a_patient_key_says_so(models: dict[str, dict[str, Any]]) ->
 
 def test_the_sources_file_is_the_contract() -> None:
     assert dbt_sources.SOURCES_FILE.read_text(encoding="utf-8") == dbt_sources.render(), (
-        "run `python -m estuaire.dbt_sources`"
+        "run `python -m estuaire.warehouse.dbt_sources`"
     )
 
 

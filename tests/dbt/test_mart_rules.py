@@ -11,11 +11,11 @@ import pytest
 import yaml
 from psycopg2.extensions import connection
 
-from estuaire import ledger
+from estuaire.base.settings import Settings
 from estuaire.gates.warehouse import Finding, blocked
 from estuaire.gates.warehouse import audit as gate_audit
-from estuaire.rules import FOLDER
-from estuaire.settings import Settings
+from estuaire.rules.rule_registry import FOLDER
+from estuaire.storage import ledger
 
 COUNTS = "isolates tested susceptible increased_exposure intermediate i_guideline_unknown resistant undetermined"
 TABLES: dict[str, str] = {

@@ -19,9 +19,9 @@ from psycopg2.extensions import connection
 from psycopg2.extras import execute_values
 from scipy import stats
 
-from estuaire import dbt_build
-from estuaire.publish import build_and_publish
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.warehouse import dbt_build
+from estuaire.warehouse.publish import build_and_publish
 
 SHOWN = (
     "all", "patient", "m39", "ears_net", "glass", "episode_30", "episode_365", "phenotype_30", "phenotype_365"

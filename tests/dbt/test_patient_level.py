@@ -14,9 +14,10 @@ import pytest
 from psycopg2.extensions import connection
 from typer.testing import CliRunner
 
-from estuaire import patient_level, query, registry, releases
-from estuaire.errors import QueryRefused
-from estuaire.settings import Settings
+from estuaire.base.errors import QueryRefused
+from estuaire.base.settings import Settings
+from estuaire.contract import registry
+from estuaire.warehouse import patient_level, query, releases
 
 CANARY = "PATIENT-CANARY-7"
 READS = {
@@ -232,14 +233,14 @@ def test_the_command_prints_the_banner_on_stderr_and_json_stays_a_list(
 
     import typer
 
-    import estuaire.settings
+    import estuaire.base.settings
     from estuaire.cli import query as command
 
     serve(warehouse_settings)
     app = typer.Typer()
     app.callback()(lambda: None)
     command.register(app)
-    monkeypatch.setattr(estuaire.settings, "settings", lambda: warehouse_settings)
+    monkeypatch.setattr(estuaire.base.settings, "settings", lambda: warehouse_settings)
     answer = CliRunner().invoke(app, ["query", "select isolate_key from first_isolate limit 2", "--json"])
     assert len(json.loads(answer.stdout)) == 2
     assert answer.stderr == f"{patient_level.BANNER} (first_isolate)\n"

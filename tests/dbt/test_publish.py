@@ -18,12 +18,13 @@ from dbt_pages import page_manifest
 from psycopg2 import errors
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build, dbt_page, faults, releases
-from estuaire.errors import PublishFailed
+from estuaire.base import faults
+from estuaire.base.errors import PublishFailed
+from estuaire.base.settings import Settings
 from estuaire.gates.keys import counted_by_gates
-from estuaire.patient_level import BANNER
-from estuaire.publish import PublishOutcome, build_and_publish
-from estuaire.settings import Settings
+from estuaire.warehouse import dbt_build, dbt_page, releases
+from estuaire.warehouse.patient_level import BANNER
+from estuaire.warehouse.publish import PublishOutcome, build_and_publish
 
 World = dict[str, list[dict[str, Any]]]
 
@@ -271,7 +272,7 @@ def test_staging_that_changes_during_the_build_is_not_published(
 
     owner.execute("update control.load set content_hash = 'new' where hospital_id = 'h02'")
     monkeypatch.setattr(dbt_build, "run", meanwhile)
-    monkeypatch.setattr("estuaire.publish._audit", lambda *_: [])  # the candidate of this test holds no table
+    monkeypatch.setattr("estuaire.warehouse.publish._audit", lambda *_: [])  # the candidate of this test holds no table
     with pytest.raises(PublishFailed, match="staging changed"):
         build_and_publish(warehouse_settings, "run-4", 43, "abc124")
     owner.execute("select distinct release_id from marts.antibiotic_consumption")

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from psycopg2.extensions import connection
 
-from estuaire import query
-from estuaire.errors import QueryRefused
-from estuaire.settings import Settings
+from estuaire.base.errors import QueryRefused
+from estuaire.base.settings import Settings
+from estuaire.warehouse import query
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -140,14 +140,14 @@ def test_commands_are_registered_and_print(warehouse_settings: Settings, monkeyp
     import typer
     from typer.testing import CliRunner
 
-    import estuaire.settings
+    import estuaire.base.settings
     from estuaire.cli import query as query_command
     from estuaire.cli import releases as releases_command
 
     app = typer.Typer()
     query_command.register(app)
     releases_command.register(app)
-    monkeypatch.setattr(estuaire.settings, "settings", lambda: warehouse_settings)
+    monkeypatch.setattr(estuaire.base.settings, "settings", lambda: warehouse_settings)
 
     def call(*arguments: str) -> Any:
         result = CliRunner().invoke(app, arguments)

@@ -12,10 +12,10 @@ import pytest
 import swap_storm
 from psycopg2.extensions import connection
 
-from estuaire import publish, releases
-from estuaire.errors import PublishFailed
-from estuaire.releases import Candidate, Release
-from estuaire.settings import Settings
+from estuaire.base.errors import PublishFailed
+from estuaire.base.settings import Settings
+from estuaire.warehouse import publish, releases
+from estuaire.warehouse.releases import Candidate, Release
 
 TABLES = swap_storm.TABLES
 

@@ -10,8 +10,8 @@ from psycopg2.extensions import connection
 from psycopg2.extras import execute_values
 from scipy import stats
 
-from estuaire import dbt_build
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.warehouse import dbt_build
 
 PAIRS = sorted(
     {(n, d) for d in (*range(1, 41), 97, 120, 1350) for n in range(d + 1)}

@@ -12,8 +12,8 @@ import staging_world
 from psycopg2.extensions import connection
 from published import ROW_KEYS, copied
 
-from estuaire.publish import build_and_publish
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.warehouse.publish import build_and_publish
 
 PSEUDONYMS = (
     "patient_id",

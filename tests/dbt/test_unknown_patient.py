@@ -10,8 +10,8 @@ import pytest
 import staging_world
 from psycopg2.extensions import connection
 
-from estuaire import dbt_build
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.warehouse import dbt_build
 
 WHERE = "h11"
 SHARED = tuple(f"p{n}" for n in range(0, 160, 4))  # each a person whom the other hospitals know, too

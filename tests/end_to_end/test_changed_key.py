@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 from cryptography.fernet import Fernet
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.stack import watchers
 from estuaire.stack.airflow import FERNET
 

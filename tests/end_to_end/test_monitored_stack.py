@@ -19,15 +19,15 @@ import yaml
 from alert_servers import Hook, Mailbox, hook_server, mail_server
 from monitors import Page, Programs, hurried, monitors, served, until
 
-from estuaire import ledger
-from estuaire.alerts import delivering
-from estuaire.following import follow
-from estuaire.metrics import TOKEN
-from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.operations.alerts import delivering
+from estuaire.operations.metrics import TOKEN
+from estuaire.operations.pipeline_run import follow
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import exporter, lifecycle, processes
 from estuaire.stack import postgres as postgres_server
 from estuaire.stack.airflow_client import AirflowClient
+from estuaire.storage import ledger
 
 __all__ = ["monitors"]
 pytestmark = pytest.mark.stack

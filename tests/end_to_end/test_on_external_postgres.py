@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from external_postgres import running
 
-from estuaire import ledger
-from estuaire.following import follow
-from estuaire.query import run_query
+from estuaire.operations.pipeline_run import follow
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle, postgres
 from estuaire.stack.init import init
+from estuaire.storage import ledger
+from estuaire.warehouse.query import run_query
 
 pytestmark = pytest.mark.compose  # with the other tests of a server
 

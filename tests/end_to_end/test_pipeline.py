@@ -30,20 +30,21 @@ import psycopg2.extras
 import pytest
 from published import RELEASE_COLUMNS, copied
 
-from estuaire import dbt_build, ledger, migrations
-from estuaire.contracts import load_contract
-from estuaire.errors import RunFailed
-from estuaire.following import Followed, follow
-from estuaire.objectstore import open_store
-from estuaire.orchestration.naming import INGEST
-from estuaire.query import run_query
-from estuaire.registry import load_registry, read_code_map
-from estuaire.rule_relations import STAGES
-from estuaire.rules import load_rules
-from estuaire.settings import Settings
+from estuaire.base.errors import RunFailed
+from estuaire.base.run_names import INGEST
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry, read_code_map
+from estuaire.contract.tables import load_contract
+from estuaire.operations.pipeline_run import Followed, follow
+from estuaire.rules.rule_registry import load_rules
+from estuaire.rules.rule_relations import STAGES
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle, processes
 from estuaire.stack.airflow_client import AirflowClient
+from estuaire.storage import ledger, migrations
+from estuaire.storage.stores import open_store
+from estuaire.warehouse import dbt_build
+from estuaire.warehouse.query import run_query
 
 pytestmark = pytest.mark.stack
 

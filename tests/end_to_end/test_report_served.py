@@ -9,8 +9,9 @@ import httpx2
 import psutil
 import pytest
 
+from estuaire.base import addresses
+from estuaire.base.settings import Settings
 from estuaire.report import serving
-from estuaire.settings import Settings
 from estuaire.stack import airflow, processes
 
 pytestmark = pytest.mark.stack
@@ -31,13 +32,13 @@ def pages(running_stack: Settings) -> Iterator[Settings]:
 
 def token(settings: Settings, user: str, secret: str) -> str:
     body = {"username": user, "password": settings.secret(secret)}
-    answer = httpx2.post(f"{airflow.base_url(settings)}/auth/token", json=body, trust_env=False)
+    answer = httpx2.post(f"{addresses.base_url(settings)}/auth/token", json=body, trust_env=False)
     return str(answer.json()["access_token"])
 
 
 def get(settings: Settings, path: str, cookie: str | None = None) -> httpx2.Response:
     headers = {"Cookie": f"_token={cookie}"} if cookie else {}
-    return httpx2.get(f"{airflow.base_url(settings)}{path}", headers=headers, trust_env=False, timeout=30)
+    return httpx2.get(f"{addresses.base_url(settings)}{path}", headers=headers, trust_env=False, timeout=30)
 
 
 def test_nobody_reads_without_a_login_and_who_logged_in_reads(pages: Settings) -> None:
@@ -55,7 +56,7 @@ def test_nobody_reads_without_a_login_and_who_logged_in_reads(pages: Settings) -
 
 
 def test_every_page_and_api_asks_who_it_is(pages: Settings) -> None:
-    server = airflow.base_url(pages)
+    server = addresses.base_url(pages)
     assert anonymous.answered(server) == []
     assert not anonymous.lets_in(server, airflow.ADMIN, "admin")
     assert anonymous.lets_in(server, airflow.ADMIN, pages.secret(airflow.ADMIN_SECRET))
@@ -71,12 +72,12 @@ def test_no_path_leads_out(pages: Settings, path: str) -> None:
 
 def test_the_menu_has_them(pages: Settings) -> None:
     headers = {"Authorization": f"Bearer {token(pages, airflow.ADMIN, airflow.ADMIN_SECRET)}"}
-    answer = httpx2.get(f"{airflow.base_url(pages)}/api/v2/plugins", headers=headers, trust_env=False)
+    answer = httpx2.get(f"{addresses.base_url(pages)}/api/v2/plugins", headers=headers, trust_env=False)
     views = {v["name"]: v["href"] for p in answer.json()["plugins"] for v in p["external_views"]}
     assert views["Estuaire"] == f"{serving.PREFIX}/reports/latest.html"
     assert "Data Docs" in views
     assert views["Models"] == f"{serving.PREFIX}/models/index.html"
-    errors = httpx2.get(f"{airflow.base_url(pages)}/api/v2/plugins/importErrors", headers=headers, trust_env=False)
+    errors = httpx2.get(f"{addresses.base_url(pages)}/api/v2/plugins/importErrors", headers=headers, trust_env=False)
     assert errors.json()["total_entries"] == 0
 
 

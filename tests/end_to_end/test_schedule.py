@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from estuaire import ledger
-from estuaire.orchestration.naming import INGEST
-from estuaire.settings import Settings
+from estuaire.base.run_names import INGEST
+from estuaire.base.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 from estuaire.stack.airflow_client import AirflowClient
+from estuaire.storage import ledger
 
 pytestmark = pytest.mark.compose  # with the other tests of a server
 HOSPITALS = ("h01", "h02")

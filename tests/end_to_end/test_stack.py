@@ -19,7 +19,8 @@ import psutil
 import psycopg2
 import pytest
 
-from estuaire.settings import Settings
+from estuaire.base import addresses
+from estuaire.base.settings import Settings
 from estuaire.stack import airflow, lifecycle, postgres, processes
 from estuaire.stack.airflow_client import AirflowClient
 
@@ -135,7 +136,7 @@ def test_secrets_are_private_and_stand_nowhere_else(stack: Settings) -> None:
 def test_airflow_wants_its_password(stack: Settings) -> None:
     import httpx2
 
-    url = airflow.base_url(stack)
+    url = addresses.base_url(stack)
     assert httpx2.get(f"{url}/api/v2/dags", trust_env=False).status_code == 401
     assert httpx2.get(f"{url}/auth/token", trust_env=False).status_code == 403  # the all-admins way
     wrong = {"username": "admin", "password": "admin"}

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from small_platform import Platform, create_database, dose
 
-from estuaire import dbt_build, publish, releases
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import FOLDER
 from estuaire.gates import consolidated as gate_consolidated
 from estuaire.gates import landed as gate_landed
-from estuaire.orchestration import steps
-from estuaire.registry import FOLDER
-from estuaire.settings import Settings
+from estuaire.orchestration import tasks
+from estuaire.warehouse import dbt_build, publish, releases
 from spark_jobs import consolidate, land, load, session
 
 HOSPITALS = ("h01", "h02")
@@ -26,7 +26,7 @@ STAGES: dict[str, Callable[..., object]] = {
     "land": land.run,
     "consolidate": consolidate.run,
     "load": load.run,
-    "publish": steps.publish,
+    "publish": tasks.publish,
 }
 _NUMBERS = itertools.count(1)
 
@@ -59,7 +59,7 @@ def without_engines() -> Iterator[None]:
         patch.setattr(dbt_build, "run", _marts_of_staging)
         patch.setattr(publish, "_audit", lambda *_: [])
         patch.setattr(publish, "warm_up", lambda: None)
-        patch.setattr(steps, "build_quietly", lambda *_: None)
+        patch.setattr(tasks, "build_quietly", lambda *_: None)
         yield
 
 

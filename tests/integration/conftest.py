@@ -13,7 +13,7 @@ import pytest
 from local_spark import spark
 from small_platform import Platform, create_database, migrated
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.simulator.trap_catalogue import CATALOGUE
 

@@ -17,14 +17,16 @@ import psycopg2
 import pytest
 import yaml
 
-from estuaire import faults, ledger, migrations, pseudonym_key
-from estuaire.deliveries import Found, discover
-from estuaire.lake import Lake
-from estuaire.manifest import Manifest, ManifestFile
-from estuaire.objectstore import ObjectStore, open_store
-from estuaire.publish import PublishOutcome, build_and_publish
-from estuaire.registry import FOLDER, load_registry
-from estuaire.settings import Settings
+from estuaire.base import faults
+from estuaire.base.settings import Settings
+from estuaire.contract.manifest import Manifest, ManifestFile
+from estuaire.contract.registry import FOLDER, load_registry
+from estuaire.deliveries.landing_scan import Found, discover
+from estuaire.storage import ledger, migrations, pseudonym_key
+from estuaire.storage.lake import Lake
+from estuaire.storage.object_store import ObjectStore
+from estuaire.storage.stores import open_store
+from estuaire.warehouse.publish import PublishOutcome, build_and_publish
 from spark_jobs import consolidate, land, load
 
 H01 = {

@@ -16,10 +16,11 @@ import pytest
 from alert_servers import PASSWORD, USER, certificate, hook_server, mail_server
 from small_platform import Platform, create_database, registry_of
 
-from estuaire import ledger
-from estuaire.alerts import SMTP_PASSWORD, WEBHOOK_KEY, channels, delivering
-from estuaire.secret_files import draw
-from estuaire.settings import Settings
+from estuaire.base.alert_settings import SMTP_PASSWORD, WEBHOOK_KEY
+from estuaire.base.secret_files import draw
+from estuaire.base.settings import Settings
+from estuaire.operations.alerts import channels, delivering
+from estuaire.storage import ledger
 
 _NUMBERS = itertools.count(1)
 KEY = "k" * 40

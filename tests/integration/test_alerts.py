@@ -15,13 +15,14 @@ import yaml
 from small_platform import Platform, create_database, dose, registry_of
 from typer.testing import CliRunner
 
-from estuaire import ledger, progress
-from estuaire import settings as module
-from estuaire.alerts import conditions, delivering
-from estuaire.alerts.conditions import Found
+from estuaire.base import progress
+from estuaire.base import settings as module
+from estuaire.base.settings import Settings
 from estuaire.cli import build
+from estuaire.operations.alerts import conditions, delivering
+from estuaire.operations.alerts.conditions import Found
 from estuaire.report import files
-from estuaire.settings import Settings
+from estuaire.storage import ledger
 
 NOW = datetime.now(UTC)
 _NUMBERS = itertools.count(1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from small_platform import Platform, create_database, dose
 
-from estuaire.deliveries import to_take_up
+from estuaire.deliveries.landing_scan import to_take_up
 
 
 @pytest.fixture

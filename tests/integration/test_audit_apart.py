@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from small_platform import Platform, clones, dose, rewrite_as
 
-from estuaire import set_aside
-from estuaire.gates import apart
+from estuaire.gates import each_alone
 from estuaire.gates import landed as gate
-from spark_jobs import consolidate
+from estuaire.orchestration import consolidation_inputs
+from estuaire.storage import set_aside
 
 HOSPITALS = ("h01", "h02", "h03")
 
@@ -115,7 +115,7 @@ def test_a_file_lost_after_the_audit_stops_its_hospital_alone(three: Platform) -
         ("h02",),
         ("h03",),
     ]
-    assert consolidate.changed(three.settings) == ["h01"]
+    assert consolidation_inputs.changed(three.settings) == ["h01"]
     assert three.consolidate()["hospitals"] == ["h01"]
     counted = three.in_lake("select hospital_id, count(*) from lake.consolidated.patient_map group by 1 order by 1")
     assert counted == [("h01", 1), ("h02", 1), ("h03", 1)]
@@ -142,7 +142,7 @@ def test_counts_that_differ_in_one_hospitals_file_block_it_alone(three: Platform
 def test_where_all_is_well_nobody_is_counted_apart(three: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """The good path asks Spark for nothing more than it did."""
     for name in ("alone", "_unreadable", "_disagreeing"):
-        monkeypatch.setattr(apart, name, lambda *_: pytest.fail("asked for"))
+        monkeypatch.setattr(each_alone, name, lambda *_: pytest.fail("asked for"))
     three.deliver("d10", 10, administration=[dose("A10")])
     assert three.land()["landed"] == 1
     assert three.consolidate()["hospitals"] == ["h01"]

@@ -16,11 +16,7 @@ import pytest
 from published import copied
 from small_platform import Platform, dose
 
-from estuaire import ledger
-from estuaire.backup import facts, making, manifest, restoring
-from estuaire.backup.making import make
-from estuaire.backup.restoring import restore
-from estuaire.errors import (
+from estuaire.base.errors import (
     BackupUnusable,
     LakeFileUnreadable,
     PseudonymKeyRefused,
@@ -28,9 +24,13 @@ from estuaire.errors import (
     SecretUnusable,
     UpkeepBusy,
 )
-from estuaire.orchestration import steps
-from estuaire.settings import Settings
-from estuaire.upkeep import lock
+from estuaire.base.settings import Settings
+from estuaire.operations.backup import facts, making, manifest, restoring
+from estuaire.operations.backup.making import make
+from estuaire.operations.backup.restoring import restore
+from estuaire.operations.upkeep import lock
+from estuaire.orchestration import tasks
+from estuaire.storage import ledger, restore_mark
 
 New = Callable[[], Platform]
 
@@ -142,7 +142,7 @@ def test_a_restored_platform_is_the_same_and_goes_on(source: Platform, backup: P
     for table in ("delivery", "accounting", "rejected_record", "landed_file", "release"):
         assert again.ask(ledger.format(table)) == source.ask(ledger.format(table)), table
     assert of_airflow(again, "select * from dag_run") == [(1, "done")]
-    assert not restoring.unfinished(again.store)
+    assert not restore_mark.unfinished(again.store)
     [(kind, told)] = again.ask("select kind, succeeded from control.upkeep order by upkeep_id desc limit 1")
     assert (kind, told) == ("restore", True)
     with psycopg2.connect(again.settings.dsn("analyst")) as session, session.cursor() as cursor:
@@ -160,7 +160,7 @@ def test_older_snapshots_and_the_archived_release_are_restored(source: Platform,
     with again.lake.connection(version=first) as one, source.lake.connection(version=first) as other:
         asked = "select * from lake.consolidated.administration order by all"
         assert one.execute(asked).fetchall() == other.execute(asked).fetchall() != []
-    from estuaire.releases import rollback
+    from estuaire.warehouse.releases import rollback
 
     assert rollback(again.settings).release_id == 1
 
@@ -415,14 +415,14 @@ def test_a_restore_that_was_killed_is_run_again(
 ) -> None:  # fmt: skip
     again = target()
     _killed(monkeypatch, owner, name, after, lambda: restore(again.settings, backup))
-    assert restoring.unfinished(again.store)
+    assert restore_mark.unfinished(again.store)
     other = tmp_path / "other"
     make(source.settings, other)
     with pytest.raises(RestoreRefused, match="another backup"):
         restore(again.settings, other)
     restore(again.settings, backup)
     assert content_of_lake(again) == content_of_lake(source)
-    assert not restoring.unfinished(again.store)
+    assert not restore_mark.unfinished(again.store)
     assert copied(again.settings) == copied(source.settings)
 
 
@@ -432,7 +432,7 @@ def test_no_run_begins_on_a_platform_that_is_half_restored(
     again = with_airflow(new_platform())
     _killed(monkeypatch, restoring, "_put_one", 6, lambda: restore(again.settings, backup))
     with pytest.raises(RestoreRefused, match="half-way"):
-        steps.discover(again.settings, "ingest-1")
+        tasks.discover(again.settings, "ingest-1")
     assert again.ask("select count(*) from control.delivery") == [(0,)]
 
 

@@ -9,13 +9,13 @@ import psycopg2
 import pytest
 from external_postgres import Server, certificates, running
 
-from estuaire.backup import dumps, tls_way
-from estuaire.backup.making import make
-from estuaire.backup.restoring import restore
-from estuaire.errors import BackupUnusable
-from estuaire.ledger import fetch
-from estuaire.settings import Settings
+from estuaire.base.errors import BackupUnusable
+from estuaire.base.settings import Settings
+from estuaire.operations.backup import dumps, tls_way
+from estuaire.operations.backup.making import make
+from estuaire.operations.backup.restoring import restore
 from estuaire.stack.init import init
+from estuaire.storage.ledger import fetch
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import duckdb
 import pytest
 from small_platform import Platform, dose, rewrite
 
-from estuaire.contracts import load_contract
-from estuaire.errors import AccountingImbalance, ContractError
-from estuaire.registry import FOLDER, load_registry
-from spark_jobs.load import antibacterial_codes
+from estuaire.base.errors import AccountingImbalance, ContractError
+from estuaire.contract.registry import FOLDER, load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.warehouse.staging_content import antibacterial_codes
 from spark_jobs.patient_map import patient_map
 from spark_jobs.session import spread_survivors
 from spark_jobs.stage import attempt

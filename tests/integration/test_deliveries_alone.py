@@ -17,13 +17,15 @@ import pyarrow as pa
 import pytest
 from small_platform import Platform, dose, registry_of
 
-from estuaire import deliveries, errors, faults, ledger
-from estuaire.errors import DeliveryChanged, EstuaireError, GateBlocked, RunFailed, StoreUnavailable
-from estuaire.explain import explain
-from estuaire.following import _blocked
-from estuaire.orchestration import steps
-from estuaire.orchestration.naming import INGEST
-from estuaire.registry import FOLDER, load_registry
+from estuaire.base import errors, faults
+from estuaire.base.errors import DeliveryChanged, EstuaireError, GateBlocked, RunFailed, StoreUnavailable
+from estuaire.base.run_names import INGEST
+from estuaire.contract.registry import FOLDER, load_registry
+from estuaire.deliveries import landing_scan
+from estuaire.operations.pipeline_run import _blocked
+from estuaire.orchestration import consolidation_inputs, tasks
+from estuaire.runs.explain import explain
+from estuaire.storage import ledger
 from spark_jobs import consolidate, land, load
 from spark_jobs.stage import reported
 
@@ -109,7 +111,12 @@ def test_evil_deliveries_are_typed_each_and_stop_no_other(shared: Platform) -> N
 
 
 def _kinds(kind: type[EstuaireError]) -> list[type[EstuaireError]]:
-    return [k for below in kind.__subclasses__() for k in (below, *_kinds(below)) if k.__module__ == errors.__name__]
+    return [
+        k
+        for below in kind.__subclasses__()
+        for k in (below, *_kinds(below))
+        if k.__module__.startswith(errors.__name__)
+    ]
 
 
 FOREIGN: list[BaseException] = [
@@ -126,14 +133,14 @@ def test_an_error_of_any_class_while_a_delivery_is_looked_at_ends_at_it(
     }
     for sequence, name in enumerate(("sound", *thrown), start=1):
         shared.deliver(name, sequence, hospital="h04", headers={"administration": "x"}, administration=[])
-    read = deliveries.read_manifest
+    read = landing_scan.read_manifest
 
     def look(store: Any, registry: Any, hospital: str, delivery: str) -> Any:
         if delivery in thrown:
             raise thrown[delivery]
         return read(store, registry, hospital, delivery)
 
-    monkeypatch.setattr(deliveries, "read_manifest", look)
+    monkeypatch.setattr(landing_scan, "read_manifest", look)
     found = shared.discover()
     assert found.pending == [("h04", "sound")]
     noted = states(shared, "h04")
@@ -152,7 +159,7 @@ def test_an_error_of_any_class_while_a_delivery_is_looked_at_ends_at_it(
     mended = {n for n, (state, _) in noted.items() if state == "received"}
     assert {n for n in thrown if noted[n][0] == "blocked"} == {
         n for n, e in thrown.items()
-        if isinstance(e, EstuaireError) and not e.retryable and e.code not in deliveries.OURS | {"E_MANIFEST_MISSING"}
+        if isinstance(e, EstuaireError) and not e.retryable and e.code not in landing_scan.OURS | {"E_MANIFEST_MISSING"}
     }  # fmt: skip
     assert "sound" in mended
     shutil.rmtree(folder_of(shared, "h04"))
@@ -175,7 +182,7 @@ def test_an_upload_in_progress_is_arriving_and_blocked_only_once_nothing_comes_a
 
     (place / "manifest.json").unlink()
     run_id = f"run-arriving-{time.time_ns()}"
-    discovery = steps.discover(shared.settings, run_id)
+    discovery = tasks.discover(shared.settings, run_id)
     assert "h05" not in discovery.hospitals
     assert states(shared, "h05")["d1"] == ("arriving", None)
     [step] = explain(shared.settings, "h05/d1").next
@@ -234,7 +241,7 @@ def test_a_hospital_whose_entry_is_wrong_or_gone_is_set_aside_and_lands_once_it_
     (own / "hospitals" / "h22.yml").rename(tmp_path / "h22.yml")
     load_registry.cache_clear()
     run_id = f"run-registry-{time.time_ns()}"
-    discovery = steps.discover(platform.settings, run_id)
+    discovery = tasks.discover(platform.settings, run_id)
     assert {"h21", "h22", "h23"} <= set(discovery.hospitals)
     found = {h: states(platform, h)["d1"] for h in ("h21", "h22", "h23")}
     assert found == {
@@ -313,13 +320,13 @@ def test_a_block_of_an_earlier_run_is_told_and_does_not_make_this_runs_gate_red(
     shared.deliver("old", 1, hospital="h07", change=lambda d: d.pop("kind"), **A)
     first = shared.new_run()
     registry = load_registry(shared.settings.registry_dir)
-    deliveries.discover(shared.settings, shared.store, registry, first)
+    landing_scan.discover(shared.settings, shared.store, registry, first)
     with pytest.raises(GateBlocked, match="old"):
-        steps.hospital_verdict(shared.settings, first, "h07")
+        tasks.hospital_verdict(shared.settings, first, "h07")
     shared.deliver("new", 2, hospital="h07", **A)
     second = shared.new_run()
-    deliveries.discover(shared.settings, shared.store, registry, second)
-    lines = steps.hospital_verdict(shared.settings, second, "h07")
+    landing_scan.discover(shared.settings, shared.store, registry, second)
+    lines = tasks.hospital_verdict(shared.settings, second, "h07")
     assert sorted(lines) == ["new: received", "old: blocked before this run (E_MANIFEST_INVALID)"]
     assert _blocked(shared.settings, second, [second]) == []
     # a landed delivery keeps its run; what is found of it in this one is this one's
@@ -328,7 +335,7 @@ def test_a_block_of_an_earlier_run_is_told_and_does_not_make_this_runs_gate_red(
         "error = 'changed', updated_at = now() where hospital_id = 'h07' and delivery_id = 'new'"
     )
     with pytest.raises(GateBlocked, match="changed"):
-        steps.hospital_verdict(shared.settings, second, "h07")
+        tasks.hospital_verdict(shared.settings, second, "h07")
     shared.execute("delete from control.delivery where hospital_id = 'h07'")
     shutil.rmtree(folder_of(shared, "h07"))
 
@@ -343,25 +350,25 @@ def test_a_run_whose_discovery_or_landing_never_began_is_no_success(
     shared: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something waited downstream, so `accept` said "0 deliveries landed, 0 blocked" and success."""
-    monkeypatch.setattr(steps, "downstream_work", lambda _: True)
-    monkeypatch.setattr(steps, "build_quietly", lambda *_, **__: None)
+    monkeypatch.setattr(tasks, "downstream_work", lambda _: True)
+    monkeypatch.setattr(tasks, "build_quietly", lambda *_, **__: None)
     run_id = _ingest(shared)
     with pytest.raises(RunFailed, match="landing did not begin"):
-        steps.accept(shared.settings, run_id)
+        tasks.accept(shared.settings, run_id)
     assert shared.ask("select state from control.run where run_id = %s", run_id) == [("failed",)]
 
     # discovery died: what it died of is the run's message
     def away(*_: object) -> None:
         raise StoreUnavailable("the object store does not answer", remedy="wait")
 
-    monkeypatch.setattr(deliveries, "discover", away)
+    monkeypatch.setattr(landing_scan, "discover", away)
     run_id = f"ingest-{time.time_ns()}"
     with pytest.raises(StoreUnavailable):
-        steps.discover(shared.settings, run_id)
+        tasks.discover(shared.settings, run_id)
     [(state, ended)] = shared.ask("select state, ended_at from control.run where run_id = %s", run_id)
     assert (state, ended) == ("running", None)  # Airflow tries it again
     with pytest.raises(RunFailed, match=r"discovery did not finish.*E_STORE"):
-        steps.accept(shared.settings, run_id)
+        tasks.accept(shared.settings, run_id)
 
     # landing died before its stage began: the typed error is there, and permanent
     run_id = _ingest(shared)
@@ -373,7 +380,7 @@ def test_a_run_whose_discovery_or_landing_never_began_is_no_success(
         reported(shared.settings, run_id, "land", broken)
     assert shared.ask("select state, retryable from control.stage_run where run_id = %s", run_id) == [("failed", False)]
     with pytest.raises(RunFailed, match=r"landing did not finish.*E_SETUP.*pseudonym_key"):
-        steps.accept(shared.settings, run_id)
+        tasks.accept(shared.settings, run_id)
 
     # one that failed once it had begun is noted once
     run_id = _ingest(shared)
@@ -392,7 +399,7 @@ def test_a_run_whose_discovery_or_landing_never_began_is_no_success(
     run_id = _ingest(shared)
     stage = ledger.begin_stage(shared.settings, run_id, "land")
     shared.execute("update control.stage_run set state = 'committed' where run_id = %s", run_id)
-    assert steps.accept(shared.settings, run_id) == "0 deliveries landed, 0 blocked"
+    assert tasks.accept(shared.settings, run_id) == "0 deliveries landed, 0 blocked"
 
 
 # ------------------------------------------------------------------------------------------------ any error, one hospital (A3)
@@ -485,14 +492,14 @@ def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_ar
     assert platform.ask("select count(distinct hospital_id) from staging.administration") == [(len(thrown) + 1,)]
     assert platform.ask("select count(*) from staging.hospital where hospital_id in ('h101', 'h103')") == [(2,)]
     # a query changes nothing; the next scan forgets a block that no longer stands
-    assert consolidate.changed(platform.settings) == []
+    assert consolidation_inputs.changed(platform.settings) == []
     assert platform.ask("select count(*) from control.consolidation_block") == [(3,)]
     shutil.rmtree(own / "code_maps" / "h102")
     shutil.copytree(FOLDER / "code_maps" / "h01", own / "code_maps" / "h102")
     load_registry.cache_clear()
-    assert consolidate.changed(platform.settings) == []
+    assert consolidation_inputs.changed(platform.settings) == []
     assert platform.ask("select count(*) from control.consolidation_block") == [(3,)]
-    consolidate.forget_blocks(platform.settings)
+    consolidation_inputs.forget_blocks(platform.settings)
     assert platform.ask("select hospital_id from control.consolidation_block order by 1") == [("h101",), ("h103",)]
     load_registry.cache_clear()
 
@@ -502,8 +509,8 @@ def test_the_manifest_in_the_ledger_is_what_a_task_reads(shared: Platform) -> No
     shared.discover()
     registry = load_registry(shared.settings.registry_dir)
     [row] = [r for r in land.received(shared.settings) if r["hospital_id"] == "h08"]
-    manifest = deliveries.received_manifest(row, registry)
+    manifest = landing_scan.received_manifest(row, registry)
     assert json.loads(manifest.to_json()) == row["manifest"]
     with pytest.raises(DeliveryChanged):
-        deliveries.received_manifest(row | {"content_hash": "0" * 64}, registry)
+        landing_scan.received_manifest(row | {"content_hash": "0" * 64}, registry)
     shutil.rmtree(folder_of(shared, "h08"))

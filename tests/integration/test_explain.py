@@ -10,14 +10,17 @@ import pytest
 from small_platform import Platform, dose
 from typer.testing import CliRunner
 
-from estuaire import following, ledger
-from estuaire import settings as module
+from estuaire.base import settings as module
+from estuaire.base.errors import FollowingStopped, NothingToRetry, UnknownName
+from estuaire.base.run_names import CONSOLIDATE, INGEST, ledger_run_id
+from estuaire.base.settings import Settings
 from estuaire.cli import build
 from estuaire.cli import explain as command
-from estuaire.errors import FollowingStopped, NothingToRetry, UnknownName
-from estuaire.explain import Explanation, explain, resolve, retry, task_logs
-from estuaire.orchestration.naming import CONSOLIDATE, INGEST, ledger_run_id
-from estuaire.settings import Settings
+from estuaire.operations import pipeline_run
+from estuaire.operations.retry import retry
+from estuaire.runs.explain import Explanation, explain, resolve
+from estuaire.runs.task_logs import task_logs
+from estuaire.storage import ledger
 
 PATIENTS = ["77;16/03/1950;F;"]
 STAYS = ["900;77;15/03/2025 08:00;HC"]
@@ -202,7 +205,7 @@ class FakeAirflow:
     def __exit__(self, *_: object) -> None: ...
 
     def dags(self) -> list[dict[str, str]]:
-        return [{"dag_id": d} for d in following.DAGS]
+        return [{"dag_id": d} for d in pipeline_run.DAGS]
 
     def dag_runs(self, dag_id: str = "~", *, state: str = "running", since: str = "") -> list[dict[str, str]]:
         if not self.running or state != "running":
@@ -220,14 +223,14 @@ class FakeAirflow:
 @pytest.mark.parametrize("running", [True, False])
 def test_ctrl_c_stops_only_the_display(platform: Platform, monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
     airflow, said = FakeAirflow(running), []
-    monkeypatch.setattr(following, "AirflowClient", airflow)
+    monkeypatch.setattr(pipeline_run, "AirflowClient", airflow)
 
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(following.time, "sleep", interrupted)
+    monkeypatch.setattr(pipeline_run.time, "sleep", interrupted)
     with pytest.raises(FollowingStopped, match=r"goes on in Airflow.*`estuaire run` attaches") as stopped:
-        following.follow(platform.settings, said.append)
+        pipeline_run.follow(platform.settings, said.append)
     assert stopped.value.exit_code == 130
     assert airflow.triggered == (0 if running else 1)  # a chain that runs is attached to, none is started
     assert any(("under way" if running else "started") in line for line in said)
@@ -238,16 +241,16 @@ def test_a_run_that_has_ended_in_the_ledger_is_not_attached_to(
 ) -> None:
     """Airflow closes a run a moment after its work: a delivery that came in between belongs to a new run."""
     airflow = FakeAirflow(True)
-    monkeypatch.setattr(following, "AirflowClient", airflow)
+    monkeypatch.setattr(pipeline_run, "AirflowClient", airflow)
     ledger.start_run(platform.settings, ledger_run_id(INGEST, "run-9"), INGEST)
     ledger.end_run(platform.settings, ledger_run_id(INGEST, "run-9"), "nothing_new", "nothing new")
 
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(following.time, "sleep", interrupted)
+    monkeypatch.setattr(pipeline_run.time, "sleep", interrupted)
     with pytest.raises(FollowingStopped):
-        following.follow(platform.settings, lambda _: None)
+        pipeline_run.follow(platform.settings, lambda _: None)
     assert airflow.triggered == 1
 
 

@@ -1,4 +1,4 @@
-"""Landing, consolidation, load and publish killed or failed at every step boundary (``estuaire.faults``), then run again: each record once,
+"""Landing, consolidation, load and publish killed or failed at every step boundary (``estuaire.base.faults``), then run again: each record once,
 the same hashes as without a fault, nothing left over.
 
 The stages run whole, but for Spark, dbt and Great Expectations, which are no boundary of their own: what a task does is done here in this
@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from calm_stages import STAGES, Pair, pair, without_engines
 
-from estuaire import faults, leftovers, releases
+from estuaire.base import faults
+from estuaire.storage import ended_attempts
+from estuaire.warehouse import releases
 
 __all__ = ["pair", "without_engines"]
 
@@ -112,7 +114,7 @@ def _whole(pair: Pair) -> None:
     _served(pair, records)
     assert pair.tried.ask("select count(*) from control.stage_run where state = 'running'") == [(0,)]
     # nothing left over, once what is over is old enough
-    leftovers.sweep(pair.tried.settings, pair.tried.lake)
+    ended_attempts.sweep(pair.tried.settings, pair.tried.lake)
     known = pair.tried.lake.known_files()
     assert [o.key for o in pair.tried.store.list("work/")] == []
     stored = {"/".join(o.key.split("/")[-2:]) for o in pair.tried.store.list("lake/")}

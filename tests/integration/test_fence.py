@@ -12,9 +12,9 @@ import psycopg2
 import pytest
 from small_platform import Platform, dose
 
-from estuaire import ledger
-from estuaire.errors import Fenced
-from estuaire.lake import Change, Lake
+from estuaire.base.errors import Fenced
+from estuaire.storage import ledger
+from estuaire.storage.lake import Change, Lake
 from spark_jobs import consolidate, land
 
 STAGES = {"land": land, "consolidate": consolidate}

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from small_platform import H01, Platform, dose
 
-from estuaire import confirming
-from estuaire.errors import UnknownName
-from estuaire.manifest import parse_manifest
-from estuaire.registry import load_registry
+from estuaire.base.errors import UnknownName
+from estuaire.contract.manifest import parse_manifest
+from estuaire.contract.registry import load_registry
+from estuaire.deliveries import confirmation
 
 HEADERS = {**H01, "unit": "UF;valid_from;valid_to;LIBELLE_UF;unit_type;geographic_finess"}
 UNIT = ["3101;01/01/2020;;Médecine interne;MED;990000013"]
@@ -43,7 +43,7 @@ def _manifest(platform: Platform, delivery: str) -> Any:
 def test_a_full_cut_at_a_record_is_held_until_it_is_confirmed(shared: Platform) -> None:
     assert _staging(shared) == {"unit": 1, "stay": 2, "administration": 2}
     shared.deliver("full-2", 2, kind="full", headers=HEADERS, unit=UNIT, stay=STAYS[:1], administration=[])
-    told = confirming.would_end(shared.settings, _manifest(shared, "full-2"))
+    told = confirmation.would_end(shared.settings, _manifest(shared, "full-2"))
     assert [(t.table, t.standing, t.delivered, t.asks) for t in told] == [
         ("administration", 2, 0, True),
         ("stay", 2, 1, True),
@@ -59,10 +59,10 @@ def test_a_full_cut_at_a_record_is_held_until_it_is_confirmed(shared: Platform) 
     assert shared.land()["landed"] == 0  # the same bytes wait still
     assert shared.consolidate()["hospitals"] == []
     with pytest.raises(UnknownName):
-        confirming.confirm(shared.settings, "h01", "full-3", "Jo")
-    with pytest.raises(confirming.NotHeld):
-        confirming.confirm(shared.settings, "h01", "full-1", "Jo")
-    assert confirming.confirm(shared.settings, "h01", "full-2", "Jo", "the ward moved")["stay"] == (1, 2)
+        confirmation.confirm(shared.settings, "h01", "full-3", "Jo")
+    with pytest.raises(confirmation.NotHeld):
+        confirmation.confirm(shared.settings, "h01", "full-1", "Jo")
+    assert confirmation.confirm(shared.settings, "h01", "full-2", "Jo", "the ward moved")["stay"] == (1, 2)
     assert shared.state("full-2") == ("received", None)
     assert shared.land()["landed"] == 1
     assert shared.ask("select confirmed_by, reason from control.confirmation") == [("Jo", "the ward moved")]

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from small_platform import Platform, rewrite_as
 
-from estuaire.errors import GateBlocked
-from estuaire.explain import explain
+from estuaire.base.errors import GateBlocked
+from estuaire.base.settings import Settings
 from estuaire.gates import consolidated as gate
 from estuaire.gates.warehouse import audit, blocked
-from estuaire.settings import Settings
+from estuaire.orchestration import consolidation_inputs
+from estuaire.runs.explain import explain
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.simulator.trap_catalogue import CATALOGUE
-from spark_jobs import consolidate
 
 FIRST, SECOND = "2025-10-full", "2025-11-delta"
 Results = dict[str, list[dict[str, Any]]]
@@ -158,7 +158,7 @@ def test_a_faulty_hospital_is_blocked_and_not_tried_again(clean: Platform, fault
     # former records stay in use, nothing is accounted for or left behind, and the next run does not try the same input again
     assert (_lake(clean), clean.lake.snapshot()) == (before, snapshot)
     assert clean.ask("select count(*) from control.accounting where stage = 'consolidate'") == accounted
-    assert consolidate.changed(clean.settings) == []
+    assert consolidation_inputs.changed(clean.settings) == []
     assert clean.consolidate() == {"hospitals": [], "blocked": [], "rows": 0}
 
 
@@ -209,9 +209,9 @@ def test_one_blocked_hospital_does_not_stop_the_other_and_few_orphans_warn(clean
     assert after["h02", "map"] == after["h02", "patient"]
     assert clean.load()["hospitals"] == ["h02"]
     # a new delivery is new input: the block no longer stands
-    assert consolidate.changed(clean.settings) == []
+    assert consolidation_inputs.changed(clean.settings) == []
     clean.execute("update control.consolidation_block set input_hash = 'of another input'")
-    assert consolidate.changed(clean.settings) == ["h01"]
+    assert consolidation_inputs.changed(clean.settings) == ["h01"]
     assert clean.consolidate()["hospitals"] == ["h01"]
     assert clean.ask("select count(*) from control.consolidation_block") == [(0,)]
     clean.load()

@@ -8,8 +8,8 @@ from typing import Any
 
 from small_platform import Platform, rewrite_as
 
+from estuaire.base.settings import Settings
 from estuaire.gates import consolidated as gate
-from estuaire.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.simulator.trap_catalogue import CATALOGUE
 

@@ -15,11 +15,11 @@ import pytest
 from published import ROW_KEYS, copied
 from small_platform import Platform
 
-from estuaire import pseudonym_key
-from estuaire.handing_in import Asked, Receipt, hand_in, prepare
-from estuaire.publish import PublishOutcome
-from estuaire.registry import load_registry
-from estuaire.settings import settings
+from estuaire.base.settings import settings
+from estuaire.contract.registry import load_registry
+from estuaire.deliveries.hand_in import Asked, Receipt, hand_in, prepare
+from estuaire.storage import pseudonym_key
+from estuaire.warehouse.publish import PublishOutcome
 from examples.mimic_iv_demo.mapping import Balance, map_warehouse
 
 RAW = settings().real_data_path

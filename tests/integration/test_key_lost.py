@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_platform import Platform, dose
 
-from estuaire.errors import PseudonymKeyRefused, SecretUnusable, SetupError
+from estuaire.base.errors import PseudonymKeyRefused, SecretUnusable, SetupError
 from spark_jobs.land import Work, land_one
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from small_platform import Platform, clones, dose
 
-from estuaire import metering, set_aside
-from estuaire.errors import TaskKilled
-from estuaire.explain import explain
+from estuaire.base import metering
+from estuaire.base.errors import TaskKilled
+from estuaire.runs.explain import explain
+from estuaire.storage import set_aside
 from spark_jobs import consolidate, land, load
 from spark_jobs.session import spread_each, spread_survivors
 

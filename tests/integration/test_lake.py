@@ -11,10 +11,10 @@ import psycopg2
 import pytest
 from small_platform import Platform, dose
 
-from estuaire import ledger
-from estuaire.duck import load_extension
-from estuaire.errors import Fenced, LakeInlined
-from estuaire.lake import PATIENT_MAP, TAKE_LOCK, Change, NewFile
+from estuaire.base.errors import Fenced, LakeInlined
+from estuaire.storage import ledger
+from estuaire.storage.duck import load_extension
+from estuaire.storage.lake import PATIENT_MAP, TAKE_LOCK, Change, NewFile
 from spark_jobs import land
 
 MAP = "patient_map"

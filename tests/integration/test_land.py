@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from small_platform import Platform, dose, rewrite
 
-from estuaire.errors import AccountingImbalance
+from estuaire.base.errors import AccountingImbalance
 
 BAD = ("h03", "2025-12-delta")
 # damaged bytes by trap, and how landing names what it found

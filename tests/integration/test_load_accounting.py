@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from small_platform import H01, Platform, dose, rewrite_as
 
-from estuaire.errors import AccountingImbalance
-from estuaire.ledger import Account, begin_stage, connect, write_accounts
-from estuaire.orchestration import steps
+from estuaire.base.errors import AccountingImbalance
+from estuaire.orchestration import tasks
 from estuaire.report import data
+from estuaire.storage.ledger import Account, begin_stage, connect, write_accounts
 
 PARACETAMOL = "J01DD04;1;g", "N02BE01;1;g"
 PRESCRIBED = "prescription_id;IPP;CODE_PRODUIT;DATE_DEBUT;STATUT"
@@ -109,7 +109,7 @@ def test_the_ledger_refuses_a_load_that_does_not_balance(platform: Platform, cha
 def test_the_report_follows_the_rows_through_all_four_stages(consolidated: Platform) -> None:
     """Of a real publication: what gate 3 counted in the models is what staging held."""
     consolidated.load()
-    steps.publish(consolidated.settings, "publish-accounting", None)
+    tasks.publish(consolidated.settings, "publish-accounting", None)
     *_, publish = data.read(consolidated.settings, "publish-accounting").balances
     [(stays,)] = consolidated.ask("select count(*)::int from staging.stay")
     assert (publish.stage, publish.rows_in, publish.rows_out, publish.balanced) == ("publish", stays, stays, True)

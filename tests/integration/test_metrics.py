@@ -19,13 +19,13 @@ from calm_stages import Pair, pair, without_engines
 from measured import of, parsed, recounted
 from small_platform import Platform, create_database, dose
 
-from estuaire import ledger
-from estuaire.alerts import delivering
-from estuaire.errors import SecretUnusable, SetupError
-from estuaire.metrics import TOKEN, server
-from estuaire.metrics.look import transaction
-from estuaire.registry import load_registry
-from estuaire.settings import Settings
+from estuaire.base.errors import SecretUnusable, SetupError
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry
+from estuaire.operations.alerts import delivering
+from estuaire.operations.metrics import TOKEN, server
+from estuaire.operations.metrics.look import transaction
+from estuaire.storage import ledger
 
 __all__ = ["pair", "without_engines"]
 

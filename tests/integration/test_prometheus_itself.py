@@ -13,7 +13,7 @@ import yaml
 from alert_servers import hook_server, mail_server
 from monitors import CONFIGURATION, Programs, hurried, monitors, served, until
 
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 __all__ = ["monitors"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from estuaire import ledger, migrations, pseudonym_key
-from estuaire.errors import PseudonymKeyRefused, SecretUnusable
-from estuaire.settings import Settings
+from estuaire.base.errors import PseudonymKeyRefused, SecretUnusable
+from estuaire.base.settings import Settings
 from estuaire.stack import lifecycle
+from estuaire.storage import ledger, migrations, pseudonym_key
 
 _NUMBERS = itertools.count(1)
 
@@ -122,8 +122,8 @@ def test_without_set_up_nothing_lands(settings: Settings) -> None:
 
 def test_nothing_that_runs_after_set_up_can_draw_a_secret() -> None:
     """`ensure_secret` and `draw` are set-up's: no stage, step or command of the pipeline calls them."""
-    root = Path(pseudonym_key.__file__).parents[1]
-    own = {"estuaire/settings.py", "estuaire/secret_files.py", "estuaire/pseudonym_key.py"}
+    root = Path(pseudonym_key.__file__).parents[2]
+    own = {"estuaire/base/settings.py", "estuaire/base/secret_files.py", "estuaire/storage/pseudonym_key.py"}
     sources = [p for folder in ("estuaire", "spark_jobs", "dags", "infra") for p in (root / folder).rglob("*.py")]
     assert len(sources) > 100
     callers = {
@@ -136,7 +136,7 @@ def test_nothing_that_runs_after_set_up_can_draw_a_secret() -> None:
         "estuaire/stack/exporter.py",
         "estuaire/stack/postgres.py",
         "estuaire/stack/superuser.py",
-        "estuaire/alerts/__init__.py",
+        "estuaire/operations/alerts/__init__.py",
     }
     assert callers - own == set_up
     beginnings = {"estuaire/stack/lifecycle.py", "estuaire/stack/init.py"}  # of `estuaire up` and `estuaire init`

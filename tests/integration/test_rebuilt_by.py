@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from calm_stages import Pair, pair, without_engines
 
-from estuaire import publish
-from estuaire.registry import load_registry
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry
+from estuaire.warehouse import publish, staging_content
 from spark_jobs import load
 
 __all__ = ["pair", "without_engines"]
@@ -52,9 +52,9 @@ def test_another_list_of_antibacterials_loads_all_and_changes_what_is_held(
 ) -> None:
     doses = "select count(*) from staging.administration"
     assert loaded.ask(doses) == [(4,)]
-    fewer = tuple(c for c in load.antibacterial_codes() if c != "J01DD04")
+    fewer = tuple(c for c in staging_content.antibacterial_codes() if c != "J01DD04")
     with monkeypatch.context() as patch:
-        patch.setattr(load, "antibacterial_codes", lambda: fewer)
+        patch.setattr(staging_content, "antibacterial_codes", lambda: fewer)
         assert _loads(loaded) == ["h01", "h02"]
         assert loaded.ask(doses) == [(0,)]
         assert _loads(loaded) == []
@@ -71,7 +71,7 @@ def test_other_columns_load_all(loaded: Any, monkeypatch: pytest.MonkeyPatch, wh
         return [*rest, replace(last, **{what: f"{getattr(last, what)}_2"})] if table.name == "unit" else [*rest, last]
 
     monkeypatch.setattr(load, "staging_columns", others)
-    assert sorted(load.pending(loaded.settings)) == ["h01", "h02"]
+    assert sorted(staging_content.pending(loaded.settings)) == ["h01", "h02"]
 
 
 @pytest.mark.parametrize(

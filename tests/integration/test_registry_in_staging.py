@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_platform import Platform, dose
 
-from estuaire.registry import FOLDER, load_registry
+from estuaire.contract.registry import FOLDER, load_registry
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ import sqlglot
 from psycopg2.extras import execute_values
 from sqlglot import exp
 
-from estuaire.contracts import load_contract
-from estuaire.layers import LayerColumn, consolidated_columns, landed_columns
-from estuaire.rule_subset import ALLOWED, check_expression
-from estuaire.rules import load_rules
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.contract.layer_columns import LayerColumn, consolidated_columns, landed_columns
+from estuaire.contract.tables import load_contract
+from estuaire.rules.rule_registry import load_rules
+from estuaire.rules.rule_subset import ALLOWED, check_expression
 
 PARIS = timezone(timedelta(hours=1))
 POOLS: dict[str, list[Any]] = {

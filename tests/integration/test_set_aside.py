@@ -9,9 +9,10 @@ import pytest
 from calm_stages import Pair, pair, without_engines
 from small_platform import Platform, dose
 
-from estuaire import faults, set_aside
-from estuaire.ledger import Stage
-from estuaire.unmapped_codes import LONGEST
+from estuaire.base import faults
+from estuaire.stewardship.unmapped_codes import LONGEST
+from estuaire.storage import set_aside
+from estuaire.storage.ledger import Stage
 
 __all__ = ["pair", "without_engines"]
 

@@ -20,13 +20,15 @@ import psycopg2
 import pytest
 from small_platform import Platform, create_database
 
-from estuaire import ledger, releases, upkeep
-from estuaire.backup.restoring import MARK
-from estuaire.errors import UpkeepFailed
-from estuaire.lake import Change, NewFile, tables
-from estuaire.settings import Settings
+from estuaire.base.errors import UpkeepFailed
+from estuaire.base.settings import Settings
+from estuaire.operations import upkeep
+from estuaire.operations.upkeep import database, files, lake, warehouse
 from estuaire.stack import airflow
-from estuaire.upkeep import database, files, lake, warehouse
+from estuaire.storage import ledger
+from estuaire.storage.lake import Change, NewFile, tables
+from estuaire.storage.restore_mark import MARK
+from estuaire.warehouse import releases
 
 NOW = datetime.now(UTC)
 _NUMBERS = itertools.count(1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from registry_copy import registry
 
-from estuaire import migrations, worklist
-from estuaire.ledger import connect
-from estuaire.settings import Settings
-from estuaire.worklist import CodeRefused
+from estuaire.base.settings import Settings
+from estuaire.stewardship import codes_to_map
+from estuaire.stewardship.codes_to_map import CodeRefused
+from estuaire.storage import migrations
+from estuaire.storage.ledger import connect
 
 __all__ = ["registry"]
 
@@ -23,13 +24,13 @@ def test_codes_come_by_records_over_all_hospitals(postgres: Settings, registry: 
             ("h02", "drug", "QQQ-9", 50), ("h03", "drug", "001", 44),
         ):  # fmt: skip
             cursor.execute("insert into control.unmapped_code values (%s, %s, %s, %s)", row)
-    entries = worklist.worklist(settings)
+    entries = codes_to_map.worklist(settings)
     assert [(e.local_code, e.records, e.hospitals) for e in entries] == [
         ("QQQ-9", 50, {"h02": 50}),
         ("Escherichia Coli", 45, {"h02": 40, "h01": 5}),
         ("001", 44, {"h03": 44}),
     ]
     assert entries[1].suggestions[0].standard_code == "B_ESCHR_COLI"
-    assert [e.local_code for e in worklist.worklist(settings, hospital="h02", system="drug", limit=1)] == ["QQQ-9"]
+    assert [e.local_code for e in codes_to_map.worklist(settings, hospital="h02", system="drug", limit=1)] == ["QQQ-9"]
     with pytest.raises(CodeRefused, match="no code system"):
-        worklist.worklist(settings, system="planets")
+        codes_to_map.worklist(settings, system="planets")

@@ -9,8 +9,8 @@ import pytest
 import report_world
 from psycopg2.extensions import cursor
 
-from estuaire import migrations
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.storage import migrations
 
 DATABASE = "estuaire_report"
 

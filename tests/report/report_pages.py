@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from estuaire.registry import load_registry
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry
 from estuaire.report import files
-from estuaire.settings import Settings
 
 HOSPITALS = [h.id for h in load_registry().hospitals.values() if h.fictional]
 VOID = {"meta", "input", "link", "br", "img"}

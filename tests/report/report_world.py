@@ -12,8 +12,8 @@ from typing import Any
 from psycopg2.extensions import cursor
 from psycopg2.extras import Json, execute_values
 
-from estuaire import confirming
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
+from estuaire.deliveries import confirmation
 
 BEGAN = datetime(2026, 1, 12, 6, 0, tzinfo=UTC)
 ROOT = "ingest-run-20260112T060000-000"
@@ -187,13 +187,13 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
 def held(cur: cursor, settings: Settings, hospital: str) -> None:
     """The hospital's second delivery waits for a confirmation: it would end half of its stays and all but one of its isolates."""
     ends = {"stay": (500, 1000), "isolate": (1233, 1234), "unit": (0, 3), "patient": (1, 100)}
-    error = confirming.held(settings, hospital, "2025-12-delta", ends)
+    error = confirmation.held(settings, hospital, "2025-12-delta", ends)
     place = (hospital, "2025-12-delta")
     cur.execute(
         "update control.delivery set state = 'held', kind = 'full', error_code = %s, error = %s, remedy = %s where (hospital_id, delivery_id) = %s",
         (error.code, error.sentence(), error.remedy, place),
     )
-    confirming.note_ends(cur, *place, ends)
+    confirmation.note_ends(cur, *place, ends)
     cur.execute(
         "update quality.verdict set verdict = 'block', reasons = %s where (hospital_id, delivery_id) = %s",
         (error.sentence(), place),

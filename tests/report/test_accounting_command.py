@@ -12,9 +12,9 @@ from psycopg2.extensions import cursor
 from report_pages import HOSPITALS
 from typer.testing import CliRunner
 
-import estuaire.settings as module
+import estuaire.base.settings as module
+from estuaire.base.settings import Settings
 from estuaire.cli import build
-from estuaire.settings import Settings
 
 
 @pytest.fixture

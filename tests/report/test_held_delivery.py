@@ -12,12 +12,13 @@ from psycopg2.extensions import cursor
 from report_pages import HOSPITALS, built, read
 from typer.testing import CliRunner
 
-import estuaire.settings as module
-from estuaire import confirming
+import estuaire.base.settings as module
+from estuaire.base.settings import Settings
 from estuaire.cli import build
-from estuaire.explain import explain
+from estuaire.deliveries import confirmation
 from estuaire.report import data
-from estuaire.settings import Settings
+from estuaire.runs import held_fulls
+from estuaire.runs.explain import explain
 
 APP = build()
 COMMAND = "estuaire confirm h02 2025-12-delta --by NAME"
@@ -39,7 +40,7 @@ def call(settings: Settings, owner: cursor, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_waits_is_told_by_table_the_largest_share_first(call: Callable[..., str], settings: Settings) -> None:
-    [one] = confirming.waiting(settings)
+    [one] = held_fulls.waiting(settings)
     assert [(e.table, e.ended, e.standing, e.beyond) for e in one.endings] == [
         ("isolate", 1233, 1234, True),
         ("stay", 500, 1000, True),
@@ -110,6 +111,6 @@ def test_the_report_has_it_as_a_state_of_its_own(call: Callable[..., str], setti
     # once it is confirmed it waits no longer; where another is blocked, that is what the run is
     owner.execute("update control.delivery set state = 'blocked', error_code = 'E_CHECKSUM' where hospital_id = 'h03'")
     assert data.read(settings).state == "blocked"
-    confirming.confirm(settings, "h02", "2025-12-delta", "Jo")
+    confirmation.confirm(settings, "h02", "2025-12-delta", "Jo")
     assert data.read(settings).held == []
     assert "HELD" not in call("status")

@@ -14,8 +14,8 @@ import report_world
 from psycopg2.extensions import cursor
 from report_pages import HOSPITALS
 
+from estuaire.base.settings import Settings
 from estuaire.report import files
-from estuaire.settings import Settings
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="NO BROWSER on PATH: the page's layout was NOT looked at")

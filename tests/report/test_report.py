@@ -15,11 +15,11 @@ from psycopg2.extensions import cursor
 from report_pages import HOSPITALS, built, read
 from typer.testing import CliRunner
 
-from estuaire.errors import UnknownName
-from estuaire.orchestration import steps
-from estuaire.registry import load_registry
+from estuaire.base.errors import UnknownName
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry
+from estuaire.orchestration import tasks
 from estuaire.report import charts, data, files, marts, planted, texts
-from estuaire.settings import Settings
 
 
 def test_a_whole_run_in_one_page(settings: Settings, owner: cursor) -> None:
@@ -117,9 +117,9 @@ def test_a_rules_outcome_is_what_the_gate_decided(
 def test_every_check_of_the_kernel_has_a_label() -> None:
     labels = data.rule_labels()
     assert labels["administration.given_at.type"].en.endswith("a value that is not of its type")
-    from estuaire.contracts import load_contract
-    from spark_jobs.kernel.framing import REASONS
-    from spark_jobs.kernel.typing_sql import block_query
+    from estuaire.contract.tables import load_contract
+    from estuaire.kernel.framing import REASONS
+    from estuaire.kernel.typing_sql import block_query
 
     registry = load_registry()
     checked = 0
@@ -442,8 +442,8 @@ def test_a_report_that_fails_does_not_fail_the_run(
 def test_publish_writes_the_report_whatever_its_end(
     settings: Settings, owner: cursor, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    from estuaire import publish
-    from estuaire.errors import PublishFailed
+    from estuaire.base.errors import PublishFailed
+    from estuaire.warehouse import publish
 
     def build(*_: Any, **__: Any) -> publish.PublishOutcome:
         if fails:
@@ -451,7 +451,7 @@ def test_publish_writes_the_report_whatever_its_end(
         return publish.PublishOutcome("published", 3, "x", "release 3 is served", 1.0)
 
     monkeypatch.setattr(publish, "build_and_publish", build)
-    monkeypatch.setattr(steps.Lake, "snapshot", lambda _: 4)
+    monkeypatch.setattr(tasks.Lake, "snapshot", lambda _: 4)
     path = files.folder(settings) / "ingest-own.html"
     path.unlink(missing_ok=True)
     owner.execute(
@@ -459,19 +459,19 @@ def test_publish_writes_the_report_whatever_its_end(
     )
     if fails:
         with pytest.raises(PublishFailed):
-            steps.publish(settings, "publish-own", "ingest-own")
+            tasks.publish(settings, "publish-own", "ingest-own")
     else:
-        assert steps.publish(settings, "publish-own", "ingest-own") == "release 3 is served"
+        assert tasks.publish(settings, "publish-own", "ingest-own") == "release 3 is served"
     assert ("Failed" if fails else "Succeeded") in read(path.read_text(encoding="utf-8")).told["en"]
 
 
 def test_a_publication_notes_each_models_seconds_and_runs_and_explain_tell_them(
     settings: Settings, owner: cursor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from estuaire import publish
-    from estuaire import settings as settings_module
+    from estuaire.base import settings as settings_module
     from estuaire.cli import build
-    from estuaire.dbt_build import Node
+    from estuaire.warehouse import publish
+    from estuaire.warehouse.dbt_build import Node
 
     nodes = (
         Node("coverage", "model", "success", 0, 2.5), Node("isolate_episode", "model", "success", 0, 8.25),
@@ -479,9 +479,9 @@ def test_a_publication_notes_each_models_seconds_and_runs_and_explain_tell_them(
     )  # fmt: skip
     outcome = publish.PublishOutcome("published", 3, "x", "release 3 is served", 1.0, nodes=nodes)
     monkeypatch.setattr(publish, "build_and_publish", lambda *_, **__: outcome)
-    monkeypatch.setattr(steps.Lake, "snapshot", lambda _: 4)
+    monkeypatch.setattr(tasks.Lake, "snapshot", lambda _: 4)
     # the build left no manifest: the page of the models is not written, and the release is served all the same
-    assert steps.publish(settings, "publish-own", None) == "release 3 is served"
+    assert tasks.publish(settings, "publish-own", None) == "release 3 is served"
     owner.execute(
         "select kind, name, b.seconds from control.model_build b join control.stage_run s using (run_id, stage, token) order by name"
     )

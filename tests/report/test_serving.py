@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fastapi import HTTPException
 
+from estuaire.base.settings import Settings
 from estuaire.report import serving
-from estuaire.settings import Settings
 
 
 @pytest.fixture

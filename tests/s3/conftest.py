@@ -15,10 +15,11 @@ from local_spark import spark_with
 from servers import SERVERS, Running, running, with_store
 from small_platform import Platform, create_database, migrated
 
-from estuaire.objectstore import ObjectStore, open_store
-from estuaire.s3 import S3Store
-from estuaire.settings import Settings
-from spark_jobs import s3a
+from estuaire.base.settings import Settings
+from estuaire.storage import s3a
+from estuaire.storage.object_store import ObjectStore
+from estuaire.storage.s3 import S3Store
+from estuaire.storage.stores import open_store
 
 __all__ = ["migrated"]
 

@@ -14,9 +14,9 @@ from published import copied
 from servers import SERVERS, Running
 from small_platform import Platform, dose
 
-from estuaire.errors import StoreUnavailable
+from estuaire.base.errors import StoreUnavailable
 from estuaire.gates.gx import Suites, frame_of_files
-from estuaire.rules import load_rules
+from estuaire.rules.rule_registry import load_rules
 from estuaire.simulator import SimulationPlan, simulate
 
 pytestmark = pytest.mark.s3

@@ -13,13 +13,13 @@ import psycopg2
 import pytest
 from servers import SERVERS, Running, with_store
 
-from estuaire import ledger
-from estuaire.errors import EstuaireError
-from estuaire.following import follow
-from estuaire.s3 import S3Store
-from estuaire.settings import Settings
+from estuaire.base.errors import EstuaireError
+from estuaire.base.settings import Settings
+from estuaire.operations.pipeline_run import follow
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
+from estuaire.storage import ledger
+from estuaire.storage.s3 import S3Store
 
 pytestmark = [pytest.mark.s3, pytest.mark.stack, pytest.mark.outage]
 

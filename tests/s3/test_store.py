@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from estuaire.duck import quoted, reading
-from estuaire.errors import FileMissing, PathOutsideDelivery, StoreUnavailable
-from estuaire.objectstore import ObjectStore, open_store
-from estuaire.s3 import PART_BYTES, S3Store
-from estuaire.scratch import local_files
-from estuaire.settings import Settings
+from estuaire.base.errors import FileMissing, PathOutsideDelivery, StoreUnavailable
+from estuaire.base.settings import Settings
+from estuaire.storage.duck import quoted, reading
+from estuaire.storage.local_files import local_files
+from estuaire.storage.object_store import ObjectStore
+from estuaire.storage.s3 import PART_BYTES, S3Store
+from estuaire.storage.stores import open_store
 
 
 def _bytes(store: ObjectStore, key: str) -> bytes:

@@ -13,15 +13,15 @@ import pytest
 from servers import SERVERS, Running, with_store
 from small_platform import Platform, create_database
 
-from estuaire import ledger
-from estuaire.backup.making import make
-from estuaire.backup.restoring import restore
-from estuaire.errors import BackupUnusable
-from estuaire.lake import Change, NewFile, tables
-from estuaire.objectstore import Unfinished
-from estuaire.s3 import PART_BYTES, S3Store
-from estuaire.settings import Settings
-from estuaire.upkeep import lake
+from estuaire.base.errors import BackupUnusable
+from estuaire.base.settings import Settings
+from estuaire.operations.backup.making import make
+from estuaire.operations.backup.restoring import restore
+from estuaire.operations.upkeep import lake
+from estuaire.storage import ledger
+from estuaire.storage.lake import Change, NewFile, tables
+from estuaire.storage.object_store import Unfinished
+from estuaire.storage.s3 import PART_BYTES, S3Store
 
 pytestmark = pytest.mark.s3
 _NUMBERS = itertools.count(1)

@@ -12,11 +12,12 @@ from local_spark import spark
 from pyspark.sql import functions
 from small_platform import Platform
 
-from estuaire import dbt_build, migrations, pseudonym_key
+from estuaire.base.settings import Settings
 from estuaire.gates.gx import Suites
-from estuaire.settings import Settings
 from estuaire.simulator.catalogue import INDEX_ORGANISM
 from estuaire.simulator.effects import HOSPITAL_NULL
+from estuaire.storage import migrations, pseudonym_key
+from estuaire.warehouse import dbt_build
 
 __all__ = ["spark"]
 

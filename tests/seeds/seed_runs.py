@@ -16,9 +16,9 @@ from typing import Any
 
 from small_platform import Platform
 
-from estuaire import dbt_build
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
+from estuaire.warehouse import dbt_build
 
 SEEDS = tuple(range(1, 21))
 MUST_HOLD = 17  # of 20: a 95 % interval that covers as it says fails this bar for fewer than 2 sets of 20 seeds in 100

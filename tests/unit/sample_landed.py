@@ -7,11 +7,11 @@ from pathlib import Path
 
 from one_file import KEY
 
-from estuaire.contracts import load_contract
-from estuaire.guide import sample_delivery
-from estuaire.registry import Hospital
-from estuaire.rules import load_rules
-from spark_jobs.kernel.land_file import FileOutcome, land_file
+from estuaire.contract.registry import Hospital
+from estuaire.contract.tables import load_contract
+from estuaire.deliveries.guide import sample_delivery
+from estuaire.kernel.land_file import FileOutcome, land_file
+from estuaire.rules.rule_registry import load_rules
 
 
 def land_sample(hospital: Hospital, folder: Path) -> dict[str, FileOutcome]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from estuaire import alerts
-from estuaire.alerts import AlertSettingsWrong, conditions, delivering, messages
-from estuaire.errors import SecretUnusable
-from estuaire.settings import Settings
+from estuaire.base import alert_settings
+from estuaire.base.alert_settings import AlertSettingsWrong
+from estuaire.base.errors import SecretUnusable
+from estuaire.base.settings import Settings
+from estuaire.operations.alerts import conditions, delivering, messages
 from estuaire.stack import lifecycle
 from estuaire.stack.airflow import settings_environment
 
@@ -24,9 +25,9 @@ def settings(tmp_path: Path, **changes: Any) -> Settings:
 
 def test_nobody_is_told_by_default(tmp_path: Path) -> None:
     off = settings(tmp_path)
-    alerts.check_settings(off)
-    assert alerts.reached(off) == {}
-    alerts.prepare(off)
+    alert_settings.check_settings(off)
+    assert alert_settings.reached(off) == {}
+    alert_settings.prepare(off)
     assert not off.secrets_path.exists()
 
 
@@ -36,8 +37,8 @@ def test_channels_and_whom_they_reach(tmp_path: Path) -> None:
         **{**MAIL, "alert_smtp_to": "a@hub.example, b@hub.example ,"},
         alert_webhook_url="https://x.example/h?t=1",
     )
-    alerts.check_settings(both)
-    assert alerts.reached(both) == {"email": 2, "webhook": 1}
+    alert_settings.check_settings(both)
+    assert alert_settings.reached(both) == {"email": 2, "webhook": 1}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_a_wrong_setting_is_named_and_up_stops_before_it_begins(
     tmp_path: Path, changes: dict[str, Any], named: str
 ) -> None:
     wrong = settings(tmp_path, **changes)
-    for refuse in (alerts.check_settings, lifecycle.up):
+    for refuse in (alert_settings.check_settings, lifecycle.up):
         with pytest.raises(AlertSettingsWrong) as raised:
             refuse(wrong)
         assert named in str(raised.value)
@@ -73,13 +74,13 @@ def test_a_wrong_setting_is_named_and_up_stops_before_it_begins(
 
 def test_up_draws_the_webhooks_key_once_and_asks_for_the_mail_accounts_password(tmp_path: Path) -> None:
     hook = settings(tmp_path, alert_webhook_url="https://hub.example/hook")
-    alerts.prepare(hook)
-    key = hook.secret(alerts.WEBHOOK_KEY)
-    alerts.prepare(hook)
-    assert hook.secret(alerts.WEBHOOK_KEY) == key
+    alert_settings.prepare(hook)
+    key = hook.secret(alert_settings.WEBHOOK_KEY)
+    alert_settings.prepare(hook)
+    assert hook.secret(alert_settings.WEBHOOK_KEY) == key
     assert len(key) == 64
-    with pytest.raises(SecretUnusable, match=alerts.SMTP_PASSWORD):
-        alerts.prepare(settings(tmp_path, **MAIL, alert_smtp_user="u"))
+    with pytest.raises(SecretUnusable, match=alert_settings.SMTP_PASSWORD):
+        alert_settings.prepare(settings(tmp_path, **MAIL, alert_smtp_user="u"))
 
 
 def test_airflows_processes_read_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

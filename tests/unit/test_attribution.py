@@ -9,7 +9,7 @@ import pytest
 from estuaire.gates.attribution import at_fault
 from estuaire.gates.results import Result
 from estuaire.gates.warehouse import Finding
-from estuaire.rules import Rule, load_rules
+from estuaire.rules.rule_registry import Rule, load_rules
 
 SHARE = next(r for r in load_rules("conformed")["isolate"] if r.id == "isolate.organism.mapped")
 NONE = next(r for r in load_rules("conformed")["isolate"] if r.id == "isolate.status.code")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from estuaire import cleaning, process_identity
-from estuaire.errors import SetupError
-from estuaire.scratch import sweep
-from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.base import process_identity
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.operations import cleaning
+from estuaire.storage.local_files import sweep
 
 CLEAN = [sys.executable, "-c", "from estuaire.cli import main; main()", "clean"]
 FILES = (

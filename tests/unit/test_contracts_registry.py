@@ -13,12 +13,12 @@ import pytest
 import yaml
 from one_file import land, lines, pseudonym
 
-from estuaire import contracts, registry
-from estuaire.codes import hospital_map, map_error, registry_error
-from estuaire.contracts import load_contract, parse_table
-from estuaire.errors import ContractError, UnknownHospital
-from estuaire.patient_level import real_hospitals
-from estuaire.registry import load_registry, read_code_map
+from estuaire.base.errors import ContractError, UnknownHospital
+from estuaire.contract import registry, tables
+from estuaire.contract.codes import hospital_map, map_error, registry_error
+from estuaire.contract.registry import load_registry, read_code_map
+from estuaire.contract.tables import load_contract, parse_table
+from estuaire.warehouse.patient_level import real_hospitals
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -94,7 +94,7 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_mistake_in_a_table_is_a_typed_error_that_names_its_place(change: Change, where: str) -> None:
-    document = _document(contracts.FOLDER / "v1" / "patient.yml")
+    document = _document(tables.FOLDER / "v1" / "patient.yml")
     parse_table(copy.deepcopy(document), "patient.yml")  # right before the change
     change(document)
     with pytest.raises(ContractError, match=where) as raised:

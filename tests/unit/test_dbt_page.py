@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from dbt_pages import page_manifest
 
-from estuaire import dbt_build, dbt_page
+from estuaire.base.settings import Settings
 from estuaire.report.serving import MODELS_POLICY
-from estuaire.settings import Settings
+from estuaire.warehouse import dbt_build, dbt_page
 
 MANIFEST: dict[str, Any] = {
     "metadata": {"project_name": "estuaire", "user_id": "somebody", "send_anonymous_usage_stats": True},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "docs" / "decisions"
 _NAME = re.compile(r"\d{4}-[a-z0-9-]+\.md")

@@ -10,14 +10,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from estuaire import codes
-from estuaire.contracts import load_contract
-from estuaire.duck import of_files
-from estuaire.layers import consolidated_columns, landed_columns
-from estuaire.registry import OnePerson, load_registry
-from estuaire.settings import PROJECT_ROOT
-from spark_jobs.kernel import antibacterials
-from spark_jobs.kernel import consolidate as kernel
+from estuaire.base.settings import PROJECT_ROOT
+from estuaire.contract import codes
+from estuaire.contract.layer_columns import consolidated_columns, landed_columns
+from estuaire.contract.registry import OnePerson, load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.kernel import antibacterials
+from estuaire.kernel import consolidate as kernel
+from estuaire.storage.duck import of_files
 
 
 def _hash() -> str:
@@ -25,7 +25,7 @@ def _hash() -> str:
 
 
 def test_nothing_changed_is_no_rebuild_not_even_in_another_process() -> None:
-    asked = "from spark_jobs.kernel.consolidate import depends_on; from estuaire.registry import load_registry; print(depends_on(load_registry().get('h01')))"
+    asked = "from estuaire.kernel.consolidate import depends_on; from estuaire.contract.registry import load_registry; print(depends_on(load_registry().get('h01')))"
     other = subprocess.run([sys.executable, "-c", asked], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert other.stdout.strip() == _hash() == _hash()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 DOCS = PROJECT_ROOT / "docs"
 _TEXT = {".py", ".sql", ".yml", ".yaml", ".md", ".j2", ".toml", ".csv", ".sh", ".json", ""}

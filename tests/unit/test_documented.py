@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.base.settings import PROJECT_ROOT, Settings
 
 PAGES = PROJECT_ROOT / "docs" / "engineers"
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from estuaire import dbt_build
+from estuaire.warehouse import dbt_build
 
 FOLDER = dbt_build.PROJECT / "seeds" / "reference"
 

@@ -12,9 +12,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from estuaire import errors
-from estuaire.errors import DiskFull, EstuaireError, SetupError, StoreUnavailable, TaskFailed
-from estuaire.explain import _stop
+from estuaire.base import errors
+from estuaire.base.errors import DiskFull, EstuaireError, SetupError, StoreUnavailable, TaskFailed
+from estuaire.runs.explain import _stop
 from spark_jobs.session import Failed, guarded, spread_each
 
 
@@ -35,7 +35,9 @@ def ours(kind: type[EstuaireError]) -> Iterator[type[EstuaireError]]:
         yield from ours(below)
 
 
-OURS = [kind("it is wrong", remedy="mend it") for kind in ours(EstuaireError) if kind.__module__ == errors.__name__]
+OURS = [
+    kind("it is wrong", remedy="mend it") for kind in ours(EstuaireError) if kind.__module__.startswith(errors.__name__)
+]
 
 
 @dataclass(frozen=True)

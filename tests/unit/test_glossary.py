@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from estuaire.contracts import load_contract
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
+from estuaire.contract.tables import load_contract
 
 PAGE = PROJECT_ROOT / "docs" / "glossary.md"
 _LEDGER = re.compile(r"create table (?:if not exists )?((?:control|quality)\.\w+)")

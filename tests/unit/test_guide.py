@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from sample_landed import land_sample
 
-from estuaire import errors
-from estuaire.codes import code_systems, hospital_map
-from estuaire.contracts import load_contract
-from estuaire.errors import explained_errors
-from estuaire.guide import guide, readable, sample_delivery, write_guide
-from estuaire.manifest import parse_manifest
-from estuaire.registry import load_registry
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base import errors
+from estuaire.base.errors import explained_errors
+from estuaire.base.settings import PROJECT_ROOT
+from estuaire.contract.codes import code_systems, hospital_map
+from estuaire.contract.manifest import parse_manifest
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.deliveries.guide import guide, readable, sample_delivery, write_guide
 
 COMMITTED = PROJECT_ROOT / "docs" / "hospitals" / "h01"
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from estuaire.base.settings import PROJECT_ROOT
 from estuaire.cli import build
-from estuaire.settings import PROJECT_ROOT
 
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 TEXT = {name: (PROJECT_ROOT / name).read_text(encoding="utf-8") for name in PAGES}

@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 
-from estuaire.errors import ContractVersionUnknown, EstuaireError, ManifestInvalid, PathOutsideDelivery, UnknownHospital
-from estuaire.manifest import Manifest, delivered_hash, parse_manifest, read_bounded
-from estuaire.registry import load_registry
+from estuaire.base.errors import (
+    ContractVersionUnknown,
+    EstuaireError,
+    ManifestInvalid,
+    PathOutsideDelivery,
+    UnknownHospital,
+)
+from estuaire.contract.manifest import Manifest, delivered_hash, parse_manifest, read_bounded
+from estuaire.contract.registry import load_registry
 
 
 def _document() -> dict[str, Any]:

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from one_file import H01_ADMINISTRATION, land, lines
 
-from estuaire.contracts import load_contract
+from estuaire.contract.mapped_share import marts_of_codes
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
 from estuaire.gates import consolidated as gate
 from estuaire.gates.consolidated import Finding
 from estuaire.gates.results import Result, at_least
-from estuaire.mapped_share import marts_of_codes
-from estuaire.registry import load_registry
-from estuaire.rules import Rule, load_rules
-from estuaire.unmapped_codes import marts_of, merged
-from spark_jobs.kernel.consolidate import HospitalInput, TableOutcome, consolidate_hospital
+from estuaire.kernel.consolidate import HospitalInput, TableOutcome, consolidate_hospital
+from estuaire.rules.rule_registry import Rule, load_rules
+from estuaire.stewardship.unmapped_codes import marts_of, merged
 
 ISOLATE = "NUM_PRELEVEMENT;NUM_ISOLAT;CODE_GERME;LIBELLE_GERME;quantity;STATUT"
 SUSCEPTIBILITY = "NUM_PRELEVEMENT;NUM_ISOLAT;CODE_PRODUIT;method;operator;VALEUR;CATEGORIE;guideline;guideline_version;esbl;carbapenemase;pbp2a"

@@ -10,7 +10,7 @@ from datetime import date
 import independent_mimic as independent
 import pytest
 
-from estuaire.settings import PROJECT_ROOT, settings
+from estuaire.base.settings import PROJECT_ROOT, settings
 from examples.mimic_iv_demo import compare as module
 from examples.mimic_iv_demo.compare import Published, Waterfall, compare
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import mimic_world
 import pytest
 
-from estuaire.contracts import load_contract
-from estuaire.errors import SetupError
-from estuaire.handing_in import Asked, hand_in, prepare
-from estuaire.objectstore import DirectoryStore
-from estuaire.real_data import check
-from estuaire.registry import load_registry
-from estuaire.settings import PROJECT_ROOT, Settings, settings
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import PROJECT_ROOT, Settings, settings
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.deliveries.hand_in import Asked, hand_in, prepare
+from estuaire.deliveries.real_data import check
+from estuaire.storage.object_store import DirectoryStore
 from examples.mimic_iv_demo import mapping, vocabulary
 from examples.mimic_iv_demo.mapping import ListIncomplete, RawDataDamaged, RawDataMissing, Unbalanced, map_warehouse
 

@@ -12,11 +12,11 @@ import yaml
 from sample_landed import land_sample
 from typer.testing import CliRunner
 
+from estuaire.base.errors import ContractError
+from estuaire.base.settings import Settings, settings
 from estuaire.cli import build
-from estuaire.contracts import load_contract
-from estuaire.errors import ContractError
-from estuaire.registry import FOLDER, load_registry
-from estuaire.settings import Settings, settings
+from estuaire.contract.registry import FOLDER, load_registry
+from estuaire.contract.tables import load_contract
 from estuaire.simulator import SimulationPlan, simulate
 
 ENTRY = {

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.settings import PROJECT_ROOT, Settings
+from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.stack import airflow
 
 NAMES = ("HOME", "STORE_ROOT", "SECRETS_DIR", "REGISTRY_DIR", "REAL_DATA")
 SAID = """
 import json
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 s = Settings()
 print(json.dumps({n: str(p) for n, p in {"HOME": s.root, "STORE_ROOT": s.store_path, "SECRETS_DIR": s.secrets_path,
     "REGISTRY_DIR": s.registry_dir, "REAL_DATA": s.real_data_path}.items()} | {"language": s.language}))

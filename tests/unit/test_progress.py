@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from estuaire import dbt_build, progress
-from estuaire.metering import Meter
+from estuaire.base import progress
+from estuaire.base.metering import Meter
+from estuaire.warehouse import dbt_build
 
 
 class Noting:

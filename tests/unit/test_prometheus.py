@@ -14,8 +14,8 @@ import pytest
 import yaml
 from monitors import CONFIGURATION, monitors
 
-from estuaire.metrics.catalogue import METRICS
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
+from estuaire.operations.metrics.catalogue import METRICS
 
 __all__ = ["monitors"]
 

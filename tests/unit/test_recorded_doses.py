@@ -8,9 +8,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from estuaire.combinations import recorded_dose
-from estuaire.guide import guide, sample_delivery
-from estuaire.registry import load_registry
+from estuaire.contract.combinations import recorded_dose
+from estuaire.contract.registry import load_registry
+from estuaire.deliveries.guide import guide, sample_delivery
 from estuaire.simulator import SimulationPlan
 from estuaire.simulator.world import hospital_tables
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import pytest
 
-from estuaire.codes import SEEDS, code_systems
+from estuaire.contract.codes import SEEDS, code_systems
 
 # EUCAST's second table of expected resistant phenotypes: non-fermenters, and the names that its organisms bear today
 NON_FERMENTERS = {

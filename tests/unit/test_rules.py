@@ -8,10 +8,10 @@ import duckdb
 import pytest
 import yaml
 
-from estuaire.contracts import load_contract
-from estuaire.errors import ContractError
-from estuaire.rule_subset import check_expression
-from estuaire.rules import FOLDER, Rule, load_rules
+from estuaire.base.errors import ContractError
+from estuaire.contract.tables import load_contract
+from estuaire.rules.rule_registry import FOLDER, Rule, load_rules
+from estuaire.rules.rule_subset import check_expression
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from estuaire.errors import FileMissing, SetupError, StoreRefused, StoreUnavailable
-from estuaire.s3 import S3Store
-from estuaire.settings import Settings
+from estuaire.base.errors import FileMissing, SetupError, StoreRefused, StoreUnavailable
+from estuaire.base.settings import Settings
 from estuaire.stack import airflow, preflight
+from estuaire.storage.s3 import S3Store
 
 SECRET = "not-to-be-seen"
 

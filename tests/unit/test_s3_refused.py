@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from estuaire import duck
-from estuaire.errors import EstuaireError, StoreRefused, StoreUnavailable
-from estuaire.s3 import S3Store
-from estuaire.settings import Settings
+from estuaire.base.errors import EstuaireError, StoreRefused, StoreUnavailable
+from estuaire.base.settings import Settings
+from estuaire.storage import duck
+from estuaire.storage.s3 import S3Store
 
 S3_SAYS = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>no</Message><RequestId>1</RequestId></Error>"
 ANSWERS = {

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from estuaire.errors import SecretUnusable
-from estuaire.settings import Settings
+from estuaire.base.errors import SecretUnusable
+from estuaire.base.settings import Settings
 from estuaire.stack import airflow, postgres
 
 HALF = "0123456789abcdef" * 2

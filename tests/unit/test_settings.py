@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 
 
 @pytest.fixture

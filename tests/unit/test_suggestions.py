@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.codes import code_systems
-from estuaire.reference_names import NAMES, accepted_organisms, rows, seed
-from estuaire.registry import load_registry, read_code_map
-from estuaire.suggestions import standard_codes, suggest
+from estuaire.contract.codes import code_systems
+from estuaire.contract.registry import load_registry, read_code_map
+from estuaire.stewardship.reference_names import NAMES, accepted_organisms, rows, seed
+from estuaire.stewardship.suggestions import standard_codes, suggest
 
 LIST = Path(__file__).with_name("suggestion_names.csv")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.settings import PROJECT_ROOT
+from estuaire.base.settings import PROJECT_ROOT
 
 TESTS = PROJECT_ROOT / "tests"
 FILES = sorted(p for p in TESTS.rglob("*.py") if "benchmarks" not in p.parts)

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from estuaire.errors import ContractError, EstuaireError, StoreUnavailable, TaskFailed, typed
+from estuaire.base.errors import ContractError, EstuaireError, StoreUnavailable, TaskFailed, typed
 
 ERRORS = [
     ContractError(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from estuaire.errors import LakeFileUnreadable
-from estuaire.settings import Settings
+from estuaire.base.errors import LakeFileUnreadable
+from estuaire.base.settings import Settings
+from estuaire.kernel.consolidate import Full
 from spark_jobs import land
-from spark_jobs.kernel.consolidate import Full
 from spark_jobs.session import Failed, attempted
 
 FULL = Full(2, date(2024, 1, 1), date(2025, 1, 1), ("stay",))

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from estuaire import following
+from estuaire.base.settings import Settings, settings
 from estuaire.cli import build, data
 from estuaire.cli import explain as cli
-from estuaire.explain import Explanation, Step, Stop
-from estuaire.following import Followed, follow
-from estuaire.settings import Settings, settings
+from estuaire.operations import pipeline_run
+from estuaire.operations.pipeline_run import Followed, follow
+from estuaire.runs.explain import Explanation, Step, Stop
 
 
 class _Client:
@@ -38,12 +38,12 @@ def test_a_run_says_what_every_gate_of_its_chain_blocked(monkeypatch: pytest.Mon
         "AirflowClient": _Client,
         "wait_for_dags": lambda *_: None,
         "under_way": lambda *_: None,
-        "_start": lambda *_: following._Chain("ingest_deliveries", "r0", now),
+        "_start": lambda *_: pipeline_run._Chain("ingest_deliveries", "r0", now),
         "_to_the_end": lambda *_: ended,
         "build_quietly": lambda *_, **__: None,
         "_blocked": lambda _settings, root, runs: asked.append((root, runs)) or ["h05: gate consolidated: x"],
     }.items():
-        monkeypatch.setattr(following, name, stand_in)
+        monkeypatch.setattr(pipeline_run, name, stand_in)
     found = follow(Settings(_env_file=None, home=tmp_path), lambda _: None)
     assert found.message == "; ".join(said)
     assert found.blocked == ["h05: gate consolidated: x"]
@@ -56,7 +56,7 @@ def test_the_commands_exit_code_says_whether_a_gate_blocked(
 ) -> None:
     monkeypatch.setenv("ESTUAIRE_HOME", str(tmp_path))
     settings.cache_clear()
-    monkeypatch.setattr(following, "follow", lambda *_: Followed("r0", "success", "done", blocked, 1.0))
+    monkeypatch.setattr(pipeline_run, "follow", lambda *_: Followed("r0", "success", "done", blocked, 1.0))
     done = CliRunner().invoke(build(), ["run"])
     settings.cache_clear()
     assert done.exit_code == code, done.output

@@ -1,4 +1,4 @@
-"""alembic's entry: one connection, from the URL that estuaire.migrations hands over."""
+"""alembic's entry: one connection, from the URL that estuaire.storage.migrations hands over."""
 
 from alembic import context
 from sqlalchemy import create_engine, pool

@@ -15,12 +15,14 @@ from pydantic import ValidationError
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from estuaire import cleaning, dbt_build, ledger, migrations, pseudonym_key
-from estuaire.errors import DatabaseUnavailable, PseudonymKeyRefused, SetupError
-from estuaire.lake import Lake
-from estuaire.settings import Settings
+from estuaire.base.errors import DatabaseUnavailable, PseudonymKeyRefused, SetupError
+from estuaire.base.settings import Settings
+from estuaire.operations import cleaning
 from estuaire.stack import airflow, lifecycle, postgres, preflight, roles
 from estuaire.stack.init import Initialised, init
+from estuaire.storage import ledger, migrations, pseudonym_key
+from estuaire.storage.lake import Lake
+from estuaire.warehouse import dbt_build
 
 OURS = "select count(*) from pg_roles where rolname in ('estuaire', 'analyst', 'airflow')"
 TLS = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"

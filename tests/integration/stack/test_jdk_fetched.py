@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from without_java import no_java
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.stack import jdk
 
 __all__ = ["no_java"]

@@ -10,8 +10,9 @@ import psutil
 import psycopg2
 import pytest
 
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base import secret_files
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import processes, roles
 
@@ -97,7 +98,7 @@ def test_server_listens_on_loopback_only(postgres: Settings) -> None:
 
 def test_password_changed_in_its_file_is_given_to_the_role(postgres: Settings) -> None:
     path = postgres.secrets_path / "postgres_analyst"
-    server.write_private(path, "another-password\n")
+    secret_files.write_private(path, "another-password\n")
     roles.ensure(postgres, server.ensure_passwords(postgres))
     assert _ask(postgres, "analyst", "SELECT 1") == 1
 

@@ -11,11 +11,12 @@ from typing import Any
 import psycopg2
 import pytest
 
-from estuaire import ledger, migrations, releases
-from estuaire.lake import TAKE_LOCK
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import roles
+from estuaire.storage import ledger, migrations
+from estuaire.storage.lake import TAKE_LOCK
+from estuaire.warehouse import releases
 
 DATABASE = "estuaire_limits"
 

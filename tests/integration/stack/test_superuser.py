@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 
-from estuaire.errors import SecretUnusable
-from estuaire.settings import Settings
+from estuaire.base.errors import SecretUnusable
+from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import roles, superuser
 from estuaire.stack.postgres_config import HBA

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from spark_jobs.kernel.framing import BLOCK_BYTES, REASONS, frames
+from estuaire.kernel.framing import BLOCK_BYTES, REASONS, frames
 
 
 @dataclass(frozen=True)

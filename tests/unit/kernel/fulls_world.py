@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 from one_file import land, lines
 
-from estuaire.contracts import load_contract
-from estuaire.registry import load_registry
-from spark_jobs.kernel.consolidate import Full, HospitalInput, Rejected, TableOutcome, consolidate_hospital
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.kernel.consolidate import Full, HospitalInput, Rejected, TableOutcome, consolidate_hospital
 
 HEADERS = {
     "patient": "patient_id;birth_date;sex",

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import tzdata
 
-from spark_jobs.kernel import clock
+from estuaire.kernel import clock
 
 ZONES = ("Europe/Paris", "America/New_York")
 

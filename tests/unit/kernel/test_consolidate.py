@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from one_file import H01_ADMINISTRATION, H01_PATIENT, H01_STAY, land, lines, pseudonym
 
-from estuaire.contracts import load_contract
-from estuaire.errors import RowUidCollision
-from estuaire.registry import load_registry
-from spark_jobs.kernel.consolidate import Full, HospitalInput, Rejected, TableOutcome, consolidate_hospital
+from estuaire.base.errors import RowUidCollision
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.kernel.consolidate import Full, HospitalInput, Rejected, TableOutcome, consolidate_hospital
 
 DELTA = {
     "patient": H01_PATIENT + ";op;source_updated_at",

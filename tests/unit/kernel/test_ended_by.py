@@ -10,10 +10,10 @@ import duckdb
 import pytest
 from fulls_world import BOTH, LAST, World, both, year_of
 
-from estuaire import confirming
-from estuaire.contracts import load_contract
-from estuaire.registry import load_registry
-from spark_jobs.kernel.consolidate import Full, HospitalInput, Rejected, ended_by
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.deliveries import confirmation
+from estuaire.kernel.consolidate import Full, HospitalInput, Rejected, ended_by
 
 
 def _by_table(files: list[tuple[str, str]]) -> dict[str, list[str]]:
@@ -59,7 +59,7 @@ def test_a_full_cut_at_a_record_ends_what_it_omits_of_its_period(
     assert {t: found[t] for t in events} == dict.fromkeys(events, (ended, 4))
     assert found["patient"] == (min(ended, 2), 2)  # those of 2023 name the others still
     limits: Any = SimpleNamespace(full_may_end=0.25, full_may_end_by_table={})
-    assert ("stay" in confirming.too_many(limits, found)) == (ended > 1)
+    assert ("stay" in confirmation.too_many(limits, found)) == (ended > 1)
 
 
 def test_what_is_told_is_what_the_consolidation_then_ends(world: World) -> None:
@@ -92,5 +92,5 @@ def test_a_record_that_the_full_holds_and_that_was_set_aside_is_not_ended(world:
 def test_the_share_is_that_of_each_table(world: World) -> None:
     limits: Any = SimpleNamespace(full_may_end=0.2, full_may_end_by_table={"unit": 1.0, "stay": 0.0})
     ends = {"unit": (3, 3), "stay": (1, 1000), "specimen": (20, 100), "isolate": (21, 100)}
-    assert confirming.too_many(limits, ends) == ["isolate", "stay"]
-    assert confirming.too_many(limits, {"stay": (0, 1000)}) == []
+    assert confirmation.too_many(limits, ends) == ["isolate", "stay"]
+    assert confirmation.too_many(limits, {"stay": (0, 1000)}) == []

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from one_file import H01_ADMINISTRATION, Landed, land, lines, pseudonym
 
-from estuaire.errors import FileMissing, FileNotReadable, PathOutsideDelivery
-from estuaire.objectstore import DirectoryStore
-from spark_jobs.kernel.limits import Limits
+from estuaire.base.errors import FileMissing, FileNotReadable, PathOutsideDelivery
+from estuaire.kernel.limits import Limits
+from estuaire.storage.object_store import DirectoryStore
 
 NIR = "255081416802538"
 

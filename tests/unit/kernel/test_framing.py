@@ -12,10 +12,10 @@ from framed import Framed, frame
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from estuaire.errors import BeyondLimit
-from spark_jobs.kernel import framing
-from spark_jobs.kernel.framing import BLOCK_BYTES, MAX_RECORD_BYTES
-from spark_jobs.kernel.limits import Limits
+from estuaire.base.errors import BeyondLimit
+from estuaire.kernel import framing
+from estuaire.kernel.framing import BLOCK_BYTES, MAX_RECORD_BYTES
+from estuaire.kernel.limits import Limits
 
 # ------------------------------------------------------------------------------------------------ one file each
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estuaire.contracts import load_contract
-from spark_jobs.kernel.identity import Pseudonymiser, hash_sum, nir_is_valid, row_uids
+from estuaire.contract.tables import load_contract
+from estuaire.kernel.identity import Pseudonymiser, hash_sum, nir_is_valid, row_uids
 
 KEY = b"a secret of the tests"
 PATIENT = load_contract().table("patient")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from one_file import H01_STAY, Landed, land, lines
 
-from estuaire.registry import Hospital, load_registry
+from estuaire.contract.registry import Hospital, load_registry
 
 AWARE = "%Y-%m-%dT%H:%M:%S%z"
 

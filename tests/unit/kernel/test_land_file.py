@@ -20,13 +20,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from one_file import H01_ADMINISTRATION, H01_PATIENT, H01_STAY, Landed, land, lines, pseudonym
 
-from estuaire.contracts import load_contract
-from estuaire.layers import landed_columns
-from estuaire.registry import Dialect
-from spark_jobs.kernel.framing import frames
-from spark_jobs.kernel.identity import hash_sum, row_uids
-from spark_jobs.kernel.land_file import _parse_slowly, parse
-from spark_jobs.kernel.reading import Header
+from estuaire.contract.layer_columns import landed_columns
+from estuaire.contract.registry import Dialect
+from estuaire.contract.tables import load_contract
+from estuaire.kernel.framing import frames
+from estuaire.kernel.identity import hash_sum, row_uids
+from estuaire.kernel.land_file import _parse_slowly, parse
+from estuaire.kernel.reading import Header
 
 VALID_NIR = "255081416802538"
 

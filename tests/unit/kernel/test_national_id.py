@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from one_file import H01_ADMINISTRATION, H01_PATIENT, land, lines
 
-from spark_jobs.kernel.national_id import holds_one
+from estuaire.kernel.national_id import holds_one
 
 NIR = "255081416802538"
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from one_file import land, lines
 
-from estuaire.contracts import load_contract
+from estuaire.contract.registry import Hospital, OnePerson, load_registry
+from estuaire.contract.tables import load_contract
 from estuaire.gates.consolidated import count
-from estuaire.registry import Hospital, OnePerson, load_registry
-from spark_jobs.kernel.consolidate import HospitalInput, consolidate_hospital
+from estuaire.kernel.consolidate import HospitalInput, consolidate_hospital
 
 HEADERS = {
     "patient": "patient_id;birth_date;sex",

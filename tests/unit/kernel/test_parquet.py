@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from one_file import Landed, land, pseudonym
 
-from estuaire.handing_in import Asked, hand_in, prepare
-from estuaire.objectstore import DirectoryStore
-from estuaire.registry import load_registry
-from spark_jobs.kernel.limits import Limits
+from estuaire.contract.registry import load_registry
+from estuaire.deliveries.hand_in import Asked, hand_in, prepare
+from estuaire.kernel.limits import Limits
+from estuaire.storage.object_store import DirectoryStore
 
 EIGHT = datetime(2025, 3, 16, 8)
 NIR = "255081416802538"

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from one_file import land, lines, pseudonym
 
-from estuaire.contracts import load_contract
-from estuaire.registry import Hospital as Entry
-from estuaire.registry import load_registry
-from spark_jobs.kernel.consolidate import HospitalInput, TableOutcome, consolidate_hospital, survivors
+from estuaire.contract.registry import Hospital as Entry
+from estuaire.contract.registry import load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.kernel.consolidate import HospitalInput, TableOutcome, consolidate_hospital, survivors
 
 UNTIL = datetime(2024, 7, 1, tzinfo=UTC)
 HEADERS = {

@@ -30,9 +30,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from one_file import KEY, Landed, land
 
-from estuaire.contracts import Column, load_contract
-from estuaire.registry import Dialect, Hospital, load_registry
-from spark_jobs.kernel import engine
+from estuaire.contract.registry import Dialect, Hospital, load_registry
+from estuaire.contract.tables import Column, load_contract
+from estuaire.kernel import engine
 
 ROUNDS = int(os.environ.get("ESTUAIRE_FUZZ_ROUNDS", "1"))
 EXAMPLES = 2_000  # of a round

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from one_file import Landed, land, lines, pseudonym
 
-from estuaire.contracts import load_contract
-from estuaire.registry import Hospital, load_registry
-from spark_jobs.kernel.consolidate import HospitalInput, consolidate_hospital, stays_until
+from estuaire.contract.registry import Hospital, load_registry
+from estuaire.contract.tables import load_contract
+from estuaire.kernel.consolidate import HospitalInput, consolidate_hospital, stays_until
 
 PATIENT = "patient_id;birth_date;sex;death_date"
 STAY = "stay_id;patient_id;previous_stay_id;admitted_at;discharged_at;stay_type"

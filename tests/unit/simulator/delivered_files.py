@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from estuaire.contracts import Column, load_contract
-from estuaire.registry import Dialect, Hospital, load_registry, read_code_map
+from estuaire.contract.registry import Dialect, Hospital, load_registry, read_code_map
+from estuaire.contract.tables import Column, load_contract
 
 PARIS = ZoneInfo("Europe/Paris")
 Record = dict[str, str | None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.simulator import SimulationPlan, SimulationSummary, simulate
 from estuaire.simulator.trap_catalogue import CATALOGUE
 

@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from estuaire.base.errors import SetupError
 from estuaire.cli import simulate as command
-from estuaire.errors import SetupError
 
 
 def _run(*arguments: str) -> Result:

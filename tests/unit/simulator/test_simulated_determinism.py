@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from simulated_world import World, write
 
-from estuaire.errors import DeliveryChanged, SetupError, UnknownHospital
-from estuaire.settings import Settings
+from estuaire.base.errors import DeliveryChanged, SetupError, UnknownHospital
+from estuaire.base.settings import Settings
 from estuaire.simulator import SimulationPlan, already_written, simulate
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulated_world import World
 
-from estuaire.contracts import load_contract
-from estuaire.registry import Dialect, load_registry, read_code_map
+from estuaire.contract.registry import Dialect, load_registry, read_code_map
+from estuaire.contract.tables import load_contract
 from estuaire.simulator.text import datetime_text, decimal_text, file_bytes
 from estuaire.simulator.world import hospital_tables
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import polars as pl
 
-from estuaire.registry import load_registry
+from estuaire.contract.registry import load_registry
 from estuaire.simulator import SimulationPlan, effects
 from estuaire.simulator.clock import DAY, HOUR, seconds
 from estuaire.simulator.world import hospital_tables

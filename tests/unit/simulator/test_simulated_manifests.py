@@ -8,8 +8,8 @@ from pathlib import Path
 from delivered_files import damage, records
 from simulated_world import World, write
 
-from estuaire.manifest import parse_manifest
-from estuaire.registry import load_registry
+from estuaire.contract.manifest import parse_manifest
+from estuaire.contract.registry import load_registry
 
 
 def test_manifests_parse_and_match_the_files(world: World) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estuaire.registry import load_registry
+from estuaire.contract.registry import load_registry
 from estuaire.simulator import SimulationPlan
 from estuaire.simulator.clock import DAY, seconds
 from estuaire.simulator.world import group, hospital_tables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from estuaire.registry import load_registry
+from estuaire.contract.registry import load_registry
 from estuaire.simulator import SimulationPlan, catalogue
 from estuaire.simulator.changes import CHANGES, TableState
 from estuaire.simulator.world import hospital_tables

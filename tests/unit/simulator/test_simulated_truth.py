@@ -9,8 +9,8 @@ import pytest
 from delivered_files import Record, damage, every, manifest, nir_holds, parse_datetime, planted, problems, records
 from simulated_world import World
 
-from estuaire.contracts import load_contract
-from estuaire.registry import load_registry, read_code_map
+from estuaire.contract.registry import load_registry, read_code_map
+from estuaire.contract.tables import load_contract
 from estuaire.simulator.trap_catalogue import CATALOGUE
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.stack import airflow, lifecycle
 
 
@@ -59,9 +59,7 @@ def test_foreign_variables_do_not_reach_airflow(settings: Settings, monkeypatch:
 
 
 def test_child_reads_the_same_settings(settings: Settings) -> None:
-    code = (
-        "from estuaire.settings import Settings; print(Settings().model_dump_json(exclude={'home'}), Settings().root)"
-    )
+    code = "from estuaire.base.settings import Settings; print(Settings().model_dump_json(exclude={'home'}), Settings().root)"
     env = airflow.environment(settings, Path("/jdk"))
     said = subprocess.run(
         [sys.executable, "-c", code], env=env, cwd="/", capture_output=True, text=True, check=True

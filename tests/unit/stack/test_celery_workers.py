@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 
 
 @pytest.mark.parametrize("executor", Settings.model_fields["executor"].annotation.__args__)  # type: ignore[union-attr]

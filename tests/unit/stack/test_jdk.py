@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from without_java import no_java
 
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import jdk
 
 __all__ = ["no_java"]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.objectstore import DirectoryStore, open_store
-from estuaire.settings import Settings
+from estuaire.base.settings import Settings
 from estuaire.stack import account, permissions
+from estuaire.storage.object_store import DirectoryStore
+from estuaire.storage.stores import open_store
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try as another account")
@@ -150,7 +151,7 @@ def test_what_the_store_makes_is_private_whatever_the_umask(settings: Settings, 
     assert _open(settings) == []
 
 
-@pytest.mark.parametrize("entry", ["estuaire.cli", "estuaire.dbt_process", "spark_jobs.submit"])
+@pytest.mark.parametrize("entry", ["estuaire.cli", "estuaire.warehouse.dbt_process", "spark_jobs.submit"])
 def test_every_entry_begins_by_closing_what_it_will_make(entry: str, tmp_path: Path) -> None:
     """Whatever its arguments: the umask is set before anything is read or written."""
     code = f"import os, sys, {entry} as e; sys.argv = ['x', 'land', 'r'] if e.__name__.endswith('submit') else ['x', '--help']\n"

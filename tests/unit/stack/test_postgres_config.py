@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base import secret_files
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import postgres_config
 
@@ -31,7 +32,7 @@ def test_private_file_is_private_from_its_first_byte(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("old")
     path.chmod(0o644)
-    server.write_private(path, "new")
+    secret_files.write_private(path, "new")
     assert path.read_text() == "new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import preflight
 
 GOOD = ("linux", "x86_64", ("glibc", "2.36"), (3, 11))

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from estuaire import process_identity
-from estuaire.errors import SetupError
-from estuaire.settings import Settings
+from estuaire.base import process_identity
+from estuaire.base.errors import SetupError
+from estuaire.base.settings import Settings
 from estuaire.stack import processes
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from estuaire import process_identity
-from estuaire.errors import SecretUnusable, SetupError
+from estuaire.base import process_identity
+from estuaire.base.errors import SecretUnusable, SetupError
+from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.orchestration import spark_cluster
 from estuaire.orchestration.operators import spark_conf
-from estuaire.settings import PROJECT_ROOT, Settings
-from estuaire.stack import airflow, exporter, serve, spark_cluster
+from estuaire.stack import airflow, exporter, serve
 
 
 @pytest.fixture(scope="module")

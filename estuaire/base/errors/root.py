@@ -1,0 +1,140 @@
+"""The base of all errors, and what becomes of an error that nobody foresaw."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from estuaire.base.display_text import shown
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What a refusal means to the hospital that delivers, and what it does next, in the guides' two languages."""
+
+    what_fr: str
+    remedy_fr: str
+    what_en: str
+    remedy_en: str
+
+
+class EstuaireError(Exception):
+    """Base of every error that Estuaire raises on purpose.
+
+    ``code`` is stable and is what the ledger, the logs and the hospital's report show; ``explained`` is for the guides.
+    """
+
+    code = "E_ESTUAIRE"
+    retryable = False
+    exit_code = 1  # of the command that ends with it
+    explained: Explained | None = None  # set where a hospital's delivery can meet the error
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        remedy: str,
+        hospital: str | None = None,
+        delivery: str | None = None,
+        file: str | None = None,
+        table: str | None = None,
+    ) -> None:
+        self.what = what
+        self.remedy = remedy
+        self.hospital = hospital
+        self.delivery = delivery
+        self.file = file
+        self.table = table
+        super().__init__(self.sentence())
+
+    def sentence(self) -> str:
+        """One line: code, place, what, remedy."""
+        place = "/".join(p for p in (self.hospital, self.delivery) if p)
+        parts = [f"[{self.code}]"]
+        if place:
+            parts.append(f"delivery {place}:")
+        if self.file:
+            parts.append(f"file {self.file}:")
+        if self.table and not self.file:
+            parts.append(f"table {self.table}:")
+        parts.append(self.what.rstrip(".") + ".")
+        parts.append("What to do: " + self.remedy.rstrip(".") + ".")
+        # a folder's or file's name comes from outside: no control character reaches a terminal or a log
+        return shown(" ".join(parts))
+
+    def at(self, hospital: str | None = None, delivery: str | None = None, file: str | None = None) -> EstuaireError:
+        """This error, with the place where it was met filled in where it names none."""
+        self.hospital = self.hospital or hospital
+        self.delivery = self.delivery or delivery
+        self.file = self.file or file
+        self.args = (self.sentence(),)
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Spark pickles a task's exception: keyword-only arguments need this.
+        return (_rebuild, (type(self), self.__dict__.copy()))
+
+
+def explained_errors() -> list[tuple[str, Explained]]:
+    """(code, explanation) of each error that a delivery can meet, in the order in which the platform looks."""
+    return [(kind.code, kind.explained) for kind in EstuaireError.__subclasses__() if kind.explained]
+
+
+def typed(text: str) -> EstuaireError | None:
+    """The error of ours whose sentence stands in another one's text: what Spark makes of an exception in a task; None if there is none."""
+    found = re.search(r"\[(E_\w+)\] ([^\n]*?)\. What to do: ([^\n]*)", text)
+    kinds = {kind.code: kind for kind in _kinds(EstuaireError)}
+    if found is None or found[1] not in kinds:
+        return None
+    return kinds[found[1]](found[2], remedy=found[3])
+
+
+def _kinds(kind: type[EstuaireError]) -> Iterator[type[EstuaireError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _kinds(below)
+
+
+def _rebuild(kind: type[EstuaireError], state: dict[str, object]) -> EstuaireError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, "")
+    error.__dict__.update(state)
+    error.args = (error.sentence(),)
+    return error
+
+
+PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit)  # no error of the work: they end the process
+
+
+class TaskFailed(EstuaireError):
+    """Something unforeseen stopped a piece of work. Its own message may hold a patient's value and is not repeated."""
+
+    code = "E_TASK"
+    retryable = True
+
+
+class TaskKilled(TaskFailed):
+    """The process that did a piece of work was killed outright, each time that it was tried."""
+
+    code = "E_TASK_KILLED"
+    retryable = False  # it was tried again, alone; within the run nothing else would change
+
+
+def unforeseen(
+    error: BaseException, *, hospital: str | None = None, delivery: str | None = None, file: str | None = None
+) -> EstuaireError:
+    """An error of ours with its place filled in; any other by its type and place in the code, never its message."""
+    if isinstance(error, EstuaireError):
+        return error.at(hospital, delivery, file)
+    where = next(iter(traceback.extract_tb(error.__traceback__)[-1:]), None)
+    at = f" at {Path(where.filename).name}:{where.lineno}" if where else ""
+    return TaskFailed(
+        f"{type(error).__name__}{at}, which nobody foresaw",
+        remedy="it is tried again by the next run; if it fails again, report it as a defect with this line",
+        hospital=hospital,
+        delivery=delivery,
+        file=file,
+    )

@@ -1,0 +1,72 @@
+"""Unmapped drugs that name an antibacterial: of a hundred unmapped drugs most cost no figure, and these do (docs/domain/codes.md)."""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from functools import lru_cache
+
+import duckdb
+
+from estuaire.contract.codes import SEEDS
+
+FLAG = "administration.drug_code.antibacterial"
+_SHORTEST_NAME = 4
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Words without case and accents."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return tuple(re.findall(r"[a-z0-9]+", "".join(c for c in plain if not unicodedata.combining(c))))
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, frozenset[tuple[str, ...]]]:
+    """First word -> names of antibacterials, English and French, of the reference seed."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    with (SEEDS / "antimicrobial.csv").open(encoding="utf-8", newline="") as rows:
+        for row in csv.DictReader(rows):
+            for words in (_words(row["name_en"]), _words(row["name_fr"])):
+                if words and len("".join(words)) >= _SHORTEST_NAME:
+                    found.setdefault(words[0], set()).add(words)
+    return {first: frozenset(names) for first, names in found.items()}
+
+
+def names() -> list[tuple[str, ...]]:
+    """Every name that is looked for, in order."""
+    return sorted(name for found in _names().values() for name in found)
+
+
+def names_antibacterial(text: str) -> bool:
+    """Whether the words of a code or label hold the name of an antibacterial, whole.
+
+    >>> names_antibacterial("CEFTRIAXONE 1G PDR INJ"), names_antibacterial("Multivitamines"), names_antibacterial("pristinamycine 500")
+    (True, False, True)
+    """
+    words, known = _words(text), _names()
+    return any(
+        words[i : i + len(name)] == name for i, word in enumerate(words) for name in known.get(word, frozenset())
+    )
+
+
+def flag_sql(connection: duckdb.DuckDBPyConnection, landed: str, standard: str, joins: str) -> tuple[str, str]:
+    """SQL of the flag of a drug that no map knows and that names an antibacterial, and the join that it needs.
+
+    Args:
+        landed: the relation of landed administrations.
+        standard, joins: SQL of the standard code of ``landed.drug_code``, and the joins that it needs.
+    """
+    written = connection.execute(
+        f"select distinct coalesce(landed.drug_code, ''), coalesce(landed.drug_label, '') from {landed} as landed "
+        f"{joins} where {standard} is null"
+    ).fetchall()
+    connection.execute("create or replace temp table antibacterial (drug_code varchar, drug_label varchar)")
+    found = [pair for pair in written if any(names_antibacterial(text) for text in pair)]
+    if found:
+        connection.executemany("insert into antibacterial values (?, ?)", found)
+    return (
+        f"case when {standard} is null and antibacterial.drug_code is not null then '{FLAG}' end",
+        " left join antibacterial on antibacterial.drug_code = coalesce(landed.drug_code, '') "
+        "and antibacterial.drug_label = coalesce(landed.drug_label, '')",
+    )

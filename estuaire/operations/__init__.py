@@ -1,0 +1,1 @@
+"""What acts on a running platform: run, retry, back up, put away, alert, tell Prometheus."""

@@ -1,0 +1,300 @@
+"""What needs a hand now: conditions as functions of the ledger, the disks, the registry and the settings; nothing is written.
+
+Grain of each: one ``Found`` per subject (a run, a delivery, a hospital, a disk). A condition that ends is simply found no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from pathlib import Path
+from shlex import quote  # a delivery's name is a folder's: whoever copies a command runs no other
+from typing import Any
+
+import yaml
+
+from estuaire.base.display_text import shown
+from estuaire.base.errors import EstuaireError, explained_errors, typed
+from estuaire.base.settings import Settings
+from estuaire.contract.registry import load_registry
+from estuaire.report import files, serving
+from estuaire.runs import current_state as standing_now
+from estuaire.storage.held_hospitals import read
+from estuaire.storage.ledger import fetch
+
+_GIB = 2**30
+_LONGEST = 600  # characters of a sentence: an error may name a hundred rules
+_HYSTERESIS = (
+    1.1  # a disk that was told of is well again this much above its threshold, so that one at the brink is told of once
+)
+_REMEDY = " What to do: "
+
+
+@dataclass(frozen=True)
+class Found:
+    """One condition. ``since``: when it began, as the ledger tells it. ``kind`` and ``subject`` are what it is known by."""
+
+    kind: str
+    subject: str
+    severity: str
+    since: datetime
+    title: str
+    what: str
+    remedy: str
+    link: str
+
+
+Standing = frozenset[tuple[str, str]]  # (kind, subject) of what was found before and has not ended
+Condition = Callable[[Settings, datetime, Standing], list[Found]]
+
+
+@lru_cache(maxsize=1)
+def texts() -> dict[str, Any]:
+    """The catalogue: kind -> severity, and per language title, what, remedy."""
+    raw: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "texts.yml").read_text(encoding="utf-8"))
+    return raw
+
+
+def find(settings: Settings, now: datetime, standing: Standing = frozenset()) -> tuple[list[Found], set[str]]:
+    """Everything that needs a hand, and the kinds that could not be looked at: what was known of those still stands."""
+    found: list[Found] = []
+    unknown: set[str] = set()
+    for condition, kinds in CONDITIONS.items():
+        try:
+            found += condition(settings, now, standing)
+        except Exception as error:  # noqa: BLE001 - one that cannot be looked at does not keep the others from being told
+            said = error.what if isinstance(error, EstuaireError) else type(error).__name__
+            name = condition.__name__
+            found.append(_made(settings, "check_failed", name, now, check=name, message=said))
+            unknown |= set(kinds)
+    return found, unknown
+
+
+def _made(
+    settings: Settings,
+    kind: str,
+    subject: str,
+    since: datetime,
+    *,
+    page: str | None = None,
+    remedy: str = "",
+    **facts: Any,
+) -> Found:
+    """A condition in the settings' language.
+
+    Args:
+        page: the run whose report shows it.
+        remedy: the one that the ledger holds, instead of the kind's own.
+    """
+    entry = texts()[kind]
+    said = entry[settings.language]
+    facts = {name: shown(str(value)) for name, value in facts.items()}
+    return Found(
+        kind=kind,
+        subject=shown(subject),
+        severity=entry["severity"],
+        since=since,
+        title=said["title"],
+        what=_short(said["what"].format(**facts)),
+        remedy=_short(shown(remedy) or said["remedy"].format(**facts)),
+        link=link(settings, page),
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 4].rstrip() + " ..."
+
+
+def link(settings: Settings, run: str | None = None) -> str:
+    """The page that shows it: the run's report where there is one, else the latest."""
+    named = f"{run}.html"
+    name = named if run and (files.folder(settings) / named).is_file() else files.LATEST
+    base = settings.alert_page_url.rstrip("/")
+    return f"{base}{serving.PREFIX}/reports/{name}" if base else serving.address(settings, name)
+
+
+def _error(settings: Settings, text: str | None, remedy: str | None = None, code: str | None = None) -> tuple[str, str]:
+    """(what, remedy) of an error as the ledger keeps it; of one that a delivery can meet in the settings' language."""
+    ours = typed(text or "")
+    what = (text or "").partition(_REMEDY)[0]
+    known = dict(explained_errors()).get(code or (ours.code if ours else ""))
+    if settings.language == "fr" and known is not None:
+        return f"[{code or (ours.code if ours else '')}] {known.what_fr} ({what})", known.remedy_fr
+    return what, (remedy or (ours.remedy if ours else "")).rstrip(".")
+
+
+# ------------------------------------------------------------------------------------------------ runs
+
+
+def failed_runs(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """Runs that failed, until a later run of the same DAG ends well."""
+    found = []
+    for r in standing_now.failed_runs(partial(fetch, settings)):
+        message, remedy = _error(settings, r["message"])
+        found.append(
+            _made(
+                settings, "run_failed", r["run_id"], r["ended_at"] or now, page=r["root"], remedy=remedy,
+                run=r["run_id"], dag=r["dag_id"], message=message or "-",
+            )
+        )  # fmt: skip
+    return found
+
+
+def stalled_runs(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """Runs under way of which nothing was noted for longer than ``alert_stalled_minutes``: no stage began, got on (``estuaire.base.progress``)
+    or ended. One that a later run of its DAG has left behind is over."""
+    patience = timedelta(minutes=settings.alert_stalled_minutes)
+    return [
+        _made(
+            settings, "run_stalled", r["run_id"], r["noted"], page=r["root"], run=r["run_id"], dag=r["dag_id"],
+            minutes=int((now - r["noted"]).total_seconds() // 60), stage=r["stage"] or "-",
+        )
+        for r in standing_now.runs_under_way(partial(fetch, settings))
+        if now - r["noted"] > patience
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ deliveries and hospitals
+
+
+def _deliveries(settings: Settings, kind: str, states: tuple[str, ...]) -> list[Found]:
+    found = []
+    for r in standing_now.unresolved_deliveries(partial(fetch, settings), states):
+        place = f"{r['hospital_id']}/{r['delivery_id']}"
+        message, remedy = _error(settings, r["error"], r["remedy"], r["error_code"])
+        found.append(
+            _made(
+                settings, kind, place, r["updated_at"], page=r["run_id"], remedy=remedy,
+                message=message or r["error_code"], place=quote(place),
+            )
+        )  # fmt: skip
+    return found
+
+
+def blocked_deliveries(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """Deliveries that were refused, could not be landed, or came again with other bytes."""
+    return _deliveries(settings, "delivery_blocked", standing_now.BLOCKED)
+
+
+def held_deliveries(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """Full deliveries that wait for a confirmation."""
+    return _deliveries(settings, "delivery_held", standing_now.HELD)
+
+
+def blocked_hospitals(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """Hospitals whose newest records are not in use: by the consolidation's gate, a stage that set them aside, gates 3 and 4 (the served
+    release holds them back), or their own entry in the registry. Subject: hospital and where."""
+    ask = partial(fetch, settings)
+    rows = [
+        (f"{r['hospital_id']} ({r['stage']})", r["since"], r["error"], r["remedy"], r["run_id"])
+        for r in standing_now.stopped_hospitals(ask)
+    ]
+    for r in standing_now.served_release(ask):
+        rows += [
+            (f"{hospital} (publish)", r["published_at"], one.note(hospital), "", r["run_id"])
+            for hospital, one in read(r["held_back"]).items()
+        ]
+    rows += [
+        (f"{hospital} (registry)", now, error.sentence(), error.remedy, None)
+        for hospital, error in sorted(load_registry(settings.registry_dir).wrong.items())
+    ]
+    found = []
+    for subject, since, text, remedy, run in rows:
+        message, said = _error(settings, text, remedy)
+        found.append(_made(settings, "hospital_blocked", subject, since, page=run, remedy=said, message=message))
+    return found
+
+
+def late_hospitals(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """Hospitals with a rhythm in the registry whose last delivery, whatever became of it, is older than that and the grace. One that has
+    not delivered yet is on its way in, and not late."""
+    registry = load_registry(settings.registry_dir)
+    found = []
+    for one in standing_now.rhythms(partial(fetch, settings), registry, now, settings.alert_late_grace_days):
+        hospital = registry.hospitals[one.hospital]
+        if one.late:
+            found.append(
+                _made(
+                    settings, "hospital_late", one.hospital, one.due, hospital=one.hospital, name=hospital.name,
+                    rhythm=hospital.rhythm_days, days=(now - one.last).days, contact=hospital.contact,
+                )
+            )  # fmt: skip
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ space
+
+
+def filling_disks(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """Disks of the platform's folders with less than ``alert_disk_free_gib`` free; each disk once."""
+    wanted, found = settings.alert_disk_free_gib, []
+    for name, folder, _, free_bytes in standing_now.disks(settings):
+        free = free_bytes / _GIB
+        if free < wanted * (_HYSTERESIS if ("disk_filling", name) in standing else 1):
+            found.append(
+                _made(settings, "disk_filling", name, now, free=f"{free:.1f}", path=folder, wanted=f"{wanted:g}")
+            )
+    return found
+
+
+def filling_store(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """The store, where landing's files (as the manifests declare them) and the lake's are more than ``alert_store_gib``; 0: never told. A
+    bucket does not tell how much room it has left."""
+    if not settings.alert_store_gib:
+        return []
+    ask = partial(fetch, settings)
+    held = standing_now.landing_bytes(ask) + standing_now.lake_bytes(ask)
+    return _beyond(settings, "store_filling", "store", now, held / _GIB, settings.alert_store_gib)
+
+
+def filling_database(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """The warehouse's database, where it is larger than ``alert_database_gib``; 0: never told."""
+    if not settings.alert_database_gib:
+        return []
+    held = standing_now.database_bytes(partial(fetch, settings))
+    return _beyond(settings, "database_filling", "database", now, held / _GIB, settings.alert_database_gib)
+
+
+def _beyond(settings: Settings, kind: str, subject: str, now: datetime, held: float, wanted: float) -> list[Found]:
+    if held <= wanted:
+        return []
+    return [_made(settings, kind, subject, now, held=f"{held:.1f}", wanted=f"{wanted:g}")]
+
+
+# ------------------------------------------------------------------------------------------------ freshness
+
+
+def old_release(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+    """The served release, where it was published more than ``alert_release_days`` ago; 0: never told."""
+    rows = standing_now.served_release(partial(fetch, settings))
+    limit = timedelta(days=settings.alert_release_days)
+    return [
+        _made(
+            settings, "release_old", f"release {r['release_id']}", r["published_at"] + limit, page=r["run_id"],
+            release=r["release_id"], days=(now - r["published_at"]).days,
+        )
+        for r in rows
+        if limit and now - r["published_at"] > limit
+    ]  # fmt: skip
+
+
+# each condition, and the kinds that it finds
+CONDITIONS: dict[Condition, tuple[str, ...]] = {
+    failed_runs: ("run_failed",),
+    stalled_runs: ("run_stalled",),
+    blocked_deliveries: ("delivery_blocked",),
+    held_deliveries: ("delivery_held",),
+    blocked_hospitals: ("hospital_blocked",),
+    late_hospitals: ("hospital_late",),
+    filling_disks: ("disk_filling",),
+    filling_store: ("store_filling",),
+    filling_database: ("database_filling",),
+    old_release: ("release_old",),
+}
+
+
+def today() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)

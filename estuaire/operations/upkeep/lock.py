@@ -1,0 +1,58 @@
+"""One upkeep or backup of a platform at a time, and what each did in the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+from psycopg2 import errors
+
+from estuaire.base.errors import DatabaseUnavailable, UpkeepBusy
+from estuaire.base.settings import Settings
+from estuaire.storage import ledger
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold the lock of upkeep and backups. It ends with this process whatever happens to it; it holds no snapshot and no row.
+
+    Raises:
+        UpkeepBusy: another one is under way.
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
+    try:
+        session = psycopg2.connect(settings.dsn())
+    except psycopg2.OperationalError as error:
+        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`, then try again") from error
+    try:
+        with session.cursor() as cursor:
+            cursor.execute("set local lock_timeout = '2s'")
+            try:
+                cursor.execute("lock table control.upkeep_lock in exclusive mode")
+            except errors.LockNotAvailable:
+                raise UpkeepBusy("an upkeep or a backup is under way", remedy="wait until it has ended") from None
+        yield
+    finally:
+        session.close()
+
+
+def note(
+    settings: Settings,
+    kind: str,
+    began: datetime,
+    *,
+    succeeded: bool,
+    freed: int,
+    done: Mapping[str, Any],
+    message: str,
+) -> None:
+    """Write what was done into ``control.upkeep``."""
+    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into control.upkeep (kind, started_at, succeeded, bytes, done, message) values (%s, %s, %s, %s, %s, %s)",
+            (kind, began, succeeded, freed, json.dumps(done), message),
+        )

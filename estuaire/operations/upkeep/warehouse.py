@@ -1,0 +1,42 @@
+"""What a publication that was killed left in the warehouse: candidate schemas, and archives beyond those that are kept.
+
+Every publication tidies both; where none follows for long (nothing is delivered), they would stay.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from estuaire.base.settings import Settings
+from estuaire.operations.upkeep.part import Part, plural
+from estuaire.warehouse import releases
+
+_SIZE = (
+    "select n.nspname, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint from pg_namespace n "
+    "left join pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'm') where n.nspname = any(%s) group by 1"
+)
+
+
+def leftovers(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+    """Drop them; while a publication is under way nothing is, since it will do so itself."""
+    try:
+        with releases.only_publisher(settings), releases.connect(settings) as session:
+            with session.cursor() as cur:
+                archived = [r.release_id for r in releases.releases_of(cur) if r.archive_schema is not None]
+                beyond = [f"{s}_r{number}" for number in archived[releases.KEPT_ARCHIVES :] for s in releases.SCHEMAS]
+                cur.execute(_SIZE, ([*releases.CANDIDATES, *beyond],))
+                found = dict(cur.fetchall())
+            session.rollback()
+            if not dry_run:
+                releases.drop_candidate(session)
+                releases.prune(settings)
+    except releases.MartsBusy:
+        return [Part("schemas", 0, 0, "a publication is under way: it tidies itself")]
+    return [
+        Part(
+            "schemas",
+            len(found),
+            sum(found.values()),
+            f"{plural(len(found), 'schema')} of publications that were ended",
+        )
+    ]

@@ -1,0 +1,1 @@
+"""What stewards decide: codes that nobody has mapped, and what they may mean."""

@@ -1,0 +1,1 @@
+"""PostgreSQL's side: dbt, releases of the marts, publish, queries, who may read what."""
