@@ -41,10 +41,11 @@ down: ## stop them; leaves no process
 status: ## what runs
 	@$(BIN)/estuaire status
 
-check: setup ## linters and types: ruff, mypy, sqlfluff, hadolint, dbt layering
+check: setup ## linters and types: ruff, mypy, import-linter, sqlfluff, hadolint, dbt layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/sqlfluff lint -q dbt_project
 	$(BIN)/hadolint infra/images/Dockerfile
 	$(BIN)/python -m pytest -q -k "not unit_tests" tests/dbt/test_layering.py # those run with the tests

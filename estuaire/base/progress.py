@@ -8,10 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from estuaire.storage.ledger import Stage
+
+class Stage(Protocol):
+    """The attempt of a stage that is under way, as the ledger keeps it."""
+
+    def note_progress(self) -> None:
+        """Note the moment."""
+        ...
+
 
 _EVERY = 5.0
 _of: list[tuple[Stage, float]] = []  # the stage under way, and when it last noted something; one stage a process

@@ -209,8 +209,8 @@ def retry(name: Name = None) -> None:
     from estuaire.base.settings import settings
     from estuaire.cli.data import PARTLY_BLOCKED, show_followed
     from estuaire.cli.progress import Progress
-    from estuaire.operations import retry
     from estuaire.operations.pipeline_run import follow, under_way
+    from estuaire.operations.retry import retry as make_ready
     from estuaire.stack.airflow_client import AirflowClient
     from estuaire.storage.stores import open_store
 
@@ -222,7 +222,7 @@ def retry(name: Name = None) -> None:
                 f"run {going_on.run_id} is under way; nothing was changed",
                 remedy="`estuaire run` follows it; try again once it has ended",
             )
-        plan = retry.retry(settings(), open_store(settings()), name)
+        plan = make_ready(settings(), open_store(settings()), name)
         for hospital, delivery in plan.put_back:
             progress(f"{hospital}/{delivery} is pending again")
         for reason in plan.left:
@@ -238,12 +238,12 @@ def run_logs(name: str | None, stage: str | None, lines: int) -> None:
     from estuaire.base.errors import UnknownName
     from estuaire.base.settings import settings
     from estuaire.runs import explain as explaining
-    from estuaire.runs import task_logs
+    from estuaire.runs.task_logs import task_logs
     from estuaire.stack import processes
     from estuaire.stack.airflow_client import log_line
 
     subject = explaining.resolve(settings(), name)
-    logs = task_logs.task_logs(settings(), explaining.runs_of(settings(), subject), stage)
+    logs = task_logs(settings(), explaining.runs_of(settings(), subject), stage)
     if not logs:
         raise UnknownName(
             f"no task of {subject.name}{f' is named {stage} and' if stage else ''} has a log on this machine",

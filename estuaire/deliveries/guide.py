@@ -1,6 +1,6 @@
 """Delivery guides and sample deliveries, from the contract, the registry and the rules; nothing in them is written per hospital.
 
-The sample's records stand in ``contracts/sample_v<version>.yml`` in contract terms; the simulator's own writer turns them into the
+The sample's records stand in ``contract/hospital/sample_v<version>.yml`` in contract terms; the simulator's own writer turns them into the
 hospital's dialect, header names and local codes.
 """
 

@@ -1,1 +1,1 @@
-"""The kernel: decodes, frames, types, flags and pseudonymises one hospital file. No Spark, no Postgres, no Airflow."""
+"""The kernel: decodes, frames, types, flags and pseudonymises one hospital file; consolidates one hospital. No Spark, no Postgres, no Airflow."""

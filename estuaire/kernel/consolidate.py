@@ -5,7 +5,7 @@ result. Only a valid version supersedes: quarantined ones are not in the landed 
 one is flagged ``stale_correction``. A full delivery ends every key that it omits, for its tables and period; rows without a date lie where their
 parent does, and patients and units end when no current record names them.
 
-What several records say together, from current versions only (``layers.DERIVED``): a patient's records bear the local id that the patient
+What several records say together, from current versions only (``layer_columns.DERIVED``): a patient's records bear the local id that the patient
 was last merged into; records of one stay and bottles of one draw name the first of them; each stay has its end, the same for all who count
 it. Each stays a row of its own: none is lost.
 """

@@ -1,4 +1,4 @@
-"""The DAGs' steps as plain functions of settings and a ledger run id. Airflow only calls them."""
+"""The DAGs' tasks as plain functions of settings and a ledger run id. Airflow only calls them."""
 
 from __future__ import annotations
 

@@ -418,9 +418,3 @@ def _to_look_at(settings: Settings, arrived: list[Row]) -> list[Step]:
         one = f" --hospital {quote(hospitals[0])}" if len(hospitals) == 1 else ""
         steps.append(Step("worklist", f"estuaire worklist{one}", f"{unmapped[0]['n']:,}"))
     return steps
-
-
-# ------------------------------------------------------------------------------------------------ retry
-
-
-# ------------------------------------------------------------------------------------------------ logs

@@ -7,11 +7,11 @@ import sys
 import httpx2
 
 from estuaire.base.settings import PROJECT_ROOT, Settings
-from estuaire.operations.metrics import TOKEN
 from estuaire.stack import processes
 from estuaire.stack.airflow import settings_environment
 
 NAME = "metrics"
+TOKEN = "metrics_token"  # noqa: S105 - the name of the secret that Prometheus sends
 COMMAND = (sys.executable, "-m", "estuaire.operations.metrics")
 
 

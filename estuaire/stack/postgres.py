@@ -24,8 +24,8 @@ from estuaire.base.errors import DatabaseUnavailable, SecretUnusable, SetupError
 from estuaire.base.secret_files import write_private
 from estuaire.base.settings import Settings
 from estuaire.stack import account, processes
+from estuaire.stack.memory import memory_bytes
 from estuaire.stack.postgres_config import HBA, HBA_OF_CONTAINER, passfile, server_config
-from estuaire.stack.preflight import memory_bytes
 from estuaire.stack.roles import LOGIN_ROLES
 
 NAME = "postgres"

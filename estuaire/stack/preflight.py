@@ -17,14 +17,13 @@ import psutil
 from estuaire.base import private_files
 from estuaire.base.errors import EstuaireError, SetupError
 from estuaire.base.settings import Settings
-from estuaire.stack import processes
+from estuaire.stack import postgres, processes
+from estuaire.stack.memory import room_bytes
 
 _GIB = 1024**3
 _GLIBC = (2, 28)
 _PYTHON = ((3, 11), (3, 14))
 _MIN_SHM_BYTES = 32 * 1024**2
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_CGROUP_USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,6 @@ def platform_problems(system: str, machine: str, libc: tuple[str, str], python: 
 
 def server_problems(settings: Settings) -> list[Problem]:
     """An external PostgreSQL that does not answer, or was not prepared."""
-    from estuaire.stack import postgres
-
     if not settings.postgres_host or postgres.answers(settings):
         return []
     return [
@@ -135,7 +132,7 @@ def memory_problems(settings: Settings) -> list[Problem]:
     """Not asked for while a part of ours runs: it holds the memory itself."""
     if processes.belonging(settings):
         return []
-    available = min(psutil.virtual_memory().available, _cgroup_room()) / _GIB
+    available = min(psutil.virtual_memory().available, room_bytes()) / _GIB
     if available >= settings.min_memory_gib:
         return []
     return [
@@ -221,20 +218,3 @@ def _free(port: int) -> bool:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())
-
-
-def memory_bytes() -> float:
-    """Memory of this machine, or of the container that it is."""
-    found = float(psutil.virtual_memory().total)
-    for limit in _CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            found = min(found, float(Path(limit).read_text()))
-    return found
-
-
-def _cgroup_room() -> float:
-    """Bytes left under a container's memory limit; infinite without one."""
-    for limit, used in zip(_CGROUP_LIMITS, _CGROUP_USED, strict=True):
-        with contextlib.suppress(OSError, ValueError):
-            return float(Path(limit).read_text()) - float(Path(used).read_text())
-    return float("inf")

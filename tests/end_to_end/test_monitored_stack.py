@@ -21,12 +21,12 @@ from monitors import Page, Programs, hurried, monitors, served, until
 
 from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.operations.alerts import delivering
-from estuaire.operations.metrics import TOKEN
 from estuaire.operations.pipeline_run import follow
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import exporter, lifecycle, processes
 from estuaire.stack import postgres as postgres_server
 from estuaire.stack.airflow_client import AirflowClient
+from estuaire.stack.exporter import TOKEN
 from estuaire.storage import ledger
 
 __all__ = ["monitors"]

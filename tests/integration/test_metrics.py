@@ -23,8 +23,9 @@ from estuaire.base.errors import SecretUnusable, SetupError
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import load_registry
 from estuaire.operations.alerts import delivering
-from estuaire.operations.metrics import TOKEN, server
+from estuaire.operations.metrics import server
 from estuaire.operations.metrics.look import transaction
+from estuaire.stack.exporter import TOKEN
 from estuaire.storage import ledger
 
 __all__ = ["pair", "without_engines"]

@@ -136,11 +136,11 @@ def test_nothing_that_runs_after_set_up_can_draw_a_secret() -> None:
         "estuaire/stack/exporter.py",
         "estuaire/stack/postgres.py",
         "estuaire/stack/superuser.py",
-        "estuaire/operations/alerts/__init__.py",
+        "estuaire/base/alert_settings.py",
     }
     assert callers - own == set_up
     beginnings = {"estuaire/stack/lifecycle.py", "estuaire/stack/init.py"}  # of `estuaire up` and `estuaire init`
-    for call in ("pseudonym_key.ensure(", "alerts.prepare("):
+    for call in ("pseudonym_key.ensure(", "alert_settings.prepare("):
         assert {str(p.relative_to(root)) for p in sources if call in p.read_text(encoding="utf-8")} == beginnings, call
 
 

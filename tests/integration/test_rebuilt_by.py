@@ -64,13 +64,13 @@ def test_another_list_of_antibacterials_loads_all_and_changes_what_is_held(
 
 @pytest.mark.parametrize("what", ["name", "postgres"])
 def test_other_columns_load_all(loaded: Any, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    columns = load.staging_columns
+    columns = staging_content.staging_columns
 
     def others(table: Any) -> list[Any]:
         *rest, last = columns(table)
         return [*rest, replace(last, **{what: f"{getattr(last, what)}_2"})] if table.name == "unit" else [*rest, last]
 
-    monkeypatch.setattr(load, "staging_columns", others)
+    monkeypatch.setattr(staging_content, "staging_columns", others)
     assert sorted(staging_content.pending(loaded.settings)) == ["h01", "h02"]
 
 
@@ -83,7 +83,8 @@ def test_another_basis_of_combinations_loads_the_hospital(
     registry = load_registry(loaded.settings.registry_dir)
     hospitals = {**registry.hospitals, "h02": replace(registry.hospitals["h02"], **other)}
     with monkeypatch.context() as patch:
-        patch.setattr(load, "load_registry", lambda _: replace(registry, hospitals=hospitals))
+        for module in (load, staging_content):
+            patch.setattr(module, "load_registry", lambda _: replace(registry, hospitals=hospitals))
         assert _loads(loaded) == ["h02"]
         assert _loads(loaded) == []
     assert _loads(loaded) == ["h02"]

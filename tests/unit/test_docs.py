@@ -79,8 +79,8 @@ _WORDS = {
 _PAIRS = (
     (DOCS / "hospitals" / "onboarding.en.md", DOCS / "hospitals" / "onboarding.fr.md"),
     (
-        PROJECT_ROOT / "estuaire" / "guide_templates" / "guide.en.md.j2",
-        PROJECT_ROOT / "estuaire" / "guide_templates" / "guide.fr.md.j2",
+        PROJECT_ROOT / "estuaire" / "deliveries" / "guide_templates" / "guide.en.md.j2",
+        PROJECT_ROOT / "estuaire" / "deliveries" / "guide_templates" / "guide.fr.md.j2",
     ),
 )
 

@@ -62,9 +62,12 @@ def test_airflows_processes_and_tasks_read_the_same_folders(tmp_path: Path, monk
 def test_the_dotenv_file_is_the_projects_own_from_anywhere(tmp_path: Path) -> None:
     """On a copy of the few modules that settings need, so that the file can be written beside them."""
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
-    (project / "estuaire").mkdir(parents=True), elsewhere.mkdir()
-    for name in ("__init__", "settings", "errors", "secret_files", "private"):
-        shutil.copy(PROJECT_ROOT / "estuaire" / f"{name}.py", project / "estuaire")
+    base = project / "estuaire" / "base"
+    base.mkdir(parents=True), elsewhere.mkdir()
+    shutil.copy(PROJECT_ROOT / "estuaire" / "__init__.py", project / "estuaire")
+    for name in ("__init__", "settings", "secret_files", "private_files", "display_text"):
+        shutil.copy(PROJECT_ROOT / "estuaire" / "base" / f"{name}.py", base)
+    shutil.copytree(PROJECT_ROOT / "estuaire" / "base" / "errors", base / "errors")
     (project / ".env").write_text("ESTUAIRE_LANGUAGE=fr\nESTUAIRE_STORE_ROOT=data\n", encoding="utf-8")
     (elsewhere / ".env").write_text("ESTUAIRE_LANGUAGE=en\nESTUAIRE_STORE_ROOT=/elsewhere\n", encoding="utf-8")
     env = _bare() | {"PYTHONPATH": str(project)}

@@ -59,7 +59,9 @@ def test_a_rule_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
 
 
 def test_what_was_told_before_and_left_names_the_platforms_own_alert() -> None:
-    kinds = yaml.safe_load((PROJECT_ROOT / "estuaire" / "alerts" / "texts.yml").read_text(encoding="utf-8"))
+    kinds = yaml.safe_load(
+        (PROJECT_ROOT / "estuaire" / "operations" / "alerts" / "texts.yml").read_text(encoding="utf-8")
+    )
     left = {r["alert"]: r["annotations"]["description"] for r in RULES if r["labels"]["kind"] == "left"}
     named = {name: re.findall(r"\((\w+_\w+)\)", text) for name, text in left.items()}
     assert all(found and set(found) <= set(kinds) for found in named.values()), named

@@ -4,5 +4,3 @@ and Airflow's API at each scrape; nothing is written.
 Security property: a label is a hospital's id of the registry, or a word of ours (table, stage, state, DAG): never a delivery's name, free
 text or a patient's value.
 """
-
-TOKEN = "metrics_token"  # noqa: S105 - the name of the secret that Prometheus sends

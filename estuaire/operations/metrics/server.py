@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from estuaire.base.errors import SetupError
 from estuaire.base.settings import Settings
-from estuaire.operations.metrics import TOKEN
 from estuaire.operations.metrics.collector import PATIENCE, Platform
+from estuaire.stack.exporter import TOKEN
 
 App = Callable[..., Iterable[bytes]]
 
