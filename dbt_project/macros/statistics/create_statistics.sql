@@ -11,7 +11,8 @@ comment on schema {{ stats() }} is 'Functions that the models call: 95 % confide
 {{ strains() }}
 {%- endmacro %}
 
-{#- Their schema: a developer's own beside the platform's. -#}
+{#- Their schema: a developer's own (`make dbt`) beside the platform's. -#}
 {% macro stats() -%}
-    {{ 'stats' if target.schema == 'candidate' else target.schema ~ '_stats' }}
+    {%- set own = env_var('ESTUAIRE_DBT_SCHEMA', '') -%}
+    {{ own ~ '_stats' if own else 'stats' }}
 {%- endmacro %}
