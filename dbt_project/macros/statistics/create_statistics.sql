@@ -1,5 +1,6 @@
-{#- The functions that the models call stand in the project, so that a corrected one is another release (its input hash covers every file here).
-    Each dbt command makes the schema anew; what a model has computed with them stays. -#}
+-- noqa: disable=LT02
+{#- The functions that the models call stand in the project, so that a corrected one is another release: its input
+    hash covers every file here. Each dbt command makes the schema anew; what a model has computed with them stays. -#}
 {% macro create_statistics() -%}
 set local client_min_messages = warning;
 drop schema if exists {{ stats() }} cascade;

@@ -1,3 +1,4 @@
+-- noqa: disable=LT02
 {#- Infection episodes: fixed windows from the first day of each. -#}
 {% macro episodes() -%}
 create function {{ stats() }}.episode_step(start date, day date, length integer) returns date

@@ -1,4 +1,5 @@
-{#- 95 % intervals of a proportion: Wilson 1927, and exact (Clopper and Pearson 1934). Written for any PostgreSQL from 14 on. -#}
+-- noqa: disable=LT02
+{#- 95 % intervals of a proportion: Wilson 1927, and exact (Clopper and Pearson 1934). PostgreSQL from 14 on. -#}
 {% macro proportion_intervals() -%}
 -- Wilson 1927, score interval without continuity correction. SQL, so that the planner writes it into the query.
 create function {{ stats() }}.wilson(n bigint, d bigint) returns table (low double precision, high double precision)

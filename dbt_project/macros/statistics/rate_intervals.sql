@@ -1,7 +1,8 @@
+-- noqa: disable=LT02
 {#- 95 % exact interval of a rate (Garwood 1936). -#}
 {% macro rate_intervals() -%}
--- Garwood 1936: bounds of a count's mean from the regularised incomplete gamma functions P(n, x) = 0.025 (series, DLMF 8.11.4)
--- and Q(n + 1, x) = 0.025 (continued fraction, DLMF 8.9.2); Newton's method on their logarithms, both concave.
+-- Garwood 1936: bounds of a count's mean from the regularised incomplete gamma functions P(n, x) = 0.025 (series,
+-- DLMF 8.11.4) and Q(n + 1, x) = 0.025 (continued fraction, DLMF 8.9.2); Newton's method on their logarithms, both concave.
 create function {{ stats() }}.poisson_exact(
     n bigint, exposure double precision, out low double precision, out high double precision
 )

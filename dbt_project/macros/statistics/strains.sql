@@ -1,3 +1,4 @@
+-- noqa: disable=LT02
 {#- Strains within an episode: the comparison that deduplication by phenotype needs. -#}
 {% macro strains() -%}
 create type {{ stats() }}.strain as (resistant integer[], susceptible integer[]);
