@@ -266,7 +266,9 @@ def test_what_takes_days_or_load_is_told_too(watched: Watched) -> None:
             "insert into import_error (timestamp, filename, bundle_name, stacktrace) values (now(), 'broken.py', 'dags-folder', 'x')"
         )
     with AirflowClient(settings) as client:
-        client._call("PATCH", "/pools/default_pool", json={"pool": "default_pool", "slots": 0})
+        client._call(
+            "PATCH", "/pools/default_pool", params={"update_mask": "slots"}, json={"pool": "default_pool", "slots": 0}
+        )
         client.unpause("ingest_deliveries")
         client.trigger("ingest_deliveries")
     _execute(
