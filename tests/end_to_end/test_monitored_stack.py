@@ -49,9 +49,11 @@ PLANTED = {
 
 # what takes days or load, the windows of its rule made short (monitors.hurried)
 SLOW = {
-    "HeartbeatLost", "WatchSilent", "AlertsUndelivered", "DagImportError", "PoolExhausted", "StageFailsAgain", "DiskFullTomorrow",
-    "ConnectionsNearlyUsed", "HospitalsLateTogether", "RejectedQueueGrows", "HeldDeliveryLeft",
+    "HeartbeatLost", "WatchSilent", "AlertsUndelivered", "PoolExhausted", "StageFailsAgain", "DiskFullTomorrow",
+    "ConnectionsNearlyUsed", "RejectedQueueGrows", "HeldDeliveryLeft",
 }  # fmt: skip
+# by promtool alone: a DAG file of ours that does not import, and a registry in which three hospitals have a rhythm
+PROMTOOL = {"DagImportError", "HospitalsLateTogether"}
 DEAD = {"AirflowDown", "DatabaseDown", "StoreDown", "PartNotMeasured", "ExporterDown"}
 
 
@@ -229,9 +231,9 @@ def test_the_pages_ask_who_calls(watched: Watched) -> None:
                 assert answer.status_code == 401, path
 
 
-def test_every_rule_is_made_to_fire_here() -> None:
+def test_every_rule_is_named_here() -> None:
     rules = yaml.safe_load((PROJECT_ROOT / "infra/prometheus/rules/estuaire.yml").read_text(encoding="utf-8"))
-    assert {r["alert"] for g in rules["groups"] for r in g["rules"]} == PLANTED | SLOW | DEAD
+    assert {r["alert"] for g in rules["groups"] for r in g["rules"]} == PLANTED | SLOW | DEAD | PROMTOOL
 
 
 def _reject(settings: Settings, first: int, last: int) -> None:
@@ -257,14 +259,9 @@ def _execute(settings: Settings, statement: str) -> None:
 
 
 def test_what_takes_days_or_load_is_told_too(watched: Watched) -> None:
-    """Late hospitals, held deliveries and a queue by rows; a full pool, a broken file and a part that is gone in Airflow; a disk that fills and
-    connections, really."""
+    """Held deliveries and a queue by rows; a full pool and a part that is gone in Airflow, a disk that fills and connections, really."""
     settings = watched.settings
     processes.stop(settings, "triggerer")
-    with contextlib.closing(psycopg2.connect(settings.dsn("airflow", settings.airflow_database))) as session, session:
-        session.cursor().execute(
-            "insert into import_error (timestamp, filename, bundle_name, stacktrace) values (now(), 'broken.py', 'dags-folder', 'x')"
-        )
     with AirflowClient(settings) as client:
         client._call(
             "PATCH", "/pools/default_pool", params={"update_mask": "slots"}, json={"pool": "default_pool", "slots": 0}
@@ -274,7 +271,7 @@ def test_what_takes_days_or_load_is_told_too(watched: Watched) -> None:
     _execute(
         settings,
         "insert into control.delivery (hospital_id, delivery_id, state, error_code, received_at) select h, 'd', 'held', 'E_HELD', "
-        "now() - interval '200 days' from unnest(array['h03', 'h04', 'h05']) h",
+        "now() - interval '200 days' from unnest(array['h03', 'h04']) h",
     )
     _reject(settings, 1, 1)
     _fail(settings, 1, 1)
