@@ -1,6 +1,6 @@
 """``make dbt ARGS="build --select +coverage"``: dbt by hand, in schemas of the developer's own.
 
-It reads what staging holds and builds into ``dev_<name>_staging``, ``dev_<name>_conformed`` and ``dev_<name>_marts``; no command of dbt finds
+It reads what staging holds and builds into ``dev_<name>_staging``, ``_conformed``, ``_marts`` and ``_stats``; no command of dbt finds
 its way into the served schemas or a candidate, since the project names no schema itself (``generate_schema_name``). Staging is copied, not
 shown by views: a view that stays would keep a load from replacing the table under it. What was built holds patients' rows (pseudonyms) and
 is the pipeline's role's alone, until ``make dbt ARGS=--drop`` removes it.

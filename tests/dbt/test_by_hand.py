@@ -48,7 +48,7 @@ def test_it_builds_into_the_developers_schemas_and_touches_no_other(
         assert _ask(owner, f"select served from {table}") == [(42,)]
     assert _ask(owner, "select count(*) > 0 from dev_marie_2_marts.coverage") == [(True,)]
     schemas = {row[0] for row in _ask(owner, "select nspname from pg_namespace where starts_with(nspname, 'dev_')")}
-    assert schemas == {"dev_marie_2_staging", "dev_marie_2_conformed", "dev_marie_2_marts"}
+    assert schemas == {"dev_marie_2_staging", "dev_marie_2_conformed", "dev_marie_2_marts", "dev_marie_2_stats"}
     # an analyst sees nothing of it, and a load may replace a table of staging: nothing hangs on it
     assert _ask(
         owner,
