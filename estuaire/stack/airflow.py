@@ -15,13 +15,14 @@ import secrets
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import httpx2
 import psycopg2
+import psycopg2.extensions
 
 from estuaire.base import private_files, secret_files
 from estuaire.base.addresses import base_url, public_url
@@ -158,6 +159,21 @@ def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
 
 def _revision(settings: Settings) -> str:
     """Revision of the schema that Airflow's database has; empty when it has no schema."""
+    with database(settings) as cursor:
+        cursor.execute("select 1 where to_regclass('alembic_version') is not null")
+        if not cursor.fetchall():
+            return ""
+        cursor.execute("select version_num from alembic_version order by 1")
+        return ",".join(str(number) for (number,) in cursor.fetchall())
+
+
+@contextlib.contextmanager
+def database(settings: Settings) -> Iterator[psycopg2.extensions.cursor]:
+    """Airflow's own database, in one transaction.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL does not answer.
+    """
     try:
         session = psycopg2.connect(settings.dsn("airflow", settings.airflow_database))
     except psycopg2.OperationalError as error:
@@ -165,11 +181,7 @@ def _revision(settings: Settings) -> str:
             "Airflow's database does not answer", remedy="see `estuaire status`, then try again"
         ) from error
     with contextlib.closing(session), session, session.cursor() as cursor:
-        cursor.execute("select 1 where to_regclass('alembic_version') is not null")
-        if not cursor.fetchall():
-            return ""
-        cursor.execute("select version_num from alembic_version order by 1")
-        return ",".join(str(number) for (number,) in cursor.fetchall())
+        yield cursor
 
 
 def start(settings: Settings, name: str, env: Mapping[str, str]) -> None:

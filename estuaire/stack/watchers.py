@@ -6,13 +6,10 @@ deferred or watched runs any more. Airflow writes a watcher anew from its DAG.
 
 from __future__ import annotations
 
-import contextlib
-
-import psycopg2
 from cryptography.fernet import Fernet, InvalidToken
 
 from estuaire.base.settings import Settings
-from estuaire.stack.airflow import FERNET
+from estuaire.stack import airflow
 
 
 def forget_unreadable(settings: Settings) -> int:
@@ -20,10 +17,10 @@ def forget_unreadable(settings: Settings) -> int:
 
     Raises:
         SecretUnusable: Airflow's key is missing or damaged.
+        DatabaseUnavailable: PostgreSQL does not answer.
     """
-    key = Fernet(settings.secret(FERNET))
-    session = psycopg2.connect(settings.dsn("airflow", settings.airflow_database))
-    with contextlib.closing(session), session, session.cursor() as cursor:
+    key = Fernet(settings.secret(airflow.FERNET))
+    with airflow.database(settings) as cursor:
         cursor.execute("select distinct t.id, t.kwargs from trigger t join asset_watcher w on w.trigger_id = t.id")
         lost = [number for number, kept in cursor.fetchall() if not _opens(key, kept)]
         cursor.execute("delete from asset_watcher where trigger_id = any(%s)", (lost,))

@@ -2,6 +2,8 @@
 
 Written for any PostgreSQL from 14 on: version 18's gamma functions are not needed.
 
+History: since 0013 dbt makes them (dbt_project/macros/statistics); nothing is corrected here.
+
 Revision ID: 0002
 """
 

@@ -1,5 +1,7 @@
 """Strains within an episode: the comparison that deduplication by phenotype needs.
 
+History: since 0013 dbt makes it (dbt_project/macros/statistics); nothing is corrected here.
+
 Revision ID: 0006
 """
 
