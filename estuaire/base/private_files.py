@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 UMASK = 0o077
@@ -27,3 +28,33 @@ def folder(path: Path) -> None:
 def new_file(path: Path) -> None:
     """Make an empty file of mode 0600, to be opened and written by name."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def write_synced(path: Path, data: str | bytes) -> None:
+    """A new file of mode 0600, on the disk when this returns."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace(path: Path, data: str | bytes) -> None:
+    """Write a file whole or not at all, with mode 0600: a reader sees the old one or the new one, also after a power cut. Folders above
+    it that are missing are made.
+
+    Raises:
+        OSError: no room, or no right.
+    """
+    folder(path.parent)
+    draft = draft_beside(path)
+    try:
+        write_synced(draft, data)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def draft_beside(path: Path) -> Path:
+    """A name that nobody else takes, in the same folder: what is renamed from it appears at once."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,11 +76,11 @@ def draw(folder: Path, name: str, text: str) -> None:
         SecretUnusable: it cannot be written.
     """
     path = folder / name
-    draft = folder / f".{name}.{os.getpid()}-{secrets.token_hex(4)}"
+    draft = private_files.draft_beside(path)
     try:
         private_files.folder(folder)
         try:
-            write_synced(draft, text)
+            private_files.write_synced(draft, text)
             with contextlib.suppress(FileExistsError):
                 os.link(draft, path)  # fails where the name is taken, as a rename would not
         finally:
@@ -92,15 +91,6 @@ def draw(folder: Path, name: str, text: str) -> None:
             f"the secret '{name}' cannot be written ({error.strerror})",
             remedy=f"make room and rights for {folder}, on a file system that has hard links, then run `estuaire up` again",
         ) from error
-
-
-def write_synced(path: Path, text: str) -> None:
-    """A new file of mode 0600, on the disk when this returns."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -121,13 +111,9 @@ def write_private(path: Path, text: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_IMODE(path.stat().st_mode) == 0o600 and path.read_text(encoding="utf-8") == text:
             return
-    private_files.folder(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write_synced(draft, text)
-        draft.replace(path)
+        private_files.replace(path, text)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise SetupError(
             f"{path} cannot be written ({error.strerror})",
             remedy=f"make room and rights for {path.parent}, then try again",

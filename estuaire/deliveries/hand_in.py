@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from estuaire.base import private_files
 from estuaire.base.errors import (
     ChecksumMismatch,
     DeliveryChanged,
@@ -598,9 +599,7 @@ def _put(store: ObjectStore, prefix: str, file: ManifestFile, prepared: Prepared
 
 def write_manifest(prepared: Prepared) -> Receipt:
     """Write manifest.json beside the files and hand in nothing."""
-    temporary = prepared.folder / f".{NAME}"
-    temporary.write_text(prepared.manifest.to_json(), encoding="utf-8")
-    temporary.replace(prepared.folder / NAME)
+    private_files.replace(prepared.folder / NAME, prepared.manifest.to_json())
     return _receipt(prepared, "prepared")
 
 

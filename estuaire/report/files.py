@@ -6,14 +6,12 @@ behind Airflow's login (``serving``).
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from estuaire.base import private_files
 from estuaire.base.errors import EstuaireError
 from estuaire.base.settings import Settings
 
@@ -40,9 +38,9 @@ def build(settings: Settings, run: str | None = None) -> Path:
     html = page.render(found, marts.read(settings), datetime.now(UTC))
     path = folder(settings) / f"{found.run_id}.html"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    replace_page(path, html)
+    private_files.replace(path, html)
     if resolve(settings, None).name == found.run_id:
-        replace_page(folder(settings) / LATEST, html)
+        private_files.replace(folder(settings) / LATEST, html)
     return path
 
 
@@ -73,16 +71,3 @@ def build_quietly(settings: Settings, run: str, *, unless_newer_than: datetime |
         _log.warning("report_not_written", run_id=run, code="E_REPORT", error=type(error).__name__,
                      remedy="`ESTUAIRE_DEBUG=1 estuaire report` shows why")  # fmt: skip
     return None
-
-
-def replace_page(path: Path, html: str) -> None:
-    """Write beside it, then rename: a reader sees the old page or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(html)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

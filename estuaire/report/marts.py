@@ -17,9 +17,9 @@ import structlog
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import RealDictCursor
 
-from estuaire.base.errors import DatabaseUnavailable
 from estuaire.base.settings import Settings
 from estuaire.report.planted import Planted, matching, planted_effects
+from estuaire.storage import sessions
 
 _log = structlog.get_logger(__name__)
 _Panel = TypeVar("_Panel")
@@ -198,11 +198,7 @@ def read(settings: Settings) -> Marts:
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    try:
-        session = psycopg2.connect(settings.dsn("analyst"))
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`") from error
-    try:
+    with sessions.session(settings, "analyst") as session:
         session.set_session(readonly=True)
         with session.cursor(cursor_factory=RealDictCursor) as cur:
             cur.execute("select set_config('statement_timeout', %s, true)", (str(_TIMEOUT_MS),))
@@ -216,8 +212,6 @@ def read(settings: Settings) -> Marts:
                 _panel(cur, "coverage", _outside),
                 _panel(cur, "antibiotic_consumption", _uncounted),
             )
-    finally:
-        session.close()
 
 
 def _panel(cur: Cursor, mart: str, ask: Callable[[Any], _Panel | None]) -> _Panel | None:

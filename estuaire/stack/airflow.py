@@ -26,12 +26,13 @@ import psycopg2.extensions
 
 from estuaire.base import private_files, secret_files
 from estuaire.base.addresses import base_url, public_url
-from estuaire.base.errors import DatabaseUnavailable, SetupError
+from estuaire.base.errors import SetupError
 from estuaire.base.run_names import TIMEZONE
 from estuaire.base.secret_files import write_private
 from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.orchestration import spark_cluster
 from estuaire.stack import celery_workers, processes
+from estuaire.storage import sessions
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -153,7 +154,7 @@ def migrate(settings: Settings, env: Mapping[str, str]) -> bool:
         ) from error
     if done.returncode != 0:
         raise SetupError("Airflow's database could not be migrated", remedy=f"read {log}, then run `estuaire up` again")
-    stamp.write_text(f"{version} {_revision(settings)}", encoding="utf-8")
+    private_files.replace(stamp, f"{version} {_revision(settings)}")
     return True
 
 
@@ -174,13 +175,7 @@ def database(settings: Settings) -> Iterator[psycopg2.extensions.cursor]:
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    try:
-        session = psycopg2.connect(settings.dsn("airflow", settings.airflow_database))
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable(
-            "Airflow's database does not answer", remedy="see `estuaire status`, then try again"
-        ) from error
-    with contextlib.closing(session), session, session.cursor() as cursor:
+    with sessions.transaction(settings, "airflow", settings.airflow_database) as session, session.cursor() as cursor:
         yield cursor
 
 

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import psutil
-import psycopg2
 
 from estuaire.base import private_files
 from estuaire.base.errors import DatabaseUnavailable, SecretUnusable, SetupError
@@ -27,6 +26,7 @@ from estuaire.stack import account, processes
 from estuaire.stack.memory import memory_bytes
 from estuaire.stack.postgres_config import HBA, HBA_OF_CONTAINER, passfile, server_config
 from estuaire.stack.roles import LOGIN_ROLES
+from estuaire.storage import sessions
 
 NAME = "postgres"
 MAJOR = 18
@@ -145,10 +145,10 @@ def stop(settings: Settings, *, wait: float = 60.0) -> None:
 
 def answers(settings: Settings) -> bool:
     """Whether a connection works now: as superuser, or as the platform's own role on an external server."""
-    dsn = settings.dsn() if settings.postgres_host else settings.dsn("postgres", "postgres")
+    who = ("estuaire", None) if settings.postgres_host else ("postgres", "postgres")
     try:
-        psycopg2.connect(f"{dsn} connect_timeout=3").close()
-    except psycopg2.OperationalError:
+        sessions.connect(settings, *who, connect_timeout=3).close()
+    except DatabaseUnavailable:
         return False
     return True
 

@@ -225,6 +225,4 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _write(path: Path, record: ProcessRecord) -> None:
-    draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(asdict(record)), encoding="utf-8")
-    draft.replace(path)
+    private_files.replace(path, json.dumps(asdict(record)))

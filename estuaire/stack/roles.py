@@ -13,6 +13,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import DatabaseUnavailable, SetupError
 from estuaire.base.settings import Settings
+from estuaire.storage import sessions
 from estuaire.warehouse.releases import READER, READER_TRANSACTION_SECONDS
 
 LOGIN_ROLES = ("estuaire", "analyst", "airflow")
@@ -193,8 +194,8 @@ def _close_functions(cursor: Cursor, done: Ensured) -> None:
 def _administrator(settings: Settings, database: str = "postgres") -> Iterator[connection]:
     password = settings.secret(f"postgres_{settings.postgres_admin}")
     try:
-        session = psycopg2.connect(settings.dsn(settings.postgres_admin, database), password=password)
-    except psycopg2.OperationalError as error:
+        session = sessions.connect(settings, settings.postgres_admin, database, password=password)
+    except DatabaseUnavailable as error:
         raise DatabaseUnavailable(
             f"PostgreSQL does not answer, or refused its administrator '{settings.postgres_admin}'",
             remedy=f"look at {settings.postgres_host}:{settings.postgres_port}, its certificate, and the secret postgres_{settings.postgres_admin}"
@@ -215,8 +216,8 @@ def _administrator(settings: Settings, database: str = "postgres") -> Iterator[c
 
 def _logs_in(settings: Settings, role: str, database: str) -> bool:
     try:
-        psycopg2.connect(settings.dsn(role, database)).close()
-    except psycopg2.OperationalError:
+        sessions.connect(settings, role, database).close()
+    except DatabaseUnavailable:
         return False
     return True
 

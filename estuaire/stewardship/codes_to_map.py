@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import os
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from estuaire.base import private_files
 from estuaire.base.errors import EstuaireError, SetupError
 from estuaire.base.settings import Settings
 from estuaire.contract.codes import CodeSystem, code_systems
@@ -163,7 +163,7 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
             _create_map(folder, hospital, system, file, line)
         else:
             text = file.read_text(encoding="utf-8-sig")
-            _replace(file, text + ("" if text.endswith("\n") else "\n") + line)
+            private_files.replace(file, text + ("" if text.endswith("\n") else "\n") + line)
     except OSError as error:
         raise SetupError(
             f"{file} cannot be written ({error.strerror})", remedy="mend its rights, then try again"
@@ -197,20 +197,15 @@ def _csv_line(values: list[str]) -> str:
     return text.getvalue()
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)
-
-
 def _create_map(folder: Path, hospital: Hospital, system: str, file: Path, line: str) -> None:
     described = folder / "hospitals" / f"{hospital.id}.yml"
     text = name_code_map(described.read_text(encoding="utf-8"), system, file.name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    _replace(file, ",".join(CODE_MAP_HEADER) + "\n" + line)  # first the map: a YAML that names a missing one is refused
+    private_files.replace(
+        file, ",".join(CODE_MAP_HEADER) + "\n" + line
+    )  # first the map: a YAML that names a missing one is refused
     try:
-        _replace(described, text)
+        private_files.replace(described, text)
     except OSError:
         file.unlink()
         raise

@@ -23,13 +23,14 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
-import psycopg2
+from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base import faults, private_files
 from estuaire.base.errors import DatabaseUnavailable, Fenced, LakeInlined
 from estuaire.base.settings import Settings
 from estuaire.contract.layer_columns import LayerColumn, consolidated_columns, landed_columns
 from estuaire.contract.tables import load_contract
+from estuaire.storage import sessions
 from estuaire.storage.duck import load_extension, quoted, readable, reading
 from estuaire.storage.object_store import ObjectStore
 from estuaire.storage.stores import open_store
@@ -125,14 +126,17 @@ class Lake:
     @contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """As ``connection``, alone: every other writer waits for the lock, taken before the transaction begins."""
-        guard = psycopg2.connect(self._settings.dsn(self._role))
-        try:
+        with sessions.session(self._settings, self._role) as guard:  # the lock ends with the session
             with guard.cursor() as cursor:  # its transaction lasts as long as the lock; it holds no snapshot and no row
                 cursor.execute(TAKE_LOCK)
             with self.connection(read_only=False) as connection:
                 yield connection
-        finally:
-            guard.close()  # ends the session, and with it the lock
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Cursor]:
+        """The catalog's tables, in one transaction of PostgreSQL."""
+        with sessions.transaction(self._settings, self._role) as session, session.cursor() as cursor:
+            yield cursor
 
     def ensure(self) -> None:
         """Create the catalog and the tables that are missing, and columns that the contract has gained."""
@@ -169,21 +173,17 @@ class Lake:
 
     def _fence(self) -> None:
         """Let PostgreSQL judge every commit by ``control.fence_lake_commit``; looked after by each stage, since the table is DuckLake's."""
-        session = psycopg2.connect(self._settings.dsn(self._role))
-        try:
-            with session, session.cursor() as cursor:
+        with self._transaction() as cursor:
+            cursor.execute(
+                "select 1 from pg_trigger where tgrelid = 'lake.ducklake_snapshot_changes'::regclass and tgname = 'estuaire_fence' "
+                "and tgenabled = 'O' and tgfoid = 'control.fence_lake_commit'::regproc"
+            )
+            if cursor.fetchone() is None:
                 cursor.execute(
-                    "select 1 from pg_trigger where tgrelid = 'lake.ducklake_snapshot_changes'::regclass and tgname = 'estuaire_fence' "
-                    "and tgenabled = 'O' and tgfoid = 'control.fence_lake_commit'::regproc"
+                    "create or replace trigger estuaire_fence before insert or update on lake.ducklake_snapshot_changes "
+                    "for each row execute function control.fence_lake_commit()"
                 )
-                if cursor.fetchone() is None:
-                    cursor.execute(
-                        "create or replace trigger estuaire_fence before insert or update on lake.ducklake_snapshot_changes "
-                        "for each row execute function control.fence_lake_commit()"
-                    )
-                    cursor.execute("alter table lake.ducklake_snapshot_changes enable trigger estuaire_fence")
-        finally:
-            session.close()
+                cursor.execute("alter table lake.ducklake_snapshot_changes enable trigger estuaire_fence")
 
     def list_files(self, layer: str, table: str) -> list[str]:
         """Paths of the files of a table's newest snapshot."""
@@ -192,15 +192,11 @@ class Lake:
 
     def known_files(self) -> set[str]:
         """Ends of the paths (``hospital=<id>/<file>``, or the file alone) that the catalog holds in any snapshot, or is to delete."""
-        session = psycopg2.connect(self._settings.dsn(self._role))
-        try:
-            with session, session.cursor() as cursor:
-                cursor.execute(
-                    "select path from lake.ducklake_data_file union all select path from lake.ducklake_files_scheduled_for_deletion"
-                )
-                paths = [str(path) for (path,) in cursor.fetchall()]
-        finally:
-            session.close()
+        with self._transaction() as cursor:
+            cursor.execute(
+                "select path from lake.ducklake_data_file union all select path from lake.ducklake_files_scheduled_for_deletion"
+            )
+            paths = [str(path) for (path,) in cursor.fetchall()]
         return {"/".join(path.split("/")[-2:]) for path in paths} | {path for path in paths if "/" not in path}
 
     def list_layer(self, layer: str) -> dict[str, list[str]]:
@@ -329,16 +325,12 @@ class Lake:
 
     def expired_files(self, before: datetime) -> list[str]:
         """Keys of files that no snapshot has held since before a moment."""
-        session = psycopg2.connect(self._settings.dsn(self._role))
-        try:
-            with session, session.cursor() as cursor:
-                cursor.execute(
-                    "select path, path_is_relative from lake.ducklake_files_scheduled_for_deletion where schedule_start < %s order by path",
-                    (before,),
-                )
-                return [self._key(path, relative) for path, relative in cursor.fetchall()]
-        finally:
-            session.close()
+        with self._transaction() as cursor:
+            cursor.execute(
+                "select path, path_is_relative from lake.ducklake_files_scheduled_for_deletion where schedule_start < %s order by path",
+                (before,),
+            )
+            return [self._key(path, relative) for path, relative in cursor.fetchall()]
 
     def remove_expired(self, before: datetime) -> None:
         """Remove those files, and forget them. Ended half-way it goes on where it stood: one that is gone is no error."""
@@ -352,55 +344,43 @@ class Lake:
     def move_here(self) -> None:
         """Let the catalog look for its files in this store: it was restored from a platform whose store had another address."""
         here = self.store.url("lake") + "/"
-        guard = psycopg2.connect(self._settings.dsn(self._role))
-        try:
-            with guard, guard.cursor() as cursor:
-                cursor.execute(TAKE_LOCK)
-                cursor.execute("select value from lake.ducklake_metadata where key = 'data_path'")
-                row = cursor.fetchone()
-                if row is None or row[0] == here:
-                    return
-                for table in ("data_file", "delete_file", "files_scheduled_for_deletion"):
-                    cursor.execute(
-                        f"update lake.ducklake_{table} set path = %s || substr(path, %s) where not path_is_relative and starts_with(path, %s)",
-                        (here, len(row[0]) + 1, row[0]),
-                    )
-                cursor.execute("update lake.ducklake_metadata set value = %s where key = 'data_path'", (here,))
-        finally:
-            guard.close()
+        with self._transaction() as cursor:
+            cursor.execute(TAKE_LOCK)
+            cursor.execute("select value from lake.ducklake_metadata where key = 'data_path'")
+            row = cursor.fetchone()
+            if row is None or row[0] == here:
+                return
+            for table in ("data_file", "delete_file", "files_scheduled_for_deletion"):
+                cursor.execute(
+                    f"update lake.ducklake_{table} set path = %s || substr(path, %s) where not path_is_relative and starts_with(path, %s)",
+                    (here, len(row[0]) + 1, row[0]),
+                )
+            cursor.execute("update lake.ducklake_metadata set value = %s where key = 'data_path'", (here,))
 
     def _registered(self) -> dict[str, tuple[int, int]]:
         """End of the path of each file of the newest snapshot (``hospital=<id>/<file>``, or a table's folder and the file) -> its number
         in the catalog, its records."""
-        session = psycopg2.connect(self._settings.dsn(self._role))
-        try:
-            with session, session.cursor() as cursor:
-                cursor.execute(
-                    "select f.path, f.data_file_id, f.record_count, t.table_name from lake.ducklake_data_file f "
-                    "join lake.ducklake_table t using (table_id) where f.end_snapshot is null and t.end_snapshot is null"
-                )
-                found = cursor.fetchall()
-        finally:
-            session.close()
+        with self._transaction() as cursor:
+            cursor.execute(
+                "select f.path, f.data_file_id, f.record_count, t.table_name from lake.ducklake_data_file f "
+                "join lake.ducklake_table t using (table_id) where f.end_snapshot is null and t.end_snapshot is null"
+            )
+            found = cursor.fetchall()
         return {("/".join(p.split("/")[-2:]) if "/" in p else f"{t}/{p}"): (int(i), int(n)) for p, i, n, t in found}
 
     def _note_size(self, change: Change, file: int, data: bytes) -> None:
         """Let the catalog know a file's size and that of its footer, by which DuckLake reads it; fenced like a commit."""
-        session = psycopg2.connect(self._settings.dsn(self._role))
-        try:
-            with session, session.cursor() as cursor:
-                cursor.execute(
-                    "select 1 from control.fence where (stage, token) = (%s, %s) for share",
-                    (change.stage, change.token),
-                )
-                if cursor.fetchone() is None:
-                    raise Fenced.of(change.stage)
-                cursor.execute(
-                    "update lake.ducklake_data_file set file_size_bytes = %s, footer_size = %s where data_file_id = %s",
-                    (len(data), int.from_bytes(data[-8:-4], "little"), file),
-                )
-        finally:
-            session.close()
+        with self._transaction() as cursor:
+            cursor.execute(
+                "select 1 from control.fence where (stage, token) = (%s, %s) for share",
+                (change.stage, change.token),
+            )
+            if cursor.fetchone() is None:
+                raise Fenced.of(change.stage)
+            cursor.execute(
+                "update lake.ducklake_data_file set file_size_bytes = %s, footer_size = %s where data_file_id = %s",
+                (len(data), int.from_bytes(data[-8:-4], "little"), file),
+            )
 
     def _apply(self, connection: duckdb.DuckDBPyConnection, change: Change) -> int:
         connection.execute("begin")

@@ -7,40 +7,21 @@ run's *intent* before it, so that a crash in between is resolved by reading the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2
 import psycopg2.extras
-from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base import faults, process_identity
 from estuaire.base.errors import AccountingImbalance, DatabaseUnavailable, EstuaireError, Fenced
 from estuaire.base.metering import Cost
 from estuaire.base.settings import Settings
+from estuaire.storage.sessions import transaction as connect
 
 FENCE_PATIENCE = "120s"  # how long a new attempt waits for a commit under way
-
-
-@contextmanager
-def connect(settings: Settings, role: str = "estuaire") -> Iterator[Connection]:
-    """A connection in one transaction: committed at the end of the block, rolled back on an exception.
-
-    Raises:
-        DatabaseUnavailable: PostgreSQL does not answer.
-    """
-    try:
-        connection = psycopg2.connect(settings.dsn(role))
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`, then try again") from error
-    try:
-        with connection:
-            yield connection
-    finally:
-        connection.close()
 
 
 def fetch(settings: Settings, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[dict[str, Any]]:

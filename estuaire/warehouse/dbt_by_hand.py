@@ -13,12 +13,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import psycopg2
 from psycopg2 import sql
 
 from estuaire.base import private_files
-from estuaire.base.errors import DatabaseUnavailable, EstuaireError, SetupError
+from estuaire.base.errors import EstuaireError, SetupError
 from estuaire.base.settings import PROJECT_ROOT, Settings, settings
+from estuaire.storage import sessions
 from estuaire.warehouse.dbt_build import PROJECT, environment
 
 APPLICATION = (
@@ -72,20 +72,13 @@ def drop(installed: Settings, name: str) -> list[str]:
         SetupError: the name is none for a schema.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    try:
-        session = psycopg2.connect(installed.dsn("estuaire"))
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`") from error
-    try:
-        with session, session.cursor() as cursor:
-            cursor.execute(
-                "select nspname from pg_namespace where starts_with(nspname, %s) order by 1", (f"{prefix(name)}_",)
-            )
-            found = [str(row[0]) for row in cursor.fetchall()]
-            for schema in found:
-                cursor.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
-    finally:
-        session.close()
+    with sessions.transaction(installed) as session, session.cursor() as cursor:
+        cursor.execute(
+            "select nspname from pg_namespace where starts_with(nspname, %s) order by 1", (f"{prefix(name)}_",)
+        )
+        found = [str(row[0]) for row in cursor.fetchall()]
+        for schema in found:
+            cursor.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
     return found
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import structlog
 
+from estuaire.base import private_files
 from estuaire.base.settings import Settings
-from estuaire.report.files import replace_page
 from estuaire.report.serving import MODELS_POLICY, models_folder
 from estuaire.warehouse.dbt_build import manifest_file
 
@@ -65,7 +65,7 @@ def write(settings: Settings, seconds: Mapping[str, float]) -> Path:
     manifest = json.loads(manifest_file(settings).read_text(encoding="utf-8"))
     path = models_folder(settings) / PAGE
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    replace_page(path, render(manifest, seconds))
+    private_files.replace(path, render(manifest, seconds))
     return path
 
 

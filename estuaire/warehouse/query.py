@@ -14,6 +14,7 @@ from typing import Any
 from estuaire.base.errors import DatabaseUnavailable, QueryRefused
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import load_registry
+from estuaire.storage import sessions
 from estuaire.warehouse import patient_level
 
 READING = ("SELECT", "WITH", "VALUES", "TABLE", "(")
@@ -46,18 +47,19 @@ def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_secon
 
     statement = single_statement(text)
     try:
-        session = psycopg2.connect(settings.dsn("analyst"))
-    except psycopg2.OperationalError as error:
-        if "authentication failed" in str(error):
+        session = sessions.connect(settings, "analyst")
+    except DatabaseUnavailable as error:
+        said = str(error.__cause__)
+        if "authentication failed" in said:
             raise QueryRefused(
                 "the analysts' password is not the one that was drawn: somebody changed it",
                 remedy="run `estuaire up`, which gives the role its password again",
             ) from error
-        if "too many connections for role" in str(error):
+        if "too many connections for role" in said:
             raise QueryRefused(
                 "analysts have all their connections open", remedy="end one of their sessions"
             ) from error
-        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`") from error
+        raise
     try:
         session.set_session(readonly=True)
         with session.cursor() as cur:

@@ -29,7 +29,7 @@ from estuaire.base import faults
 from estuaire.base.errors import DatabaseUnavailable, PublishFailed
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import Registry, load_registry
-from estuaire.storage import held_hospitals
+from estuaire.storage import held_hospitals, sessions
 from estuaire.warehouse import patient_level
 
 if TYPE_CHECKING:
@@ -116,18 +116,13 @@ def connect(settings: Settings) -> Iterator[connection]:
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    try:
-        session = psycopg2.connect(settings.dsn("estuaire"))
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`") from error
-    try:
-        yield session
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise DatabaseUnavailable(
-            "PostgreSQL ended the work that was under way", remedy="see `estuaire logs postgres`, then try again"
-        ) from error
-    finally:
-        session.close()
+    with sessions.session(settings) as session:
+        try:
+            yield session
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            raise DatabaseUnavailable(
+                "PostgreSQL ended the work that was under way", remedy="see `estuaire logs postgres`, then try again"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psycopg2
 from psycopg2 import sql
 
 from estuaire.base import private_files
@@ -16,6 +15,7 @@ from estuaire.base.errors import BackupUnusable, DatabaseUnavailable, RestoreRef
 from estuaire.base.settings import Settings, conninfo
 from estuaire.operations.backup.tls_way import open_way
 from estuaire.stack import postgres
+from estuaire.storage import sessions
 from estuaire.warehouse.releases import CANDIDATES
 
 Report = Callable[[str], None]
@@ -74,53 +74,36 @@ def restore(settings: Settings, role: str, database: str, source: Path, report: 
 
 def empty(settings: Settings, role: str, database: str) -> None:
     """Drop all that the role owns in a database. Only for one of which was seen that it holds nothing to lose."""
-    session = _session(settings, role, database)
-    try:
-        with session.cursor() as cursor:
-            cursor.execute(
-                "select nspname from pg_namespace where nspowner = current_user::regrole and nspname !~ '^pg_' and nspname <> 'public'"
-            )
-            for (schema,) in cursor.fetchall():
-                cursor.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
-            cursor.execute(
-                "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') "
-                "and relowner = current_user::regrole"
-            )
-            tables = [sql.Identifier("public", row[0]) for row in cursor.fetchall()]
-            if tables:
-                cursor.execute(sql.SQL("drop table {} cascade").format(sql.SQL(", ").join(tables)))
-            cursor.execute(
-                "select relkind, relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('S', 'v', 'm') "
-                "and relowner = current_user::regrole"
-            )
-            kinds = {"S": "sequence", "v": "view", "m": "materialized view"}
-            for kind, name in cursor.fetchall():
-                cursor.execute(
-                    sql.SQL(f"drop {kinds[kind]} if exists {{}} cascade").format(sql.Identifier("public", name))
-                )
-            cursor.execute(
-                "select typname from pg_type where typnamespace = 'public'::regnamespace and typtype = 'e' and typowner = current_user::regrole"
-            )
-            for (name,) in cursor.fetchall():
-                cursor.execute(sql.SQL("drop type {} cascade").format(sql.Identifier("public", name)))
-            cursor.execute(
-                "select oid::regprocedure::text from pg_proc where pronamespace = 'public'::regnamespace and proowner = current_user::regrole"
-            )
-            for (name,) in cursor.fetchall():
-                cursor.execute(f"drop function {name} cascade")
-        session.commit()
-    finally:
-        session.close()
-
-
-def _session(settings: Settings, role: str, database: str) -> psycopg2.extensions.connection:
-    try:
-        return psycopg2.connect(settings.dsn(role, database))
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable(
-            f"database {database} does not answer role {role}",
-            remedy="run `estuaire up` or `estuaire init`, then try again",
-        ) from error
+    with sessions.transaction(settings, role, database) as session, session.cursor() as cursor:
+        cursor.execute(
+            "select nspname from pg_namespace where nspowner = current_user::regrole and nspname !~ '^pg_' and nspname <> 'public'"
+        )
+        for (schema,) in cursor.fetchall():
+            cursor.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
+        cursor.execute(
+            "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') "
+            "and relowner = current_user::regrole"
+        )
+        tables = [sql.Identifier("public", row[0]) for row in cursor.fetchall()]
+        if tables:
+            cursor.execute(sql.SQL("drop table {} cascade").format(sql.SQL(", ").join(tables)))
+        cursor.execute(
+            "select relkind, relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('S', 'v', 'm') "
+            "and relowner = current_user::regrole"
+        )
+        kinds = {"S": "sequence", "v": "view", "m": "materialized view"}
+        for kind, name in cursor.fetchall():
+            cursor.execute(sql.SQL(f"drop {kinds[kind]} if exists {{}} cascade").format(sql.Identifier("public", name)))
+        cursor.execute(
+            "select typname from pg_type where typnamespace = 'public'::regnamespace and typtype = 'e' and typowner = current_user::regrole"
+        )
+        for (name,) in cursor.fetchall():
+            cursor.execute(sql.SQL("drop type {} cascade").format(sql.Identifier("public", name)))
+        cursor.execute(
+            "select oid::regprocedure::text from pg_proc where pronamespace = 'public'::regnamespace and proowner = current_user::regrole"
+        )
+        for (name,) in cursor.fetchall():
+            cursor.execute(f"drop function {name} cascade")
 
 
 def _run(

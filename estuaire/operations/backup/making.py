@@ -35,6 +35,7 @@ from estuaire.operations.backup import manifest as manifests
 from estuaire.operations.backup.counting import Counting, in_turn
 from estuaire.operations.backup.manifest import BackupManifest, Dump, Stored
 from estuaire.operations.upkeep import lock
+from estuaire.storage import sessions
 from estuaire.storage.object_store import ObjectInfo, ObjectStore
 from estuaire.storage.stores import open_store
 
@@ -208,8 +209,7 @@ def _calm(settings: Settings, report: Report) -> Iterator[Callable[[], None]]:
     Raises:
         DatabaseUnavailable: it does not end.
     """
-    session = psycopg2.connect(settings.dsn())
-    try:
+    with sessions.session(settings) as session:
         for patience in ("2s", _PATIENCE):
             try:
                 with session.cursor() as cursor:
@@ -226,22 +226,17 @@ def _calm(settings: Settings, report: Report) -> Iterator[Callable[[], None]]:
                     ) from None
                 report("waiting until the publication or load under way has ended")
         yield session.rollback
-    finally:
-        session.close()
 
 
 @contextmanager
 def _moment(settings: Settings) -> Iterator[tuple[psycopg2.extensions.connection, str]]:
     """A session that sees one moment, and the moment's name for others."""
-    session = psycopg2.connect(settings.dsn())
-    try:
+    with sessions.session(settings) as session:
         session.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with session.cursor() as cursor:
             cursor.execute("select pg_export_snapshot()")
             [(name,)] = cursor.fetchall()
         yield session, name
-    finally:
-        session.close()
 
 
 # ------------------------------------------------------------------------------------------------ the store

@@ -12,16 +12,15 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import psycopg2
+from psycopg2.extensions import connection as Connection
 
-from estuaire.base.errors import BackupUnusable, DatabaseUnavailable, FileMissing, PseudonymKeyRefused, RestoreRefused
+from estuaire.base.errors import BackupUnusable, FileMissing, PseudonymKeyRefused, RestoreRefused
 from estuaire.base.settings import Settings
 from estuaire.operations.backup import dumps, facts
 from estuaire.operations.backup import manifest as manifests
@@ -29,7 +28,7 @@ from estuaire.operations.backup.counting import Counting, in_turn
 from estuaire.operations.backup.making import AIRFLOW, COPIERS, PLATFORM
 from estuaire.operations.backup.manifest import BackupManifest, Dump, Stored, damaged
 from estuaire.operations.upkeep import lock
-from estuaire.storage import ledger, migrations, pseudonym_key
+from estuaire.storage import ledger, migrations, pseudonym_key, sessions
 from estuaire.storage.lake import Lake
 from estuaire.storage.object_store import ObjectStore
 from estuaire.storage.restore_mark import MARK
@@ -189,14 +188,11 @@ def _refuse_used(settings: Settings, found: BackupManifest, going_on: bool) -> N
                 )
 
 
-def _session(settings: Settings, role: str, database: str) -> closing[Any]:
-    try:
-        return closing(psycopg2.connect(settings.dsn(role, database)))
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable(
-            f"database {database} does not answer role {role}",
-            remedy="make roles and databases first: `estuaire init`, or on this machine alone `estuaire up` and `estuaire down`",
-        ) from error
+def _session(settings: Settings, role: str, database: str) -> AbstractContextManager[Connection]:
+    remedy = (
+        "make roles and databases first: `estuaire init`, or on this machine alone `estuaire up` and `estuaire down`"
+    )
+    return sessions.session(settings, role, database, remedy=remedy)
 
 
 def _compare(store: ObjectStore, objects: list[Stored], report: Report) -> None:

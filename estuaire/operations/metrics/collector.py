@@ -12,7 +12,7 @@ import psycopg2
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from estuaire.base.errors import EstuaireError
+from estuaire.base.errors import DatabaseUnavailable, EstuaireError
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import Registry, load_registry
 from estuaire.operations.metrics import ledger_parts, outside
@@ -69,7 +69,7 @@ class Platform(Collector):
                 look = Look(self._settings, registry, datetime.now(UTC), ask)
                 for name in ledger_parts.PARTS:
                     yield from self._measured(name, partial(self._of_the_ledger, name, look), end)
-        except psycopg2.Error:
+        except (DatabaseUnavailable, psycopg2.Error):
             yield "estuaire_database_up", (), 0
             for name in ledger_parts.PARTS:
                 yield "estuaire_scrape_error", (name,), 1

@@ -15,6 +15,7 @@ from psycopg2.extensions import connection as Connection
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import Registry
 from estuaire.runs.current_state import Ask, Row
+from estuaire.storage import sessions
 
 UNKNOWN = "unknown"  # in a hospital's place: a folder of landing/ may bear any name
 
@@ -38,20 +39,17 @@ def transaction(settings: Settings, patience: float) -> Iterator[Connection]:
     """A connection that reads one moment of the database, and may write nothing; no statement, and no wait, is longer than ``patience`` seconds.
 
     Raises:
-        psycopg2.OperationalError: PostgreSQL does not answer.
+        DatabaseUnavailable: PostgreSQL does not answer.
     """
     milliseconds = int(patience * 1000)
-    connection = psycopg2.connect(
-        settings.dsn(),
+    with sessions.session(
+        settings,
         connect_timeout=max(2, int(patience)),
         options=f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c default_transaction_read_only=on",
         tcp_user_timeout=milliseconds,
-    )
-    try:
+    ) as connection:
         connection.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
         yield connection
-    finally:
-        connection.close()
 
 
 def asking(connection: Connection) -> Callable[..., list[Row]]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import closing
 from datetime import datetime
 
-import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection
 
 from estuaire.base import private_files
-from estuaire.base.errors import DatabaseUnavailable, UpkeepFailed
+from estuaire.base.errors import UpkeepFailed
 from estuaire.base.settings import Settings
 from estuaire.operations.upkeep.part import Part, before, plural
 from estuaire.stack import airflow
+from estuaire.storage import sessions
 
 SCHEMAS = ("control", "quality", "lake")  # the others are swapped whole, and analysed then
 # All that `airflow db clean` knows but: `trigger` (the watch over landing/ is one row as old as the installation), `dag` and `dag_version`
@@ -40,7 +39,7 @@ def airflow_runs(settings: Settings, now: datetime, dry_run: bool) -> list[Part]
         UpkeepFailed: ``airflow db clean`` failed.
     """
     moment = before(now, settings.keep_runs_days)
-    with closing(_session(settings, "airflow", settings.airflow_database)) as session:
+    with sessions.session(settings, "airflow", settings.airflow_database) as session:
         if _single(session, "select count(*) from pg_class where oid = to_regclass('public.dag_run')") == 0:
             return []
         held, bytes_held = _single(session, "select count(*) from dag_run"), _single(session, _SIZE)
@@ -88,7 +87,7 @@ def _not_cleaned(why: str) -> UpkeepFailed:
 
 def vacuum(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
     """VACUUM (ANALYZE) of ledger, verdicts and the lake's catalog. It waits for nobody: a table that is locked is left to the next time."""
-    with closing(_session(settings, "estuaire", settings.postgres_database)) as session:
+    with sessions.session(settings, "estuaire", settings.postgres_database) as session:
         session.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         with session.cursor() as cursor:
             cursor.execute(_OWN, (list(SCHEMAS),))
@@ -106,15 +105,6 @@ def _vacuum(session: connection, schemas: tuple[str, ...]) -> None:
         cursor.execute(_OWN, (list(schemas),))
         for schema, table in cursor.fetchall():
             cursor.execute(sql.SQL("vacuum (analyze, skip_locked) {}").format(sql.Identifier(schema, table)))
-
-
-def _session(settings: Settings, role: str, database: str) -> connection:
-    try:
-        return psycopg2.connect(settings.dsn(role, database))
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable(
-            f"database {database} does not answer role {role}", remedy="run `estuaire up`, then try again"
-        ) from error
 
 
 def _single(session: connection, query: str, *parameters: object) -> int:

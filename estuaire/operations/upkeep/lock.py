@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-import psycopg2
 from psycopg2 import errors
 
-from estuaire.base.errors import DatabaseUnavailable, UpkeepBusy
+from estuaire.base.errors import UpkeepBusy
 from estuaire.base.settings import Settings
-from estuaire.storage import ledger
+from estuaire.storage import ledger, sessions
 
 
 @contextmanager
@@ -24,11 +23,7 @@ def alone(settings: Settings) -> Iterator[None]:
         UpkeepBusy: another one is under way.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    try:
-        session = psycopg2.connect(settings.dsn())
-    except psycopg2.OperationalError as error:
-        raise DatabaseUnavailable("PostgreSQL does not answer", remedy="run `estuaire up`, then try again") from error
-    try:
+    with sessions.session(settings) as session:
         with session.cursor() as cursor:
             cursor.execute("set local lock_timeout = '2s'")
             try:
@@ -36,8 +31,6 @@ def alone(settings: Settings) -> Iterator[None]:
             except errors.LockNotAvailable:
                 raise UpkeepBusy("an upkeep or a backup is under way", remedy="wait until it has ended") from None
         yield
-    finally:
-        session.close()
 
 
 def note(
