@@ -6,7 +6,6 @@ Whatever reads files by itself gets the same address and keys: DuckDB by ``S3Sto
 from __future__ import annotations
 
 import io
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from estuaire.base.errors import EstuaireError, FileMissing, SetupError, StoreRefused, StoreUnavailable
 from estuaire.base.settings import Settings
@@ -149,21 +149,19 @@ class S3Store:
         headers = {"Content-Type": "application/octet-stream", _MARK: upload}
         if if_none_match:
             headers["If-None-Match"] = "*"
-        for attempt in range(RETRIES + 1):
-            try:
-                with _typed(key):
-                    # not put_object: it takes no header of ours but metadata
-                    self.client._put_object(self.bucket, key, data, headers)
-                return True
-            except StoreUnavailable as error:
-                code = _code(error)
-                if code == "PreconditionFailed":
-                    # it may be our own: stored at a try whose answer was lost
-                    return bool(self._head(key).metadata.get(_MARK) == upload)
-                if code != "ConditionalRequestConflict" or attempt == RETRIES:
-                    raise
-                time.sleep(0.2 * 2**attempt)  # another writer is at it
-        raise AssertionError("unreachable")
+
+        def store() -> None:
+            with _typed(key):  # not put_object: it takes no header of ours but metadata
+                self.client._put_object(self.bucket, key, data, headers)
+
+        try:
+            _while_another_writes(store)
+        except StoreUnavailable as error:
+            if _code(error) != "PreconditionFailed":
+                raise
+            # it may be our own: stored at a try whose answer was lost
+            return bool(self._head(key).metadata.get(_MARK) == upload)
+        return True
 
     def delete(self, key: str) -> None:
         checked_key(key)
@@ -265,6 +263,20 @@ def _version(etag: str | None) -> str:
     return (etag or "").strip('"')
 
 
+_while_another_writes = Retrying(
+    stop=stop_after_attempt(RETRIES + 1),
+    wait=wait_exponential(multiplier=0.2),
+    retry=retry_if_exception(lambda e: isinstance(e, StoreUnavailable) and _code(e) == "ConditionalRequestConflict"),
+    reraise=True,
+)
+_while_lost = Retrying(  # PreconditionFailed: another object has this key now
+    stop=stop_after_attempt(REOPENED + 1),
+    wait=wait_exponential(multiplier=0.25),
+    retry=retry_if_exception(lambda e: isinstance(e, StoreUnavailable) and _code(e) != "PreconditionFailed"),
+    reraise=True,
+)
+
+
 class _ObjectStream(io.RawIOBase):
     """The bytes of an object, seekable; a connection that breaks is opened again where it broke, as long as the object is the same."""
 
@@ -305,23 +317,23 @@ class _ObjectStream(io.RawIOBase):
         wanted = min(len(buffer), self._size - self._at)
         if wanted <= 0:
             return 0
-        for attempt in range(REOPENED + 1):
-            try:
-                with _typed(self._key):
-                    if self._response is None:
-                        self._response = self._connect()
-                    data = self._response.read(wanted)
-                    if not data:
-                        raise urllib3.exceptions.ProtocolError("the answer ends early")
-                buffer[: len(data)] = data
-                self._at += len(data)
-                return len(data)
-            except StoreUnavailable as error:
-                self._disconnect()
-                if attempt == REOPENED or _code(error) == "PreconditionFailed":  # another object has this key now
-                    raise
-                time.sleep(0.25 * 2**attempt)
-        raise AssertionError("unreachable")
+        data = _while_lost(self._read, wanted)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _read(self, wanted: int) -> bytes:
+        try:
+            with _typed(self._key):
+                if self._response is None:
+                    self._response = self._connect()
+                data: bytes = self._response.read(wanted)
+                if not data:
+                    raise urllib3.exceptions.ProtocolError("the answer ends early")
+            return data
+        except StoreUnavailable:
+            self._disconnect()
+            raise
 
     def close(self) -> None:
         self._disconnect()
