@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from estuaire.base.errors import GateBlocked, PublishFailed
+from estuaire.contract.registry import GROUP
 from estuaire.gates import docs
 from estuaire.gates.gx import Counts, Suites, breaks
 from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
@@ -31,7 +32,6 @@ STAGES = ("conformed", "marts")
 _MONTHS = ("hospital_id", "month", "table_name")
 _NAMED = 10  # hospitals that a verdict names one by one
 _Native = dict[str, dict[str, tuple[int, int]]]  # rule id -> hospital -> (rows checked, rows that break it)
-GROUP = "group"  # what marts call all hospitals together: no hospital of its own
 SCHEMA = "audit_next"  # computed relations and views of the audit; dropped before the swap
 
 

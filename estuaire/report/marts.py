@@ -18,12 +18,12 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import RealDictCursor
 
 from estuaire.base.settings import Settings
+from estuaire.contract.registry import GROUP
 from estuaire.report.planted import Planted, matching, planted_effects
 from estuaire.storage import sessions
 
 _log = structlog.get_logger(__name__)
 _Panel = TypeVar("_Panel")
-GROUP = "group"
 MIN_ISOLATES = 30  # CLSI M39: fewer isolates give no percentage
 SPECIES, AGENTS = 14, 22  # most of each that a heat map shows
 _TIMEOUT_MS = 30_000

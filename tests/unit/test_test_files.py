@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import subprocess
 import sys
 import tomllib
@@ -86,7 +87,7 @@ def test_two_test_files_of_one_name_are_both_collected(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = {OPTIONS['addopts']}\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only", str(tmp_path)],
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, env={k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert {"one/test_same.py::test_one", "other/test_same.py::test_other"} <= set(done.stdout.split())

@@ -26,6 +26,7 @@ from estuaire.base.settings import PROJECT_ROOT
 from estuaire.contract.tables import Contract, load_contract
 
 FOLDER = Path(__file__).parent
+GROUP = "group"  # what marts call all hospitals of the study together: no hospital's id (those are h and a number)
 _DAY = re.compile(r"(?=.*%d)(?=.*%[mbB])(?=.*%Y)")
 _TIME = re.compile(r"%H")
 _GUESSED = re.compile(r"%y|%[SfM]Z")  # a century, or a time zone, that the format would leave to be guessed
