@@ -82,6 +82,9 @@ test-seeds: setup ## the planted effects found again in 20 simulated worlds; hal
 test-faults: setup ## the stages killed and failed at every step boundary, and run again
 	$(BIN)/python -m pytest -q -m "faults or not faults" tests/integration/test_faults.py
 
+test-alerts: setup ## every alert rule that a test can fire, fired for real (in hurried windows), with the mail and the webhook; ten minutes
+	$(BIN)/python -m pytest -q -m "alerts or not alerts" tests/end_to_end/test_monitored_stack.py
+
 test-s3: setup ## the store's tests and a small run on two real S3 servers, built once with Go
 	$(BIN)/python -m pytest -q -s -m "s3 and not outage" tests/s3
 

@@ -22,6 +22,7 @@ ASKED_FOR = (
     "s3",
     "faults",
     "compose",
+    "alerts",
 )  # markers of tests that run only where they are asked for: make test-seeds...
 
 # The same examples each time: whether a change passes is no matter of luck; make test-fuzz draws new ones. Without a stopwatch: the

@@ -24,7 +24,6 @@ from estuaire.base.settings import Settings
 from estuaire.gates import warehouse as gates
 from estuaire.gates.attribution import at_fault
 from estuaire.gates.gx import warm_up
-from estuaire.gates.keys import counted_by_gates
 from estuaire.rules.rule_registry import FOLDER, stage_rules
 from estuaire.storage import held_hospitals
 from estuaire.warehouse import dbt_build, last_good_content, releases
@@ -140,9 +139,7 @@ def build_and_publish(
             dbt_seconds = 0.0
             for build in range(1, _BUILDS + 1):
                 releases.drop_candidate(session)
-                nodes, seconds = _build(
-                    settings, candidate, project, rules, last_good_content.lay_out(session, held), held
-                )
+                nodes, seconds = _build(settings, candidate, project, last_good_content.lay_out(session, held), held)
                 dbt_seconds += seconds
                 faults.reach("publish.built", session)
                 with (meter or Meter()).gate():
@@ -217,7 +214,6 @@ def _build(
     settings: Settings,
     candidate: releases.Candidate,
     project: Path,
-    rules: Path,
     staging: str,
     held: Mapping[str, held_hospitals.Held],
 ) -> tuple[list[dbt_build.Node], float]:
@@ -225,11 +221,7 @@ def _build(
     nodes = dbt_build.run(
         settings,
         # Unit tests prove the code, not the data: they run in the test suite. What the gates count need not be counted a third time.
-        [
-            "build",
-            "--exclude-resource-type=unit_test",
-            *(f"--exclude={key}" for key in counted_by_gates(rules, project / "models")),
-        ],
+        ["build", "--selector=publish", "--exclude-resource-type=unit_test"],
         log=settings.logs / "publish" / f"release_{candidate.release_id}.log",
         release={
             "ESTUAIRE_RELEASE_ID": str(candidate.release_id),

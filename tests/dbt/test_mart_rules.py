@@ -62,7 +62,17 @@ insert into marts_next.antibiotic_consumption values
     ('h02', '2025-02-01', 'esac', 'total', 'all', false, 0, 1, null, null, null, null, null, null, null),
     ('group', '2025-01-01', 'esac', 'total', 'all', true, 2, 2, 14, 6.5, 8, 6, null, null, null), -- a night of one patient in both counts once
     ('h01', '2025-01-01', 'all', 'total', 'all', true, 1, 1, 10, 5.5, 7, 5, 200, 2, 2),
-    ('h01', '2025-01-01', 'all', 'atc', 'J01DD04', true, 1, 1, 10, 5.5, 7, 5, 200, 2, 2);
+    ('h01', '2025-01-01', 'all', 'atc', 'J01DD04', true, 1, 1, 10, 5.5, 7, 5, 200, 2, 2),
+    ('group', '2025-01-01', 'esac', 'atc', 'J01DD04', true, 2, 2, 14, 4.5, 5, 5, null, null, null),
+    ('group', '2025-01-01', 'esac', 'atc', 'J01CR02', true, 2, 2, 14, 2.0, 3, 3, null, null, null);
+insert into marts_next.antibiotic_consumption
+    select hospital_id, month, scope, coarser.grouping, left(item, 5), covered, hospitals_covered, hospitals_expected, patient_days, ddd,
+        days_of_therapy + case when coarser.grouping = 'aware' then 1 else 0 end, length_of_therapy, doses, doses_without_ddd, doses_unmapped
+    from marts_next.antibiotic_consumption cross join (values ('class'), ('aware')) as coarser (grouping)
+    where antibiotic_consumption.grouping = 'atc' and (coarser.grouping <> 'aware' or hospital_id <> 'group');
+insert into marts_next.antibiotic_consumption
+    select 'group', month, scope, grouping, item, true, 2, 2, 14, sum(ddd), sum(days_of_therapy), 5, null, null, null
+    from marts_next.antibiotic_consumption where grouping = 'aware' and scope = 'esac' group by month, scope, grouping, item;
 insert into marts_next.antibiotic_consumption_year values ('h01', 2025, 'all', 'all', 'total', 'all', 10, 5.5, 7, 5, 281.4, 700, 1442.3, 200);
 insert into marts_next.cumulative_antibiogram values
     ('h01', 'hospital', 'all', 'tested', 2025, 'ESCCOL', 'CIP', 'general', 'all', 120, 120, 80, 21, 0, 1, 18, 0, 15, 9.70, 22.47, 9.14, 22.67, 66.7, 18.3, false),
@@ -124,6 +134,21 @@ FAULTS = {
     ),
     "drugs do not add up": (
         "update marts_next.antibiotic_consumption set ddd = 3 where item = 'J01CR02'", "consumption_strata.ddd.add_up", "block",
+    ),
+    "a class that lacks a thousandth": (
+        "update marts_next.antibiotic_consumption set ddd = ddd - 0.001 where grouping = 'class' and hospital_id = 'h01' and scope = 'all'",
+        "consumption_strata.ddd.add_up", "block",
+    ),
+    "a total without its parts": (
+        "delete from marts_next.antibiotic_consumption where grouping = 'aware' and hospital_id = 'h02'", "consumption_strata.dot.add_up", "block",
+    ),
+    "doses without a DDD do not add up": (
+        "update marts_next.antibiotic_consumption set doses_without_ddd = 1 where grouping = 'atc' and scope = 'all'",
+        "consumption_strata.without_ddd.add_up", "block",
+    ),
+    "an item of the group is not its hospitals'": (
+        "update marts_next.antibiotic_consumption set days_of_therapy = 6 where grouping = 'class' and item = 'J01DD' and hospital_id = 'group'",
+        "consumption_group.dot.add_up", "block",
     ),
     "a shared night counted twice": (
         "update marts_next.antibiotic_consumption set patient_days = 15 where hospital_id = 'group'",

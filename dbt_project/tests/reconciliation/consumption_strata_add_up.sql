@@ -1,6 +1,6 @@
--- Cells of the mart that are not the sum of their parts: the group of its study hospitals (patient-days, which count a
--- shared night once, are gate 4's: consumption_group), a total of its classes, its
--- ATC codes and (doses and DDDs) its AWaRe classes; and scopes that hold less than the narrower one.
+-- Cells of the group that are not the sum of its study hospitals (patient-days, which count a shared night once, and
+-- days of therapy are gate 4's: consumption_group), and scopes that hold less than the narrower one. That parts add up
+-- to a total is gate 4's, too: consumption_strata.
 with mart as (
     select
         mart.hospital_id,
@@ -24,26 +24,11 @@ summed as (
         grouping,
         item,
         sum(ddd) as ddd,
-        sum(days_of_therapy) as days_of_therapy,
         sum(length_of_therapy) as length_of_therapy,
         sum(doses_without_ddd) as doses_without_ddd
     from mart
     where in_group
     group by month, scope, grouping, item
-),
-
-parts as (
-    select
-        hospital_id,
-        month,
-        scope,
-        grouping,
-        sum(ddd) as ddd,
-        sum(days_of_therapy) as days_of_therapy,
-        sum(doses_without_ddd) as doses_without_ddd
-    from mart
-    where grouping <> 'total'
-    group by hospital_id, month, scope, grouping
 )
 
 select
@@ -63,35 +48,8 @@ where
     mart.hospital_id = 'group'
     and (
         mart.ddd is distinct from summed.ddd
-        or mart.days_of_therapy is distinct from summed.days_of_therapy
         or mart.length_of_therapy is distinct from summed.length_of_therapy
         or mart.doses_without_ddd is distinct from summed.doses_without_ddd
-    )
-union all
-select
-    'parts' as what,
-    total.hospital_id,
-    total.month,
-    total.scope,
-    groupings.grouping as item
-from mart as total
-cross join (values ('class'), ('atc'), ('aware')) as groupings (grouping)
-left join parts
-    on
-        total.hospital_id = parts.hospital_id
-        and total.month = parts.month
-        and total.scope = parts.scope
-        and groupings.grouping = parts.grouping
-where
-    total.grouping = 'total'
-    and (
-        coalesce(total.ddd, 0) <> coalesce(parts.ddd, 0)
-        or coalesce(total.doses_without_ddd, 0) <> coalesce(parts.doses_without_ddd, 0)
-        or coalesce(total.days_of_therapy, 0) > coalesce(parts.days_of_therapy, 0)
-        or (
-            groupings.grouping <> 'aware'
-            and coalesce(total.days_of_therapy, 0) <> coalesce(parts.days_of_therapy, 0)
-        )
     )
 union all
 select

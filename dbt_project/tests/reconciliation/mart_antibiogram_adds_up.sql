@@ -1,5 +1,5 @@
--- Cells whose S + I + R is not what was tested, that hide or show a percentage wrongly, or whose natures do not sum up
--- where natures are not deduplicated across (all, glass).
+-- Cells whose S + I + R is not what was tested, or that hide or show a percentage wrongly. (That natures add up where
+-- they are not deduplicated across is gate 4's rule antibiogram_strata.)
 with cell as (
     select
         hospital_id,
@@ -23,24 +23,6 @@ with cell as (
         pct_resistant_exact_high,
         pct_susceptible + pct_increased_exposure + pct_intermediate + pct_i_guideline_unknown + pct_resistant as pct_all
     from {{ ref('cumulative_antibiogram') }}
-),
-
-summed as (
-    select
-        hospital_id,
-        method,
-        among,
-        year,
-        species,
-        agent_code,
-        breakpoint_indication,
-        sum(tested) filter (where specimen_nature <> 'all') as tested_by_nature,
-        sum(resistant) filter (where specimen_nature <> 'all') as resistant_by_nature,
-        sum(tested) filter (where specimen_nature = 'all') as tested_in_all,
-        sum(resistant) filter (where specimen_nature = 'all') as resistant_in_all
-    from cell
-    where method in ('all', 'glass')
-    group by hospital_id, method, among, year, species, agent_code, breakpoint_indication
 )
 
 select
@@ -69,17 +51,3 @@ where
     or abs(pct_all - 100) > 0.0025
     or pct_resistant not between pct_resistant_wilson_low and pct_resistant_wilson_high
     or pct_resistant not between pct_resistant_exact_low and pct_resistant_exact_high
-union all
-select
-    hospital_id,
-    method,
-    among,
-    year,
-    species,
-    agent_code,
-    breakpoint_indication,
-    'all' as specimen_nature
-from summed
-where
-    tested_by_nature is distinct from tested_in_all
-    or resistant_by_nature is distinct from resistant_in_all

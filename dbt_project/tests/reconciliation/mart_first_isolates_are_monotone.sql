@@ -1,5 +1,5 @@
--- Hospitals and species where a longer episode leaves more first isolates than a shorter one, or a method more than
--- all; hospitals whose method all does not hold every isolate row.
+-- Species where a longer episode leaves more first isolates than a shorter one, or a method more than all (the same of
+-- hospitals is gate 4's rule dedup_monotone); hospitals whose method all does not hold every isolate row.
 with counted as (
     select
         hospital_id,
@@ -43,9 +43,8 @@ left join received
         and counted.among = 'all_isolates'
 where
     received.isolates <> counted.n_all
-    -- of the group's own rows only a species is monotone: a hospital's share of them is not
     or (
-        (counted.dedup_scope = 'hospital' or counted.hospital_id is null)
+        counted.hospital_id is null
         and not (
             counted.n_patient <= counted.n_365
             and counted.n_365 <= counted.n_30
