@@ -120,7 +120,9 @@ def _with_sentences(found: Explanation) -> None:
     for row in found.arrived:
         del row["manifest"]
         error = error_columns.read(row)
-        row |= {"error": error and error.sentence(), "remedy": error and error.remedy}
+        row |= {"error": None, "remedy": None}
+        if error is not None:
+            row |= {"error": error.sentence(), "remedy": error.remedy}
     for row in found.stages:
         row["message"] = error_columns.said(row)
     for row in found.gates:

@@ -157,7 +157,7 @@ def write(cursor: Cursor, run_id: str, finding: Finding) -> EstuaireError | None
     write_results(cursor, run_id, STAGE, landed, finding.results, decisions(finding.results))
     decided, reasons = finding.verdict()
     error = _blocked(finding, reasons) if decided == "block" else None
-    write_verdict(cursor, run_id, STAGE, landed, decided, reasons, error and error.fields)
+    write_verdict(cursor, run_id, STAGE, landed, decided, reasons, None if error is None else error.fields)
     return error
 
 

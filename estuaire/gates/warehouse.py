@@ -316,4 +316,6 @@ def _write(cur: cursor, run_id: str, finding: Finding) -> None:
 def _write_verdict(cur: cursor, run_id: str, finding: Finding, hospital: str) -> None:
     decided, reasons = finding.verdict() if hospital == WHOLE else finding.hospital_verdict(hospital)
     error = finding.blocked(hospital)
-    write_verdict(cur, run_id, finding.stage, (hospital, WHOLE), decided, reasons, error and error.fields)
+    write_verdict(
+        cur, run_id, finding.stage, (hospital, WHOLE), decided, reasons, None if error is None else error.fields
+    )

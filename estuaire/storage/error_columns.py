@@ -43,7 +43,7 @@ def read(row: Mapping[str, Any]) -> ErrorFields | None:
 def said(row: Mapping[str, Any], text: str = "message") -> str:
     """What a row of a run or of a stage's attempt says, for people: its note, then its error's sentence; empty where it says nothing."""
     error = read(row)
-    return ": ".join(part for part in (row[text], error and error.sentence()) if part)
+    return ": ".join(part for part in (row[text], "" if error is None else error.sentence()) if part)
 
 
 def reasons(row: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def delivery(settings: Settings, place: tuple[str, str]) -> dict[str, Any]:
     """The ledger's row of a delivery, with its error's sentence as `estuaire run` shows it."""
     [row] = ledger.fetch(settings, "select * from control.delivery where hospital_id = %s and delivery_id = %s", place)
     error = error_columns.read(row)
-    return row | {"error": error and error.sentence()}
+    return row | {"error": None if error is None else error.sentence()}
 
 
 def gates(settings: Settings) -> dict[str, str]:

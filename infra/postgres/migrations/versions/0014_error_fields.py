@@ -69,31 +69,33 @@ $$;
 
 FILL = f"""
 update control.delivery as d set {_FILL}, error_remedy = coalesce(d.error_remedy, e.remedy)
-from pg_temp.error_of(d.error) as e where d.error is not null;
+from control.delivery as old cross join lateral pg_temp.error_of(old.error) as e where old.ctid = d.ctid;
 update control.delivery set error_what = error where error_what is null;
 alter table control.delivery drop column error;
 
 update control.set_aside as s set {_FILL}
-from pg_temp.error_of(s.error) as e;
+from control.set_aside as old cross join lateral pg_temp.error_of(old.error) as e where old.ctid = s.ctid;
 update control.set_aside set error_what = error where error_what is null;
 alter table control.set_aside drop column error;
 
 update control.consolidation_block as b set error_code = e.code, error_remedy = e.remedy, {_FILL}
-from pg_temp.error_of(b.error) as e;
+from control.consolidation_block as old cross join lateral pg_temp.error_of(old.error) as e where old.ctid = b.ctid;
 update control.consolidation_block set error_what = error where error_what is null;
 alter table control.consolidation_block drop column error;
 
 update control.stage_run as s set error_code = e.code, error_remedy = e.remedy, message = null, {_FILL}
-from pg_temp.error_of(s.message) as e where s.state in ('failed', 'fenced');
+from control.stage_run as old cross join lateral pg_temp.error_of(old.message) as e
+where old.ctid = s.ctid and s.state in ('failed', 'fenced');
 
 -- "discovery did not finish: [E_...] ...": what the sentence stood behind is the message
 update control.run as r set error_code = e.code, error_remedy = e.remedy, {_FILL},
     message = nullif(rtrim(left(r.message, position('[E_' in r.message) - 1), ': '), '')
-from pg_temp.error_of(substr(r.message, position('[E_' in r.message))) as e
-where r.state = 'failed' and (starts_with(r.message, '[E_') or r.message ~ '^[a-z; ]+: \\[E_');
+from control.run as old cross join lateral pg_temp.error_of(substr(old.message, position('[E_' in old.message))) as e
+where old.ctid = r.ctid and r.state in ('failed', 'running')
+and (starts_with(r.message, '[E_') or r.message ~ '^[a-z; ]+: \\[E_');
 
 update quality.verdict as v set error_code = e.code, error_remedy = e.remedy, reasons = '', {_FILL}
-from pg_temp.error_of(v.reasons) as e;
+from quality.verdict as old cross join lateral pg_temp.error_of(old.reasons) as e where old.ctid = v.ctid;
 
 alter table quality.result add column decided text check (decided in ('block', 'warn'));
 comment on column quality.result.decided is 'What the gate decided for the broken rule; null: nothing';
