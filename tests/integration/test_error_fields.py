@@ -140,16 +140,18 @@ def test_a_hospital_set_aside_is_kept_in_fields(platform: Platform) -> None:
     assert set_aside.not_loaded([lost.fields]) == f"not loaded, to be tried again: {lost.sentence()}"
 
 
-def _broken(stage: str, rule_id: str, checked: int, failed: int) -> Result:
-    rule = next(r for rules in load_rules(stage).values() for r in rules if r.id == rule_id)
-    return Result(rule_id.partition(".")[0], rule, checked, failed, gx_agrees=True)
+def _blocking(stage: str, *, agree: bool = True) -> Result:
+    """A result that blocks: of a rule that every row breaks, or on which the engines disagree."""
+    results = [
+        Result(table, rule, 1000, 1000, gx_agrees=agree) for table, rules in load_rules(stage).items() for rule in rules
+    ]
+    return next(r for r in results if r.blocks)
 
 
 def test_a_failed_gate_is_kept_in_fields_and_each_result_says_what_it_decided(platform: Platform) -> None:
     run = platform.new_run()
-    rules = [r for rules in load_rules("landed").values() for r in rules if r.action == "fail"]
-    assert rules
-    broken = landed.Finding("h01", "d1", 1000, 0, [_broken("landed", rules[0].id, 1000, 1000)])
+    differ = _blocking("landed", agree=False)
+    broken = landed.Finding("h01", "d1", 1000, 0, [differ])
     rejected = landed.Finding("h02", "d1", 1000, 500)
     for finding in (broken, rejected):
         with ledger.connect(platform.settings) as connection, connection.cursor() as cursor:
@@ -158,16 +160,15 @@ def test_a_failed_gate_is_kept_in_fields_and_each_result_says_what_it_decided(pl
         assert platform.errors("quality.verdict", f"hospital_id = '{finding.hospital}'") == [error.fields]
     codes = platform.ask("select hospital_id, verdict, error_code, error_delivery from quality.verdict order by 1")
     assert codes == [("h01", "block", "E_GATE_BLOCKED", "d1"), ("h02", "block", "E_REJECTED_RATE", "d1")]
-    assert platform.ask("select rule_id, decided from quality.result") == [(rules[0].id, "block")]
+    assert platform.ask("select rule_id, decided from quality.result") == [(differ.rule.id, "block")]
 
-    row_rule = next(r for rules in load_rules("consolidated").values() for r in rules if r.action == "fail")
-    gate2 = consolidated.Finding("h01", [_broken("consolidated", row_rule.id, 1000, 1000)])
+    gate2 = consolidated.Finding("h01", [_blocking("consolidated")])
     written(platform, lambda cursor: consolidated.write(cursor, run, consolidated.Audit({"h01": gate2}, [])))
     [fields] = platform.errors("quality.verdict", "stage = 'consolidated'")
     assert (fields.code, fields.hospital) == ("E_GATE_BLOCKED", "h01")
 
-    share = _broken("conformed", "isolate.organism.mapped", 1000, 900)
-    fine = _broken("conformed", "isolate.organism.mapped", 1000, 0)
+    share = _blocking("conformed")
+    fine = Result(share.table, share.rule, 1000, 0, gx_agrees=True)
     gate3 = warehouse.Finding("conformed", [share], {"h01": [share], "h02": [fine]})
     written(platform, lambda cursor: warehouse._write(cursor, run, gate3))
     assert platform.ask(
