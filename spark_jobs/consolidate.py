@@ -30,7 +30,7 @@ from estuaire.gates.gx import warm_up
 from estuaire.kernel import consolidate as kernel
 from estuaire.orchestration.consolidation_inputs import changed_of, forget_blocks, inputs, with_rules
 from estuaire.stewardship import unmapped_codes
-from estuaire.storage import set_aside
+from estuaire.storage import error_columns, set_aside
 from estuaire.storage.duck import nothing, of_files, quoted, readable, reading
 from estuaire.storage.lake import PATIENT_MAP, Change, Lake, NewFile
 from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
@@ -420,10 +420,16 @@ def _note_verdicts(
             if hospital not in audited.findings:  # it did not come as far as the audit
                 gate.write_block(cursor, stage.run_id, hospital, error)
             cursor.execute(
-                "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values (%s, %s, %s, %s) "
+                f"insert into control.consolidation_block (hospital_id, input_hash, run_id, {error_columns.COLUMNS}) "
+                f"values (%s, %s, %s, {error_columns.MARKS}) "
                 "on conflict (hospital_id) do update set input_hash = excluded.input_hash, run_id = excluded.run_id, "
-                "error = excluded.error, blocked_at = now()",
-                (hospital, with_rules(given[hospital]["input_hash"]), stage.run_id, error.sentence()),
+                f"{error_columns.SET_EXCLUDED}, blocked_at = now()",
+                (
+                    hospital,
+                    with_rules(given[hospital]["input_hash"]),
+                    stage.run_id,
+                    *error_columns.values(error.fields),
+                ),
             )
             # whoever maps the codes needs them most where the gate blocks: listed whatever the verdict
             unmapped = unmapped_codes.merged(o["unmapped"] for o in found.get(hospital, []))

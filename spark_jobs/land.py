@@ -29,6 +29,7 @@ from estuaire.base.errors import (
     AccountingImbalance,
     DatabaseUnavailable,
     DeliveryChanged,
+    ErrorFields,
     EstuaireError,
     Fenced,
     GateBlocked,
@@ -48,7 +49,7 @@ from estuaire.kernel import consolidate as kernel
 from estuaire.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
 from estuaire.orchestration.consolidation_inputs import inputs
 from estuaire.rules.rule_registry import load_rules
-from estuaire.storage import pseudonym_key, set_aside
+from estuaire.storage import error_columns, pseudonym_key, set_aside
 from estuaire.storage.duck import quoted, reading
 from estuaire.storage.lake import Change, Lake, NewFile
 from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
@@ -285,8 +286,8 @@ def publish(cursor: Cursor, intent: dict[str, Any], run_id: str, snapshot: int) 
     for item in intent["deliveries"]:
         cursor.execute(
             # the hash of what the lake holds, whatever was received since: an intent of an earlier version has none
-            "update control.delivery set state = 'landed', snapshot_id = %s, run_id = %s, error_code = null, error = null, "
-            "content_hash = coalesce(%s, content_hash), remedy = null, updated_at = now() where hospital_id = %s and delivery_id = %s",
+            f"update control.delivery set state = 'landed', snapshot_id = %s, run_id = %s, {error_columns.SET_NULL}, "
+            "content_hash = coalesce(%s, content_hash), updated_at = now() where hospital_id = %s and delivery_id = %s",
             (snapshot, run_id, item.get("content_hash"), item["hospital_id"], item["delivery_id"]),
         )
         execute_values(
@@ -314,12 +315,18 @@ def change_of(run_id: str, token: int, intent: dict[str, Any]) -> Change:
     )
 
 
-def _file_error(place: tuple[str, str], fields: dict[str, Any]) -> EstuaireError:
+def _file_error(fields: dict[str, Any]) -> EstuaireError:
     """The typed error of a file, as it stands in the ledger: its own code in front."""
+    told = ErrorFields(**fields)
     error = GateBlocked(
-        fields["what"], remedy=fields["remedy"], file=fields["file"], hospital=place[0], delivery=place[1]
+        told.what,
+        remedy=told.remedy,
+        hospital=told.hospital,
+        delivery=told.delivery,
+        table=told.table,
+        file=told.file,
     )
-    error.code = fields["code"]
+    error.code = told.code
     error.args = (error.sentence(),)
     return error
 
@@ -345,7 +352,7 @@ def _land_files(settings: Settings, stage: Stage, spark: Any, landings: list[Lan
         landing = by_place[outcome.hospital, outcome.delivery]
         landing.files.append(outcome)
         if outcome.error:
-            landing.failed(_file_error(landing.place, outcome.error))
+            landing.failed(_file_error(outcome.error))
     for one in failed:
         by_place[one.item.hospital, one.item.delivery].failed(one.error, one.item.file)
     for landing in landings:
@@ -414,7 +421,7 @@ def _note(cursor: Cursor, stage: Stage, landing: Landing, error: EstuaireError) 
     if not landing.judged:
         gate.write_block(cursor, stage.run_id, landing.place, error)
     state = "held" if landing.ends is not None else "received" if landing.waits else "blocked"
-    note_error(cursor, *landing.place, error.code, error.sentence(), error.remedy, state)
+    note_error(cursor, *landing.place, error.fields, state)
     confirmation.note_ends(cursor, *landing.place, landing.ends)
 
 

@@ -454,8 +454,8 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     if loaded:
         _analyze(settings, [*sorted({one.work.table for one in loaded}), "patient_map", "administration_day"])
         meter.step("analysed")
-    told = "; ".join(failures[h].error.sentence() for h in sorted(failures))
-    note = f"not loaded, to be tried again: {told}" if failures else "" if hospitals else "nothing new"
+    note = set_aside.not_loaded(failures[h].error.fields for h in sorted(failures))
+    note = note or ("" if hospitals else "nothing new")
     with connect(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         stage.end(cursor, "committed", meter.cost(), rows, snapshot, note)

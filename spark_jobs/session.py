@@ -139,25 +139,46 @@ class _Used:
     peak_memory_bytes: int
 
 
-def _job(context: Any, packet: list[T], work: Callable[[T], R]) -> list[R] | None:
-    """One packet as a Spark job; None where the process that did it ended before its work did."""
+@dataclass(frozen=True)
+class _Raised:
+    """The error of ours that ended a packet."""
 
-    def run(part: Iterator[list[T]]) -> Iterator[R | _Used]:
+    error: EstuaireError
+
+
+def _job(context: Any, packet: list[T], work: Callable[[T], R]) -> list[R] | None:
+    """One packet as a Spark job; None where the process that did it ended before its work did.
+
+    Raises:
+        EstuaireError: an item's own error. It comes back as what a task gives, with its class and fields: raised in the task, Spark would
+            make a text of it.
+    """
+
+    def run(part: Iterator[list[T]]) -> Iterator[R | _Used | _Raised]:
         private_files.start()  # a worker is a child of the JVM, not of the driver
         before, _ = metering.used_by_this_process()
         for given in part:
             for item in given:
-                yield guarded(work, item)
+                try:
+                    done = guarded(work, item)
+                except EstuaireError as error:
+                    yield _Raised(error)
+                    return
+                yield done
         after, peak = metering.used_by_this_process()
         yield _Used(after - before, peak)
 
     try:
-        told: list[R | _Used] = context.parallelize([packet], 1).mapPartitions(run).collect()
+        told: list[R | _Used | _Raised] = context.parallelize([packet], 1).mapPartitions(run).collect()
     except Exception as error:
         if not _KILLED.search(str(error)):
             raise
         return None
-    done, used = [t for t in told if not isinstance(t, _Used)], [t for t in told if isinstance(t, _Used)]
+    raised = next((t for t in told if isinstance(t, _Raised)), None)
+    if raised is not None:
+        raise raised.error
+    done = [t for t in told if not isinstance(t, _Used | _Raised)]
+    used = [t for t in told if isinstance(t, _Used)]
     if not context.master.startswith("local"):  # there the workers are processes of the driver's own tree
         for one in used:
             metering.elsewhere.add(one.cpu_seconds, one.peak_memory_bytes)

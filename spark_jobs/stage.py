@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import psycopg2
 
 from estuaire.base import disk_space, faults, progress
-from estuaire.base.errors import EstuaireError, LedgerRefused, typed
+from estuaire.base.errors import EstuaireError, LedgerRefused
 from estuaire.base.metering import Cost, Meter, spark_root
 from estuaire.base.settings import Settings
 from estuaire.storage import s3a, set_aside
@@ -126,8 +126,7 @@ def reported(settings: Settings, run_id: str, stage_name: str, work: Callable[[]
             Exception
         ):  # without a database there is nowhere to note it: what happened is raised all the same
             if _attempts(settings, run_id, stage_name) == before:
-                ours = error if isinstance(error, EstuaireError) else typed(str(error))
-                begin_stage(settings, run_id, stage_name).fail(NO_COST, ours or error)
+                begin_stage(settings, run_id, stage_name).fail(NO_COST, error)
         raise
 
 
@@ -154,7 +153,7 @@ def attempt(
 
     Raises:
         StoreUnavailable, StoreRefused: Spark or one of its tasks met an object store that does not answer, or forbids.
-        EstuaireError: what a task raised of ours, which Spark wraps in an error of its own.
+        EstuaireError: what a task met of ours (``spark_jobs.session``).
     """
     sweep(settings)
     stage = begin_stage(settings, run_id, stage_name)
@@ -173,7 +172,7 @@ def attempt(
             told = store_error(s3a.told(error))
             stage.fail(meter.cost(), told)
             raise told from error
-        ours = None if isinstance(error, EstuaireError) else typed(str(error)) or disk_space.typed(error)
+        ours = None if isinstance(error, EstuaireError) else disk_space.typed(error)
         stage.fail(meter.cost(), ours or error)
         if ours is not None:
             raise ours from error

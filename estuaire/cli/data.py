@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from estuaire.base.display_text import shown, shown_json
+from estuaire.storage import error_columns
 
 if TYPE_CHECKING:
     from estuaire.operations.pipeline_run import Followed
@@ -16,15 +17,18 @@ PARTLY_BLOCKED = 3  # exit code of a run that a gate blocked something of; the r
 
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
-_RUNS = """
+# an attempt that says nothing yet shows what its run says
+_RUNS = f"""
 select s.run_id, r.dag_id, r.state as run_state, s.stage, s.token, s.state, s.started_at, s.seconds, s.cpu_seconds,
-       s.peak_memory_bytes, s.rows, s.gate_seconds, s.snapshot_id, coalesce(s.message, r.message) as message,
+       s.peak_memory_bytes, s.rows, s.gate_seconds, s.snapshot_id, coalesce(s.message, said.message) as message,
+       {", ".join(f"coalesce(s.{name}, said.{name}) as {name}" for name in error_columns.NAMES)},
        (select jsonb_object_agg(b.name, b.seconds) from control.model_build b
         where (b.run_id, b.stage, b.token) = (s.run_id, s.stage, s.token)) as models
 from control.stage_run s join control.run r using (run_id)
+left join control.run said on said.run_id = s.run_id and s.message is null and s.error_what is null
 union all
 select r.run_id, r.dag_id, r.state, null, null, r.state, r.started_at,
-       extract(epoch from r.ended_at - r.started_at)::double precision, null, null, null, null, null, r.message, null
+       extract(epoch from r.ended_at - r.started_at)::double precision, null, null, null, null, null, r.message, {error_columns.of("r")}, null
 from control.run r where not exists (select 1 from control.stage_run s where s.run_id = r.run_id)
 order by 7 desc limit %s
 """
@@ -149,6 +153,8 @@ def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest 
     from estuaire.storage.ledger import fetch
 
     rows = fetch(settings(), _RUNS, (limit,))
+    for row in rows:
+        row["message"] = error_columns.said(row)
     if as_json:
         _print_json(rows)
         return

@@ -107,11 +107,26 @@ def explain(
     name_held_back(settings())
     found = explaining.explain(settings(), name)
     if as_json:
-        for row in found.arrived:
-            del row["manifest"]
+        _with_sentences(found)
         typer.echo(shown_json(json.dumps(asdict(found), default=str, ensure_ascii=False, indent=1)))
         return
     _print(found, french=(lang or settings().language) == "fr")
+
+
+def _with_sentences(found: Explanation) -> None:
+    """Beside the fields of each error its sentence, for machines that show it to people."""
+    from estuaire.storage import error_columns
+
+    for row in found.arrived:
+        del row["manifest"]
+        error = error_columns.read(row)
+        row |= {"error": None, "remedy": None}
+        if error is not None:
+            row |= {"error": error.sentence(), "remedy": error.remedy}
+    for row in found.stages:
+        row["message"] = error_columns.said(row)
+    for row in found.gates:
+        row["reasons"] = error_columns.reasons(row)
 
 
 def _print(found: Explanation, *, french: bool) -> None:
@@ -148,10 +163,7 @@ def _print(found: Explanation, *, french: bool) -> None:
     table("stages", found.stages, "stage", "state", *counts, "seconds", "cpu_seconds", "peak_mib", "started_at")
     for row in (r for r in found.stages if r["models"]):
         line(f"{word('slowest')}: {slowest(row['models'])}")
-    gates = [
-        {**r, "reasons": r["reasons"].partition("]")[0].lstrip("[")} if "[E_" in r["reasons"] else r
-        for r in found.gates
-    ]
+    gates = [{**r, "reasons": r["reasons"] or r["error_code"] or ""} for r in found.gates]
     table("gates", gates, "hospital_id", "delivery_id", "stage", "verdict", "reasons")
     rules = [{**r, "rate": _percent(r["rate"]), "threshold": _percent(r["threshold"])} for r in found.rules]
     table(

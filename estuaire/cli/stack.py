@@ -94,7 +94,7 @@ def _print_waiting(language: str) -> None:
     from estuaire.base.errors import EstuaireError
     from estuaire.base.settings import settings
     from estuaire.runs import held_fulls
-    from estuaire.storage import set_aside
+    from estuaire.storage import error_columns, set_aside
 
     held_word, waits = ("À CONFIRMER", "EN ATTENTE") if language == "fr" else ("HELD", "WAITS")
     try:
@@ -104,7 +104,8 @@ def _print_waiting(language: str) -> None:
     for one in held:
         typer.echo(shown(f"{held_word} {one.text(language)}"))
     for row in aside:
-        typer.echo(shown(f"{waits} {row['error']}"))
+        error = error_columns.read(row)
+        typer.echo(shown(f"{waits} {error.sentence() if error else row['hospital_id']}"))
 
 
 def status(

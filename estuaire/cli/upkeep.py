@@ -107,7 +107,7 @@ def upkeep(
 
         done = keeping.run(settings(), dry_run=dry_run, report=progress)
     if as_json:
-        typer.echo(json.dumps({**done.as_dict(), "bytes": done.bytes, "dry_run": dry_run}, indent=1))
+        typer.echo(json.dumps({**done.told(), "bytes": done.bytes, "dry_run": dry_run}, indent=1))
         return
     view = Table("what", "how many", "MiB")
     for part in done.parts:

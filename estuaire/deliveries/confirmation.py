@@ -16,6 +16,7 @@ from estuaire.base.errors import DatabaseUnavailable, EstuaireError, FullHeld, U
 from estuaire.base.settings import Settings
 from estuaire.contract.manifest import Manifest
 from estuaire.runs.held_fulls import share
+from estuaire.storage import error_columns
 from estuaire.storage.ledger import connect, fetch
 
 Ends = dict[str, tuple[int, int]]  # table -> (records that a full ends, records that lie in its period)
@@ -95,7 +96,7 @@ def confirm(settings: Settings, hospital: str, delivery: str, by: str, reason: s
             (hospital, delivery, content_hash, json.dumps(ends), by, reason),
         )
         cursor.execute(
-            "update control.delivery set state = 'received', error_code = null, error = null, remedy = null, updated_at = now() "
+            f"update control.delivery set state = 'received', {error_columns.SET_NULL}, updated_at = now() "
             "where hospital_id = %s and delivery_id = %s",
             (hospital, delivery),
         )

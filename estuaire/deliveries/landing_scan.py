@@ -23,6 +23,7 @@ from estuaire.base.errors import (
     ContractVersionUnknown,
     DeliveryChanged,
     EntryRefused,
+    ErrorFields,
     EstuaireError,
     FileMissing,
     ManifestInvalid,
@@ -37,6 +38,7 @@ from estuaire.base.settings import Settings
 from estuaire.contract import manifest as manifests
 from estuaire.contract.manifest import Manifest, delivered_hash, parse_manifest
 from estuaire.contract.registry import Registry
+from estuaire.storage import error_columns
 from estuaire.storage.ledger import connect, fetch, unfinished
 from estuaire.storage.object_store import ObjectInfo, ObjectStore
 
@@ -243,17 +245,17 @@ def _note(cursor: Cursor, hospital: str, delivery: str, fingerprint: str, state:
         "insert into control.delivery (hospital_id, delivery_id, state, fingerprint, run_id, error_code) "
         "values (%s, %s, %s, %s, %s, case when %s = 'blocked' then 'E_ESTUAIRE' end) "
         "on conflict (hospital_id, delivery_id) do update set state = excluded.state, fingerprint = excluded.fingerprint, "
-        "run_id = excluded.run_id, error_code = excluded.error_code, error = null, remedy = null, updated_at = now()",
+        f"run_id = excluded.run_id, {error_columns.SET_EXCLUDED}, updated_at = now()",
         (hospital, delivery, state, fingerprint, run_id, state),
     )
 
 
-def note_error(cursor: Cursor, hospital: str, delivery: str, code: str, sentence: str, remedy: str, state: str) -> None:
+def note_error(cursor: Cursor, hospital: str, delivery: str, error: ErrorFields, state: str) -> None:
     """Write a typed error on a delivery's row, in the caller's transaction."""
     cursor.execute(
-        "update control.delivery set state = %s, error_code = %s, error = %s, remedy = %s, updated_at = now() "
+        f"update control.delivery set state = %s, {error_columns.SET}, updated_at = now() "
         "where hospital_id = %s and delivery_id = %s",
-        (state, code, sentence, remedy, hospital, delivery),
+        (state, *error_columns.values(error), hospital, delivery),
     )
 
 
@@ -472,12 +474,12 @@ def _note_refusal(scan: _Scan, place: Place, fingerprint: str, error: EstuaireEr
     row = scan.known.get(place)
     with connect(scan.settings) as connection, connection.cursor() as cursor:
         if row is not None and row["state"] == "landed":
-            note_error(cursor, *place, error.code, error.sentence(), error.remedy, "landed")
+            note_error(cursor, *place, error.fields, "landed")
             _note_fingerprint(cursor, place, fingerprint)
             found.changed_after_landing.append(place)
         else:
             _note(cursor, *place, fingerprint, "blocked", scan.run_id)
-            note_error(cursor, *place, error.code, error.sentence(), error.remedy, "blocked")
+            note_error(cursor, *place, error.fields, "blocked")
             found.blocked.append(place)
 
 
@@ -488,7 +490,7 @@ def _withdraw(settings: Settings, run_id: str, gone: list[Place], found: Found) 
     with connect(settings) as connection, connection.cursor() as cursor:
         for place in sorted(gone):
             cursor.execute(
-                "update control.delivery set state = 'withdrawn', error_code = null, error = null, remedy = null, run_id = %s, "
+                f"update control.delivery set state = 'withdrawn', {error_columns.SET_NULL}, run_id = %s, "
                 "updated_at = now() where hospital_id = %s and delivery_id = %s and state <> 'landed'",
                 (run_id, *place),
             )

@@ -22,7 +22,7 @@ from estuaire.base.errors import EstuaireError, GateBlocked
 from estuaire.base.settings import Settings
 from estuaire.gates import docs, each_alone
 from estuaire.gates.gx import breaks, frame_of_files
-from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
+from estuaire.gates.results import WHOLE, Result, decisions, verdict, word, write_results, write_verdict
 from estuaire.rules.rule_registry import Rule, load_rules
 from estuaire.storage.duck import quoted
 from estuaire.storage.stores import open_store
@@ -172,13 +172,15 @@ def shifted_hospitals(settings: Settings) -> list[str]:
 
 def write_block(cursor: Cursor, run_id: str, hospital: str, error: EstuaireError) -> None:
     """The verdict of a hospital that could not be consolidated at all."""
-    write_verdict(cursor, run_id, STAGE, (hospital, WHOLE), "block", error.sentence())
+    write_verdict(cursor, run_id, STAGE, (hospital, WHOLE), "block", error=error.fields)
 
 
 def write(cursor: Cursor, run_id: str, audited: Audit) -> None:
     """Write results and verdicts in the caller's transaction."""
     write_results(cursor, run_id, STAGE, (WHOLE, WHOLE), audited.totals)
+    blocked = audited.blocked
     for hospital, finding in audited.findings.items():
-        write_results(cursor, run_id, STAGE, (hospital, WHOLE), finding.results)
+        write_results(cursor, run_id, STAGE, (hospital, WHOLE), finding.results, decisions(finding.results))
         decided, reasons = finding.verdict()
-        write_verdict(cursor, run_id, STAGE, (hospital, WHOLE), decided, "; ".join(reasons))
+        error = blocked[hospital].fields if hospital in blocked else None
+        write_verdict(cursor, run_id, STAGE, (hospital, WHOLE), decided, reasons, error)

@@ -21,7 +21,7 @@ from estuaire.contract.manifest import Manifest
 from estuaire.contract.tables import load_contract
 from estuaire.gates import docs, each_alone
 from estuaire.gates.gx import breaks, frame_of_files
-from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
+from estuaire.gates.results import WHOLE, Result, decisions, verdict, word, write_results, write_verdict
 from estuaire.rules.rule_registry import Rule, load_rules
 from estuaire.storage.stores import open_store
 
@@ -143,7 +143,7 @@ def _finding(place: Place, files: list[Any], rules: Mapping[str, tuple[Rule, ...
 
 def write_block(cursor: Cursor, run_id: str, place: tuple[str, str], error: EstuaireError) -> None:
     """The verdict of a delivery that could not be read at all."""
-    write_verdict(cursor, run_id, STAGE, place, "block", error.sentence())
+    write_verdict(cursor, run_id, STAGE, place, "block", error=error.fields)
 
 
 def write_totals(cursor: Cursor, run_id: str, totals: list[Result]) -> None:
@@ -154,11 +154,14 @@ def write_totals(cursor: Cursor, run_id: str, totals: list[Result]) -> None:
 def write(cursor: Cursor, run_id: str, finding: Finding) -> EstuaireError | None:
     """Write results and verdict in the caller's transaction; the error of a blocked delivery, else None."""
     landed = (finding.hospital, finding.delivery)
-    write_results(cursor, run_id, STAGE, landed, finding.results)
+    write_results(cursor, run_id, STAGE, landed, finding.results, decisions(finding.results))
     decided, reasons = finding.verdict()
-    write_verdict(cursor, run_id, STAGE, landed, decided, "; ".join(reasons))
-    if decided != "block":
-        return None
+    error = _blocked(finding, reasons) if decided == "block" else None
+    write_verdict(cursor, run_id, STAGE, landed, decided, reasons, None if error is None else error.fields)
+    return error
+
+
+def _blocked(finding: Finding, reasons: list[str]) -> EstuaireError:
     place = {"hospital": finding.hospital, "delivery": finding.delivery}
     if finding.rejected_share > BLOCK_REJECTED:
         return TooManyRejected(

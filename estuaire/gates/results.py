@@ -6,13 +6,15 @@ Counts only: no result, reason or error holds a row's value.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
+from estuaire.base.errors import ErrorFields
 from estuaire.rules.rule_registry import Rule
+from estuaire.storage import error_columns
 
 WHOLE = "*"  # hospital or delivery of a row about all of them
 
@@ -66,6 +68,15 @@ class Result:
         )
 
     @property
+    def decided(self) -> str | None:
+        """What it decides on the stage: block, warn or nothing. A broken quarantine rule decides nothing (its records are kept out), nor
+        does one of severity info."""
+        if self.blocks:
+            return "block"
+        quiet = self.status != "fail" or self.rule.action == "quarantine" or self.rule.severity == "info"
+        return None if quiet else "warn"
+
+    @property
     def excess(self) -> float:
         """Rows that break the rule beyond the share that blocks; below 0 where there is room, or where no share blocks."""
         limit = self.rule.blocking_share
@@ -109,14 +120,14 @@ def at_least(found: int, of: int, share: float) -> float:
 
 
 def verdict(results: Sequence[Result]) -> tuple[list[str], list[str]]:
-    """(what blocks, what warns). A broken quarantine rule is neither (its records are kept out), nor is one of severity info."""
-    block = [r.reason() for r in results if r.blocks]
-    warn = [
-        r.reason()
-        for r in results
-        if r.status == "fail" and not r.blocks and r.rule.action != "quarantine" and r.rule.severity != "info"
-    ]
-    return block, warn
+    """(what blocks, what warns)."""
+    decided = [(r, r.decided) for r in results]
+    return [r.reason() for r, told in decided if told == "block"], [r.reason() for r, told in decided if told == "warn"]
+
+
+def decisions(results: Sequence[Result]) -> dict[str, str]:
+    """Rule -> block or warn, of the rules that ``verdict`` names."""
+    return {r.rule.id: told for r in results if (told := r.decided) is not None}
 
 
 def word(block: Sequence[str], warn: Sequence[str]) -> str:
@@ -124,28 +135,49 @@ def word(block: Sequence[str], warn: Sequence[str]) -> str:
     return "block" if block else "warn" if warn else "pass"
 
 
-def write_verdict(cursor: Cursor, run_id: str, stage: str, place: tuple[str, str], decided: str, reasons: str) -> None:
-    """One row of quality.verdict for (hospital, delivery)."""
+def write_verdict(
+    cursor: Cursor,
+    run_id: str,
+    stage: str,
+    place: tuple[str, str],
+    decided: str,
+    reasons: Sequence[str] = (),
+    error: ErrorFields | None = None,
+) -> None:
+    """One row of quality.verdict for (hospital, delivery): what the rules counted, and the typed error of a block."""
     cursor.execute(
-        "insert into quality.verdict (run_id, stage, hospital_id, delivery_id, verdict, reasons) "
-        "values (%s, %s, %s, %s, %s, %s) on conflict (run_id, stage, hospital_id, delivery_id) "
-        "do update set verdict = excluded.verdict, reasons = excluded.reasons",
-        (run_id, stage, *place, decided, reasons),
+        f"insert into quality.verdict (run_id, stage, hospital_id, delivery_id, verdict, reasons, {error_columns.COLUMNS}) "
+        f"values (%s, %s, %s, %s, %s, %s, {error_columns.MARKS}) on conflict (run_id, stage, hospital_id, delivery_id) "
+        f"do update set verdict = excluded.verdict, reasons = excluded.reasons, {error_columns.SET_EXCLUDED}",
+        (run_id, stage, *place, decided, "; ".join(reasons), *error_columns.values(error)),
     )
 
 
-def write_results(cursor: Cursor, run_id: str, stage: str, place: tuple[str, str], results: Sequence[Result]) -> None:
-    """Rows of quality.result for (hospital, delivery)."""
+def write_results(
+    cursor: Cursor,
+    run_id: str,
+    stage: str,
+    place: tuple[str, str],
+    results: Sequence[Result],
+    decided: Mapping[str, str] | None = None,
+) -> None:
+    """Rows of quality.result for (hospital, delivery).
+
+    Args:
+        decided: rule -> block or warn, of those on which the gate's verdict on this place hangs; of totals that are no verdict's: none.
+    """
     execute_values(
         cursor,
         "insert into quality.result (run_id, stage, hospital_id, delivery_id, table_name, rule_id, rule_version, category, "
-        "severity, action, status, rows_checked, rows_failed, rows_failed_gx, threshold) values %s "
+        "severity, action, status, rows_checked, rows_failed, rows_failed_gx, threshold, decided) values %s "
         "on conflict (run_id, stage, hospital_id, delivery_id, table_name, rule_id) do update set status = excluded.status, "
-        "rows_checked = excluded.rows_checked, rows_failed = excluded.rows_failed, rows_failed_gx = excluded.rows_failed_gx",
+        "rows_checked = excluded.rows_checked, rows_failed = excluded.rows_failed, rows_failed_gx = excluded.rows_failed_gx, "
+        "decided = excluded.decided",
         [
             (
                 run_id, stage, *place, r.table, r.rule.id, r.rule.version, r.rule.category,
                 r.rule.severity, r.rule.action, r.status, r.rows_checked, r.rows_failed, r.gx_failed, r.rule.threshold,
+                (decided or {}).get(r.rule.id),
             )
             for r in results
         ],

@@ -17,9 +17,10 @@ from estuaire.base.errors import GateBlocked, PublishFailed
 from estuaire.contract.registry import GROUP
 from estuaire.gates import docs
 from estuaire.gates.gx import Counts, Suites, breaks
-from estuaire.gates.results import WHOLE, Result, verdict, word, write_results, write_verdict
+from estuaire.gates.results import WHOLE, Result, decisions, verdict, word, write_results, write_verdict
 from estuaire.rules.rule_registry import FOLDER, Rule, StageRules, stage_rules
 from estuaire.rules.rule_relations import MODELS, Relation
+from estuaire.storage import held_hospitals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 STAGES = ("conformed", "marts")
 _MONTHS = ("hospital_id", "month", "table_name")
+_REMEDY = "look at the rules named (`estuaire explain`, expectations/), correct the data or the model and publish again"
 _NAMED = 10  # hospitals that a verdict names one by one
 _Native = dict[str, dict[str, tuple[int, int]]]  # rule id -> hospital -> (rows checked, rows that break it)
 SCHEMA = "audit_next"  # computed relations and views of the audit; dropped before the swap
@@ -74,12 +76,31 @@ class Finding:
         """(pass, warn or block, reasons) of one hospital: block where it breaks a rule that blocks the candidate, or is held back."""
         if self.held_back.get(hospital):
             return "block", list(self.held_back[hospital])
-        stopping = {r.rule.id for r in self.totals if r.blocks}
-        block = [
-            r.reason() for r in self.hospitals[hospital] if r.rule.id in stopping and r.status in ("fail", "error")
-        ]
-        warn = [r.reason() for r in self._warned(hospital) if r.rule.id not in stopping]
+        decided = self._of_hospital(hospital)
+        block, warn = ([r.reason() for r, told in decided if told == which] for which in ("block", "warn"))
         return word(block, warn), block + warn
+
+    def hospital_decisions(self, hospital: str) -> dict[str, str]:
+        """Rule -> block or warn, of the rules that ``hospital_verdict`` names."""
+        return {r.rule.id: told for r, told in self._of_hospital(hospital)}
+
+    def _of_hospital(self, hospital: str) -> list[tuple[Result, str]]:
+        stopping = {r.rule.id for r in self.totals if r.blocks}
+        block = [r for r in self.hospitals[hospital] if r.rule.id in stopping and r.status in ("fail", "error")]
+        warn = [r for r in self._warned(hospital) if r.rule.id not in stopping]
+        return [*((r, "block") for r in block), *((r, "warn") for r in warn)]
+
+    def blocked(self, hospital: str = WHOLE) -> GateBlocked | None:
+        """The typed error of the candidate, or of one hospital, that this gate blocks."""
+        whole = hospital == WHOLE
+        decided, reasons = self.verdict() if whole else self.hospital_verdict(hospital)
+        if decided != "block":
+            return None
+        return GateBlocked(
+            f"gate {self.stage}: {'; '.join(self.stopping() if whole else reasons)}",
+            remedy=_REMEDY if whole else held_hospitals.REMEDY,
+            hospital=None if whole else hospital,
+        )
 
     def _warned(self, hospital: str) -> list[Result]:
         return [
@@ -133,16 +154,10 @@ def audit(
 
 def blocked(findings: Sequence[Finding]) -> GateBlocked | None:
     """The typed error of a candidate that may not be served."""
-    reasons = []
-    for finding in findings:
-        if finding.verdict()[0] == "block":
-            reasons.append(f"gate {finding.stage}: {'; '.join(finding.stopping())}")
-    if not reasons:
+    stopped = [error.what for finding in findings if (error := finding.blocked()) is not None]
+    if not stopped:
         return None
-    return GateBlocked(
-        f"the new release did not pass, the last one stays served. {'. '.join(reasons)}",
-        remedy="look at the rules named (`estuaire explain`, expectations/), correct the data or the model and publish again",
-    )
+    return GateBlocked(f"the new release did not pass, the last one stays served. {'. '.join(stopped)}", remedy=_REMEDY)
 
 
 def _audit_stage(
@@ -285,16 +300,22 @@ def _judge(finding: Finding, name: str, rules: Sequence[Rule], native: _Native, 
 
 
 def _write(cur: cursor, run_id: str, finding: Finding) -> None:
-    write_results(cur, run_id, finding.stage, (WHOLE, WHOLE), finding.totals)
-    decided, reasons = finding.verdict()
-    write_verdict(cur, run_id, finding.stage, (WHOLE, WHOLE), decided, "; ".join(reasons))
+    write_results(cur, run_id, finding.stage, (WHOLE, WHOLE), finding.totals, decisions(finding.totals))
+    _write_verdict(cur, run_id, finding, WHOLE)
     for hospital in sorted(h for h, reasons in finding.held_back.items() if reasons):
         # its results stay those of the content that was refused, where this run audited it
-        decided, reasons = finding.hospital_verdict(hospital)
-        write_verdict(cur, run_id, finding.stage, (hospital, WHOLE), decided, "; ".join(reasons))
+        _write_verdict(cur, run_id, finding, hospital)
     for hospital, results in sorted(finding.hospitals.items()):
         if hospital in finding.held_back:
             continue
-        write_results(cur, run_id, finding.stage, (hospital, WHOLE), results)
-        decided, reasons = finding.hospital_verdict(hospital)
-        write_verdict(cur, run_id, finding.stage, (hospital, WHOLE), decided, "; ".join(reasons))
+        decided = finding.hospital_decisions(hospital)
+        write_results(cur, run_id, finding.stage, (hospital, WHOLE), results, decided)
+        _write_verdict(cur, run_id, finding, hospital)
+
+
+def _write_verdict(cur: cursor, run_id: str, finding: Finding, hospital: str) -> None:
+    decided, reasons = finding.verdict() if hospital == WHOLE else finding.hospital_verdict(hospital)
+    error = finding.blocked(hospital)
+    write_verdict(
+        cur, run_id, finding.stage, (hospital, WHOLE), decided, reasons, None if error is None else error.fields
+    )

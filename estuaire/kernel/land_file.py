@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -670,6 +670,9 @@ def land_file(
         if lander is not None:
             lander.abandon()
         outcome.output = outcome.rejects = None
-        outcome.error = {"code": error.code, "what": error.what, "remedy": error.remedy, "file": file.path}
+        told = replace(
+            error.fields, hospital=place.hospital, delivery=place.delivery, table=table.name, file=place.file
+        )
+        outcome.error = asdict(told)
     outcome.seconds = time.monotonic() - started
     return outcome

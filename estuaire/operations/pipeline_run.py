@@ -14,7 +14,7 @@ from estuaire.base.run_names import DAGS, INGEST, ROOT_RUN, ledger_run_id
 from estuaire.base.settings import Settings
 from estuaire.report.files import build_quietly
 from estuaire.stack.airflow_client import AirflowClient
-from estuaire.storage import held_hospitals, ledger
+from estuaire.storage import error_columns, held_hospitals, ledger
 
 Report = Callable[[str], None]
 _POLL_SECONDS = 1.0
@@ -86,7 +86,8 @@ def _told(settings: Settings, told: set[tuple[str, str, int]], since: datetime, 
         if place not in told:
             told.add(place)
             memory = (row["peak_memory_bytes"] or 0) / 2**20
-            note = f" - {row['message']}" if row["message"] else ""
+            told_of = error_columns.said(row)
+            note = f" - {told_of}" if told_of else ""
             report(
                 f"{row['stage']}: {row['state']} in {row['seconds'] or 0:.1f} s "
                 f"({row['cpu_seconds'] or 0:.0f} CPU s, {memory:.0f} MiB, {row['rows'] or 0:,} rows){note}"
@@ -203,13 +204,13 @@ def _blocked(settings: Settings, root: str, runs: list[str]) -> list[str]:
     holds back; and what could not be looked at or loaded."""
     deliveries = ledger.fetch(
         settings,
-        "select d.error from control.delivery d join control.run r on r.run_id = %s where d.error_code is not null "
+        f"select {error_columns.of('d')} from control.delivery d join control.run r on r.run_id = %s where d.error_code is not null "
         "and (d.run_id = r.run_id or d.updated_at >= r.started_at) order by d.hospital_id, d.sequence nulls last, d.delivery_id",
         (root,),
     )
     consolidated = ledger.fetch(
         settings,
-        "select v.hospital_id, v.reasons from quality.verdict v where v.run_id = any(%s) and v.stage = 'consolidated' "
+        f"select v.hospital_id, v.reasons, {error_columns.of('v')} from quality.verdict v where v.run_id = any(%s) and v.stage = 'consolidated' "
         "and v.verdict = 'block' and v.hospital_id <> '*' order by 1",
         (runs,),
     )
@@ -218,8 +219,8 @@ def _blocked(settings: Settings, root: str, runs: list[str]) -> list[str]:
     )
     held = {h: one for r in releases for h, one in held_hospitals.read(r["held_back"]).items()}
     return [
-        *(str(r["error"]) for r in deliveries),
-        *(f"{r['hospital_id']}: gate consolidated: {r['reasons']}" for r in consolidated),
+        *(error.sentence() for r in deliveries if (error := error_columns.read(r)) is not None),
+        *(f"{r['hospital_id']}: gate consolidated: {error_columns.reasons(r)}" for r in consolidated),
         *(one.note(hospital) for hospital, one in sorted(held.items())),
     ]
 
@@ -260,11 +261,11 @@ def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str
         written = build_quietly(settings, last["run_id"], unless_newer_than=last["ended_at"])
     if last["state"] == "failed":
         raise RunFailed(
-            f"run {last['run_id']}: {last['message']}",
+            f"run {last['run_id']}: {error_columns.said(last)}",
             remedy=f"`estuaire explain {chain.run_id}` shows each stage; mend the cause, then "
             f"`estuaire retry {chain.run_id}`" + (f"; the report is {written}" if written else ""),
         )
-    messages = [row["message"] for row in ended if row["message"]]
+    messages = [told for row in ended if (told := error_columns.said(row))]
     return Followed(
         chain.run_id, first["state"], "; ".join(messages), blocked, time.monotonic() - started, str(written or "")
     )

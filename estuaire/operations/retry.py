@@ -10,7 +10,7 @@ from estuaire.base.run_names import DAGS, INGEST
 from estuaire.base.settings import Settings
 from estuaire.deliveries.landing_scan import fingerprint_of
 from estuaire.runs.explain import NEEDS_HOSPITAL, REFUSED, Place, latest_of_each_dag, only_refusals, resolve
-from estuaire.storage import ledger
+from estuaire.storage import error_columns, ledger
 from estuaire.storage.object_store import ObjectStore
 
 
@@ -65,14 +65,16 @@ def _put_back(settings: Settings, store: ObjectStore, places: Sequence[Place]) -
         cursor.execute("select token from control.fence where stage = 'land' for update")
         for hospital, delivery in places:
             cursor.execute(
-                "select state, error_code, error, run_id, fingerprint, remedy from control.delivery "
+                f"select state, run_id, fingerprint, {error_columns.COLUMNS} from control.delivery "
                 "where hospital_id = %s and delivery_id = %s for update",
                 (hospital, delivery),
             )
             row = cursor.fetchone()
             if row is None:
                 continue
-            state, code, error, run_id, fingerprint, remedy = row
+            state, run_id, fingerprint, *told = row
+            error = error_columns.read(dict(zip(error_columns.NAMES, told, strict=True)))
+            code, remedy = (error.code, error.remedy) if error is not None else ("", "")
             present = fingerprint_of(store, hospital, delivery)
             if present is None:
                 why_not.append(f"{hospital}/{delivery} is no longer in landing/")
@@ -89,12 +91,13 @@ def _put_back(settings: Settings, store: ObjectStore, places: Sequence[Place]) -
             else:
                 if state == "blocked":
                     cursor.execute(
-                        "insert into quality.verdict (run_id, stage, hospital_id, delivery_id, verdict, reasons) "
-                        "values (%s, %s, %s, %s, 'block', %s) on conflict do nothing",
-                        (run_id, REFUSED, hospital, delivery, error),
+                        "insert into quality.verdict (run_id, stage, hospital_id, delivery_id, verdict, "
+                        f"{error_columns.COLUMNS}) values (%s, %s, %s, %s, 'block', {error_columns.MARKS}) "
+                        "on conflict do nothing",
+                        (run_id, REFUSED, hospital, delivery, *told),
                     )
                     cursor.execute(
-                        "update control.delivery set state = 'received', error_code = null, error = null, remedy = null, "
+                        f"update control.delivery set state = 'received', {error_columns.SET_NULL}, "
                         "updated_at = now() where hospital_id = %s and delivery_id = %s",
                         (hospital, delivery),
                     )

@@ -12,7 +12,7 @@ from estuaire.base.run_names import ROOT_RUN, ledger_run_id
 from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.orchestration import spark_cluster
 from estuaire.report.files import build_quietly
-from estuaire.storage import ledger, s3a
+from estuaire.storage import error_columns, ledger, s3a, set_aside
 
 SUBMIT = PROJECT_ROOT / "spark_jobs" / "submit.py"
 _LOGGING = PROJECT_ROOT / "infra" / "spark" / "log4j2.properties"
@@ -93,14 +93,10 @@ def _notes(settings: Settings, run_id: str) -> str | None:
         "where run_id = %s and stage = 'consolidated' and verdict = 'block'",
         (run_id,),
     )
-    left = ledger.fetch(
-        settings,
-        "select message from control.stage_run where run_id = %s and stage = 'load' and state = 'committed' "
-        "and message like 'not loaded%%'",
-        (run_id,),
-    )
     told = [f"gate consolidated blocked {rows[0]['blocked']}"] if rows[0]["blocked"] else []
-    return "; ".join([*told, *(r["message"] for r in left)]) or None
+    left = [r for r in set_aside.standing(settings) if (r["run_id"], r["stage"]) == (run_id, "load")]
+    note = set_aside.not_loaded(error for r in left if (error := error_columns.read(r)) is not None)
+    return "; ".join(part for part in (*told, note) if part) or None
 
 
 def triggering_root(context: Any) -> str | None:
@@ -164,16 +160,19 @@ class StageSubmit(SparkSubmitOperator):
     def _fail(self, settings: Settings, run_id: str, context: Any, error: Exception) -> None:
         rows = ledger.fetch(
             settings,
-            "select state, message, retryable from control.stage_run where run_id = %s and stage = %s "
+            f"select state, message, retryable, {error_columns.COLUMNS} from control.stage_run where run_id = %s and stage = %s "
             "order by token desc limit 1",
             (run_id, self.stage),
         )
         # no row, or still running: the application died without a word, which a new attempt may mend
         permanent = bool(rows) and rows[0]["state"] in ("failed", "fenced") and not rows[0]["retryable"]
-        message = (rows[0]["message"] if rows else None) or "the Spark application ended without a word"
+        fields = error_columns.read(rows[0]) if rows else None
+        message = rows[0]["message"] if rows else None
+        if fields is None and not message:
+            message = "the Spark application ended without a word"
         last = permanent or context["ti"].try_number > self.retries
         if last:
-            ledger.end_run(settings, run_id, "failed", message)
+            ledger.end_run(settings, run_id, "failed", message, fields)
             build_quietly(settings, run_id)
         if permanent:
-            raise AirflowFailException(message) from error
+            raise AirflowFailException(error_columns.said({**rows[0], "message": message})) from error

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from estuaire import __version__
 from estuaire.base import disk_space, faults, progress
-from estuaire.base.errors import EstuaireError, GateBlocked, RestoreRefused, RunFailed
+from estuaire.base.errors import ErrorFields, EstuaireError, GateBlocked, RestoreRefused, RunFailed
 from estuaire.base.metering import Meter
 from estuaire.base.run_names import INGEST, PUBLISH
 from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.contract.registry import Registry, load_registry
 from estuaire.deliveries import landing_scan
 from estuaire.report.files import build_quietly
-from estuaire.storage import ledger, restore_mark
+from estuaire.storage import error_columns, ledger, restore_mark
 from estuaire.storage.lake import Lake
 from estuaire.storage.stores import open_store
 from estuaire.warehouse import dbt_page
@@ -52,14 +52,16 @@ def discover(settings: Settings, run_id: str) -> Discovery:
         return _discover(settings, run_id)
     except BaseException as error:
         ours = error if isinstance(error, EstuaireError) else None
-        text = f"discovery did not finish: {ours.sentence() if ours else type(error).__name__}"
+        text, fields = "discovery did not finish", ours.fields if ours else None
+        if ours is None:
+            text = f"{text}: {type(error).__name__}"
         with suppress(
             Exception
         ):  # without a database there is nowhere to note it: what happened is raised all the same
             if ours is not None and not ours.retryable:
-                ledger.end_run(settings, run_id, "failed", text)
+                ledger.end_run(settings, run_id, "failed", text, fields)
             else:  # it is tried again; `accept` ends the run where that does not help
-                ledger.note_run(settings, run_id, text)
+                ledger.note_run(settings, run_id, text, fields)
         raise
 
 
@@ -103,7 +105,7 @@ def hospital_verdict(settings: Settings, run_id: str, hospital: str) -> list[str
     """
     rows = ledger.fetch(
         settings,
-        "select d.delivery_id, d.state, d.error, d.error_code, d.remedy, v.verdict, v.reasons, "
+        f"select d.delivery_id, d.state, {error_columns.of('d')}, v.verdict, coalesce(nullif(v.reasons, ''), v.error_code) as reasons, "
         # a landed delivery keeps the run that landed it, whatever is found of it later
         "d.run_id = r.run_id or d.updated_at >= r.started_at as of_this_run from control.run r "
         "join control.delivery d on d.hospital_id = %s "
@@ -115,7 +117,7 @@ def hospital_verdict(settings: Settings, run_id: str, hospital: str) -> list[str
     blocked = [r for r in rows if r["error_code"] is not None and r["of_this_run"]]
     if blocked:
         raise GateBlocked(
-            "; ".join(str(r["error"]) for r in blocked),
+            "; ".join(error.sentence() for r in blocked if (error := error_columns.read(r)) is not None),
             hospital=hospital,
             remedy="mend what each error names; the other deliveries went on",
         )
@@ -145,12 +147,13 @@ def consolidated_verdict(settings: Settings, run_id: str, hospital: str) -> str:
     """
     [row] = ledger.fetch(
         settings,
-        "select verdict, reasons from quality.verdict where run_id = %s and stage = 'consolidated' and hospital_id = %s",
+        f"select verdict, reasons, {error_columns.COLUMNS} from quality.verdict "
+        "where run_id = %s and stage = 'consolidated' and hospital_id = %s",
         (run_id, hospital),
     )
     if row["verdict"] == "block":
         raise GateBlocked(
-            f"its consolidated records did not pass: {row['reasons']}",
+            f"its consolidated records did not pass: {error_columns.reasons(row)}",
             hospital=hospital,
             remedy="correct the cause that the rules name (a corrected delivery, a code map); the others went on",
         )
@@ -194,24 +197,31 @@ def accept(settings: Settings, run_id: str) -> str | None:
     Raises:
         RunFailed: discovery or the landing stage did not finish, whether it began or not; or nothing passed and nothing waits downstream.
     """
-    runs = ledger.fetch(settings, "select state, message from control.run where run_id = %s", (run_id,))
+    runs = ledger.fetch(
+        settings, f"select state, message, {error_columns.COLUMNS} from control.run where run_id = %s", (run_id,)
+    )
     if runs and runs[0]["state"] == "nothing_new":
         return None
     noted = (runs[0]["message"] if runs else None) or ""
     stages = ledger.fetch(
         settings,
-        "select state, message from control.stage_run where run_id = %s and stage = 'land' order by token desc limit 1",
+        f"select state, message, {error_columns.COLUMNS} from control.stage_run where run_id = %s and stage = 'land' "
+        "order by token desc limit 1",
         (run_id,),
     )
     if not stages or stages[0]["state"] != "committed":
         # a stage that never began has told nothing; the task that died may have noted on the run what it knew
-        message = (
-            f"landing did not finish: {stages[0]['message'] or stages[0]['state']}"
-            if stages
-            else "; ".join(part for part in ("landing did not begin", noted) if part)
-        )
-        _end_failed(settings, run_id, message)
-        raise RunFailed(message, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
+        teller = stages[0] if stages else runs[0] if runs else None
+        error = error_columns.read(teller) if teller else None
+        if not stages:
+            message = "; ".join(part for part in ("landing did not begin", noted) if part)
+        elif error is not None:
+            message = "landing did not finish"
+        else:
+            message = f"landing did not finish: {stages[0]['message'] or stages[0]['state']}"
+        _end_failed(settings, run_id, message, error)
+        told = f"{message}: {error.sentence()}" if error else message
+        raise RunFailed(told, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
     rows = ledger.fetch(
         settings,
         "select count(*) filter (where state = 'landed' and error_code is null) as landed, "
@@ -233,8 +243,8 @@ def accept(settings: Settings, run_id: str) -> str | None:
     return message
 
 
-def _end_failed(settings: Settings, run_id: str, message: str) -> None:
-    ledger.end_run(settings, run_id, "failed", message)
+def _end_failed(settings: Settings, run_id: str, message: str, error: ErrorFields | None = None) -> None:
+    ledger.end_run(settings, run_id, "failed", message, error)
     build_quietly(settings, run_id)
 
 
@@ -280,12 +290,12 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
         full = disk_space.typed(error)
         stage.fail(meter.cost(), full or error)
         if full is not None and full is not error:
-            ledger.end_run(settings, run_id, "failed", full.sentence())
+            ledger.end_run(settings, run_id, "failed", error=full.fields)
             raise full from error
         retryable = isinstance(error, EstuaireError) and error.retryable
         if not retryable:
-            text = error.sentence() if isinstance(error, EstuaireError) else type(error).__name__
-            ledger.end_run(settings, run_id, "failed", text)
+            ours = error.fields if isinstance(error, EstuaireError) else None
+            ledger.end_run(settings, run_id, "failed", None if ours else type(error).__name__, ours)
         raise
     with ledger.connect(settings) as connection, connection.cursor() as cursor:
         built = [(n.kind, n.name, n.seconds) for n in outcome.nodes if n.kind in ("model", "seed")]

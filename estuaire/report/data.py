@@ -22,14 +22,13 @@ from estuaire.rules.rule_registry import FOLDER as RULES_FOLDER
 from estuaire.rules.rule_registry import implied_rules
 from estuaire.runs.explain import Explanation, Stop, explain
 from estuaire.runs.held_fulls import Waiting
-from estuaire.storage import ledger
+from estuaire.storage import error_columns, ledger
 
 GATES = ("landed", "consolidated", "conformed", "marts")
 ALL = "*"
 # what the kernel finds by itself, besides types and hours: tests/report looks for others in its code
 KERNEL_CHECKS = ("record.quote", "record.nul", "record.encoding", "record.fields", "op.value")
 _WORST = {"pass": 0, "warn": 1, "held": 2, "block": 3}
-_HELD = f"[{FullHeld.code}]"  # a verdict's reasons begin with it where it is no block but a question
 _RULE_ORDER = ("error", "block", "warn", "quarantine", "info", "pass", "not_applicable")
 
 
@@ -182,7 +181,7 @@ def read(settings: Settings, run: str | None = None) -> RunData:
     deliveries = _deliveries(found)
     state = _state(found, verdicts, deliveries)
     ended = [r["ended_at"] for r in rows if r["ended_at"]]
-    rules = _rules(settings, runs, _decided(verdicts))
+    rules = _rules(settings, runs)
     quarantined = _quarantined(settings, runs)
     return RunData(
         run_id=found.name,
@@ -219,14 +218,16 @@ def _verdicts(settings: Settings, runs: list[str]) -> dict[tuple[str, str], Verd
     found: dict[tuple[str, str], Verdict] = {}
     for row in ledger.fetch(
         settings,
-        "select stage, hospital_id, verdict, reasons from quality.verdict where run_id = any(%s) and stage = any(%s) "
+        f"select stage, hospital_id, verdict, reasons, {error_columns.COLUMNS} from quality.verdict where run_id = any(%s) and stage = any(%s) "
         "order by stage, hospital_id, delivery_id, run_id",
         (runs, list(GATES)),
     ):
         place = (row["hospital_id"], row["stage"])
         before = found.get(place)
-        reasons = (before.reasons if before else ()) + ((row["reasons"],) if row["reasons"] else ())
-        own = "held" if str(row["reasons"]).startswith(_HELD) else row["verdict"]
+        why = error_columns.reasons(row)
+        reasons = (before.reasons if before else ()) + ((why,) if why else ())
+        # no block but a question
+        own = "held" if row["error_code"] == FullHeld.code else row["verdict"]
         verdict = max(own, before.verdict if before else "pass", key=_WORST.__getitem__)
         found[place] = Verdict(row["stage"], row["hospital_id"], verdict, reasons)
     return found
@@ -254,33 +255,16 @@ def rule_labels() -> dict[str, Text]:
     return labels
 
 
-def _decided(verdicts: Mapping[Any, Verdict]) -> dict[tuple[str, str], str]:
-    """(stage, rule) -> warn, block, or "with a block": what the gates themselves decided on it, as their verdicts' reasons name it.
-
-    A block's reasons begin with what blocks; the further ones block where the rule's action is fail.
-    """
-    found: dict[tuple[str, str], str] = {}
-    for verdict in verdicts.values():
-        for reasons in verdict.reasons:
-            for i, reason in enumerate(reasons.split("; ")):
-                place = (verdict.stage, reason.split(" alone: ")[-1].partition(": ")[0])
-                decided = "warn" if verdict.verdict in ("warn", "held") else "block" if i == 0 else "with a block"
-                found[place] = max(found.get(place, "warn"), decided, key=("warn", "with a block", "block").index)
-    return found
-
-
 def _outcome(statuses: set[str], action: str, failed: int, decided: str | None) -> str:
     """A rule that is broken and on which no gate decided anything (severity info, few rows) is information."""
     if "error" in statuses:
         return "error"
     if "fail" not in statuses:
         return "not_applicable" if statuses == {"not_applicable"} and not failed else "pass"
-    if decided == "with a block":
-        return "block" if action == "fail" else "warn"
     return decided or ("quarantine" if action == "quarantine" else "info")
 
 
-def _rules(settings: Settings, runs: list[str], decided: Mapping[tuple[str, str], str]) -> list[RuleResult]:
+def _rules(settings: Settings, runs: list[str]) -> list[RuleResult]:
     """One entry per stage, table and rule. The hospitals' rows give counts; a rule that is only counted in total keeps its total."""
     labels = rule_labels()
     grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
@@ -288,7 +272,7 @@ def _rules(settings: Settings, runs: list[str], decided: Mapping[tuple[str, str]
         settings,
         "select stage, table_name, rule_id, hospital_id, max(action) as action, "
         "array_agg(distinct status) as statuses, sum(rows_checked)::bigint as checked, sum(rows_failed)::bigint as failed, "
-        "max(threshold) as threshold from quality.result where run_id = any(%s) group by 1, 2, 3, 4",
+        "array_agg(distinct decided) as decided, max(threshold) as threshold from quality.result where run_id = any(%s) group by 1, 2, 3, 4",
         (runs,),
     ):
         grouped.setdefault((row["stage"], row["table_name"], row["rule_id"]), []).append(row)
@@ -296,6 +280,8 @@ def _rules(settings: Settings, runs: list[str], decided: Mapping[tuple[str, str]
     for (stage, table, rule_id), rows in grouped.items():
         own = [r for r in rows if r["hospital_id"] != ALL] or rows
         statuses = {s for r in rows for s in r["statuses"]}
+        decided = {d for r in rows for d in r["decided"]}
+        worst_decided = next((d for d in ("block", "warn") if d in decided), None)
         failed = sum(r["failed"] for r in own)
         worst = sorted((r for r in own if r["failed"]), key=lambda r: (-r["failed"], r["hospital_id"]))
         results.append(
@@ -304,7 +290,7 @@ def _rules(settings: Settings, runs: list[str], decided: Mapping[tuple[str, str]
                 table,
                 rule_id,
                 labels.get(rule_id, same(rule_id)),
-                _outcome(statuses, rows[0]["action"], failed, decided.get((stage, rule_id))),
+                _outcome(statuses, rows[0]["action"], failed, worst_decided),
                 sum(r["checked"] for r in own),
                 failed,
                 rows[0]["threshold"],

@@ -14,15 +14,16 @@ from typing import Any
 
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import Registry
+from estuaire.storage import error_columns
 
 Row = dict[str, Any]
 Ask = Callable[..., list[Row]]  # (sql, parameters) -> rows
 
 
 def failed_runs(ask: Ask) -> list[Row]:
-    """Runs that failed, until a later run of the same DAG ends well: run_id, dag_id, ended_at, message, root."""
+    """Runs that failed, until a later run of the same DAG ends well: run_id, dag_id, ended_at, message, the error's columns, root."""
     return ask(
-        "select run_id, dag_id, ended_at, message, coalesce(parent_run_id, run_id) as root from control.run r "
+        f"select run_id, dag_id, ended_at, message, {error_columns.COLUMNS}, coalesce(parent_run_id, run_id) as root from control.run r "
         "where state = 'failed' and not exists (select 1 from control.run l where l.dag_id = r.dag_id "
         "and l.state in ('success', 'nothing_new') and l.ended_at > r.ended_at) order by ended_at, run_id"
     )
@@ -49,10 +50,10 @@ BLOCKED, HELD = (
 
 def unresolved_deliveries(ask: Ask, states: tuple[str, ...]) -> list[Row]:
     """Deliveries in error. A blocked or held one is over when one that came after it has landed and covers its tables and period: the
-    correction. hospital_id, delivery_id, state, error_code, error, remedy, updated_at, run_id."""
+    correction. hospital_id, delivery_id, state, the error's columns, updated_at, run_id."""
     return ask(
-        """
-select hospital_id, delivery_id, state, error_code, error, remedy, updated_at, run_id from control.delivery d
+        f"""
+select hospital_id, delivery_id, state, {error_columns.COLUMNS}, updated_at, run_id from control.delivery d
 where error_code is not null and state = any(%(states)s) and not exists (
     select 1 from control.delivery l where l.hospital_id = d.hospital_id and l.delivery_id <> d.delivery_id
     and l.state = 'landed' and l.error_code is null and l.received_at > d.received_at
@@ -68,10 +69,10 @@ order by hospital_id, sequence nulls last, delivery_id
 
 def stopped_hospitals(ask: Ask) -> list[Row]:
     """Hospitals whose newest records a gate of the consolidation, or a stage that set them aside, keeps out. hospital_id, stage, since,
-    error, remedy, run_id; a hospital held back from the served release stands in ``served_release``."""
+    the error's columns, run_id; a hospital held back from the served release stands in ``served_release``."""
     return ask(
-        "select hospital_id, 'consolidated' as stage, blocked_at as since, error, null as remedy, run_id "
-        "from control.consolidation_block union all select hospital_id, stage, since, error, remedy, run_id "
+        f"select hospital_id, 'consolidated' as stage, blocked_at as since, {error_columns.COLUMNS}, run_id "
+        f"from control.consolidation_block union all select hospital_id, stage, since, {error_columns.COLUMNS}, run_id "
         "from control.set_aside order by 1, 2"
     )
 

@@ -7,14 +7,15 @@ or first consolidated it.
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
 from shlex import quote  # a name of a delivery is a folder's: whoever copies a command runs no other
 from typing import Any
 
+from estuaire.base.display_text import shown
 from estuaire.base.errors import (
     ChecksumMismatch,
     DeliveryChanged,
+    ErrorFields,
     FileMissing,
     GateBlocked,
     ManifestInvalid,
@@ -26,8 +27,8 @@ from estuaire.base.run_names import DAGS, INGEST, ledger_run_id
 from estuaire.base.settings import Settings
 from estuaire.runs import held_fulls
 from estuaire.runs.held_fulls import Waiting
-from estuaire.storage import ledger, set_aside
-from estuaire.storage.held_hospitals import Held, read
+from estuaire.storage import error_columns, held_hospitals, ledger, set_aside
+from estuaire.storage.held_hospitals import Held
 
 Row = dict[str, Any]
 Place = tuple[str, str]
@@ -37,8 +38,6 @@ NEEDS_HOSPITAL = frozenset(
     kind.code
     for kind in (ManifestMissing, ManifestInvalid, PathOutsideDelivery, FileMissing, ChecksumMismatch, DeliveryChanged)
 )
-_SENTENCE = re.compile(r"^\[(?P<code>E_\w+)\] (?:delivery (?P<place>\S+): )?(?:file (?P<file>.+?): )?(?P<what>.*)$")
-_REMEDY = "What to do: "
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,8 @@ _ARRIVED_IN_RUNS = """(hospital_id, delivery_id) in (
     union select hospital_id, delivery_id from quality.verdict where run_id = any(%(runs)s)
     union select hospital_id, delivery_id from control.accounting where run_id = any(%(runs)s) and stage = 'land')"""
 _OF_PLACES = "(hospital_id, delivery_id) in (select unnest(%(h)s::text[]), unnest(%(d)s::text[]))"
-_STAGES = """
-select s.run_id, s.stage, s.token, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes, s.snapshot_id, s.message,
+_STAGES = f"""
+select s.run_id, s.stage, s.token, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes, s.snapshot_id, s.message, {error_columns.of("s")},
        case when s.state = 'running' and r.ended_at is not null then 'died' else s.state end as state,
        coalesce(a.rows_in, s.rows) as rows_in, a.rows_out, a.quarantined, a.superseded, a.unparseable, a.not_loaded,
        (select jsonb_object_agg(b.name, b.seconds) from control.model_build b
@@ -169,7 +168,7 @@ from control.stage_run s join control.run r using (run_id) left join (
     select run_id, stage, token, sum(rows_in)::bigint as rows_in, sum(rows_out)::bigint as rows_out,
            sum(rows_quarantined)::bigint as quarantined, sum(rows_superseded)::bigint as superseded,
            sum(rows_unparseable)::bigint as unparseable, sum(rows_not_loaded)::bigint as not_loaded
-    from control.accounting where {where} group by run_id, stage, token) a using (run_id, stage, token)
+    from control.accounting where {{where}} group by run_id, stage, token) a using (run_id, stage, token)
 where s.run_id = any(%(runs)s) order by s.started_at, s.token
 """
 _RULES = """
@@ -220,7 +219,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     )
     stopped = [
         *_stops_of_deliveries([r for r in arrived if r["state"] != "held"]),
-        *(_stop(f"{b['hospital_id']}: gate consolidated", b["error"]) for b in standing),
+        *(_stop(f"{b['hospital_id']}: gate consolidated", b) for b in standing),
         *_stops_of_hospitals(settings, rows),
         *_stops_of_runs(rows, stages),
     ]
@@ -232,7 +231,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     else:
         ended = {r["state"] for r in latest_of_each_dag(rows)}
         state = next((s for s in ("running", "failed", "nothing_new") if s in ended), "success")
-        message = "; ".join(r["message"] for r in rows if r["message"] and r["state"] != "failed")
+        message = "; ".join(told for r in rows if r["state"] != "failed" and (told := error_columns.said(r)))
         releases = ask(
             "select release_id, state, snapshot_id, published_at, held_back from control.release where run_id = any(%(runs)s) order by 1"
         )
@@ -243,7 +242,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     stopped += [_stop_of_held(hospital, one) for hospital, one in held.items()]
     waiting = sorted({*(str(b["hospital_id"]) for b in standing), *held})
     gates = ask(
-        f"select stage, hospital_id, delivery_id, verdict, reasons, run_id from quality.verdict "
+        f"select stage, hospital_id, delivery_id, verdict, reasons, run_id, {error_columns.COLUMNS} from quality.verdict "
         f"where run_id = any(%(runs)s) and ({where} or (delivery_id = '*' and hospital_id = any(%(h)s))) "
         # a later gate's verdict on a hospital repeats what it says of the whole, unless it is not a pass
         "and (stage not in ('conformed', 'marts') or hospital_id = '*' or verdict <> 'pass') "
@@ -288,42 +287,52 @@ def latest_of_each_dag(rows: list[Row]) -> list[Row]:
     return list({r["dag_id"]: r for r in rows}.values())
 
 
-def _stop(where: str, sentence: str) -> Stop:
-    head, _, remedy = sentence.partition(_REMEDY)
-    match = _SENTENCE.match(head)
-    if match is None:
-        return Stop(where, "", "", head.strip(), remedy)
-    place = match["place"] or ""
-    if place and "/" not in place:  # a whole hospital: where it stopped belongs to it
+def stop_of(where: str, error: ErrorFields) -> Stop:
+    """Why a delivery or a stage stopped, by the error that stopped it."""
+    place = error.place
+    if place and not error.delivery:  # a whole hospital: where it stopped belongs to it
         place = where if where.startswith(f"{place}:") else f"{place}: {where}"
-    return Stop(place or where, match["code"], match["file"] or "", match["what"].strip(), remedy)
+    return Stop(place or where, error.code, shown(error.file or ""), error.about(), error.advice())
+
+
+def _stop(where: str, row: Row) -> Stop:
+    """By a row with an error; one that has none says nothing."""
+    error = error_columns.read(row)
+    return stop_of(where, error) if error is not None else Stop(where, "", "", "", "")
 
 
 def _stops_of_deliveries(arrived: list[Row]) -> list[Stop]:
-    return [_stop(f"{r['hospital_id']}/{r['delivery_id']}", str(r["error"])) for r in arrived if r["error_code"]]
+    return [_stop(f"{r['hospital_id']}/{r['delivery_id']}", r) for r in arrived if r["error_code"]]
 
 
 def _stops_of_hospitals(settings: Settings, rows: list[Row]) -> list[Stop]:
     """Hospitals that a stage of these runs went on without, and still does."""
     runs = {r["run_id"] for r in rows}
-    return [
-        _stop(f"{r['hospital_id']}: {r['stage']}", r["error"])
-        for r in set_aside.standing(settings)
-        if r["run_id"] in runs
-    ]
+    return [_stop(f"{r['hospital_id']}: {r['stage']}", r) for r in set_aside.standing(settings) if r["run_id"] in runs]
 
 
 def _stops_of_runs(rows: list[Row], stages: list[Row]) -> list[Stop]:
-    """The last attempt of each failed run's failed stage; the run's own message where no stage tells."""
+    """The last attempt of each failed run's failed stage; what the run itself says where no stage tells."""
     found = []
     for run in (r for r in latest_of_each_dag(rows) if r["state"] == "failed"):
         own = {s["stage"]: s for s in stages if s["run_id"] == run["run_id"]}
         failed = [s for s in own.values() if s["state"] in ("failed", "died")]
         for stage in failed:
-            found.append(_stop(stage["stage"], stage["message"] or run["message"] or stage["state"]))
+            teller = stage if error_columns.said(stage) else run
+            found.append(_stop_of_run(stage["stage"], teller, stage["state"]))
         if not failed:
-            found.append(_stop(run["run_id"], run["message"] or "failed"))
+            found.append(_stop_of_run(run["run_id"], run, "failed"))
     return found
+
+
+def _stop_of_run(where: str, row: Row, state: str) -> Stop:
+    """By what a run or an attempt says: its error; with a note before it, in that note's words; else its note, or how it ended."""
+    error = error_columns.read(row)
+    if error is None:
+        return Stop(where, "", "", row["message"] or state, "")
+    if not row["message"]:
+        return stop_of(where, error)
+    return Stop(where, "", "", f"{row['message']}: {error.statement()}", error.advice())
 
 
 def only_refusals(run: Row, arrived: list[Row], stages: list[Row]) -> bool:
@@ -336,15 +345,12 @@ def _held_back(settings: Settings, releases: list[Row], hospitals: set[str]) -> 
     """Hospitals that a run's releases hold back; where it published none, or of a delivery's hospitals, those that the served one does."""
     if hospitals or not releases:
         releases = ledger.fetch(settings, "select held_back from control.release where state = 'published'")
-    held = {h: one for r in releases for h, one in read(r["held_back"]).items()}
+    held = {h: one for r in releases for h, one in held_hospitals.read(r["held_back"]).items()}
     return {h: one for h, one in held.items() if not hospitals or h in hospitals}
 
 
 def _stop_of_held(hospital: str, one: Held) -> Stop:
-    error = GateBlocked(
-        one.note(hospital),
-        remedy="correct the cause that the rules name (a corrected delivery, a code map, a rule); the next publication tries it again",
-    )
+    error = GateBlocked(one.note(hospital), remedy=held_hospitals.REMEDY)
     return Stop(f"{hospital}: gate {', '.join(one.reasons)}", error.code, "", error.what, error.remedy)
 
 
@@ -372,7 +378,7 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], waiting: list[
         }
         command = commands.get(kind, "estuaire run")
         # what a held delivery would end stands beside it, in the reader's language
-        steps.append(Step(kind, command, place, "" if kind == "confirm" else row["remedy"] or ""))
+        steps.append(Step(kind, command, place, "" if kind == "confirm" else row["error_remedy"] or ""))
     steps += [Step("gate", "estuaire run", hospital) for hospital in waiting]
     failed = [r for r in latest_of_each_dag(rows) if r["state"] == "failed"]
     if failed:

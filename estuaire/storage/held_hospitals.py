@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+REMEDY = "correct the cause that the rules name (a corrected delivery, a code map, a rule); the next publication tries it again"
 STAGING, SCHEMA, MIXED = "staging", "staging_served", "staging_mixed_next"
 
 

@@ -16,9 +16,10 @@ import psycopg2.extras
 from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base import faults, process_identity
-from estuaire.base.errors import AccountingImbalance, DatabaseUnavailable, EstuaireError, Fenced
+from estuaire.base.errors import AccountingImbalance, DatabaseUnavailable, ErrorFields, EstuaireError, Fenced
 from estuaire.base.metering import Cost
 from estuaire.base.settings import Settings
+from estuaire.storage import error_columns
 from estuaire.storage.sessions import transaction as connect
 
 FENCE_PATIENCE = "120s"  # how long a new attempt waits for a commit under way
@@ -39,24 +40,29 @@ def start_run(settings: Settings, run_id: str, dag_id: str, parent: str | None =
     with connect(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "insert into control.run (run_id, dag_id, state, parent_run_id) values (%s, %s, 'running', %s) "
-            "on conflict (run_id) do update set state = 'running', ended_at = null, message = null",
+            f"on conflict (run_id) do update set state = 'running', ended_at = null, message = null, {error_columns.SET_NULL}",
             (run_id, dag_id, parent),
         )
 
 
-def end_run(settings: Settings, run_id: str, state: str, message: str | None = None) -> None:
-    """Note how a run ended: success, nothing_new or failed."""
+def end_run(
+    settings: Settings, run_id: str, state: str, message: str | None = None, error: ErrorFields | None = None
+) -> None:
+    """Note how a run ended: success, nothing_new or failed; what is to be said of it, and the typed error that ended it."""
     with connect(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "update control.run set state = %s, ended_at = clock_timestamp(), message = %s where run_id = %s",
-            (state, message, run_id),
+            f"update control.run set state = %s, ended_at = clock_timestamp(), message = %s, {error_columns.SET} where run_id = %s",
+            (state, message, *error_columns.values(error), run_id),
         )
 
 
-def note_run(settings: Settings, run_id: str, message: str) -> None:
-    """Note what is to be said of a run that goes on."""
+def note_run(settings: Settings, run_id: str, message: str, error: ErrorFields | None = None) -> None:
+    """Note what is to be said of a run that goes on, and the typed error that it met."""
     with connect(settings) as connection, connection.cursor() as cursor:
-        cursor.execute("update control.run set message = %s where run_id = %s", (message, run_id))
+        cursor.execute(
+            f"update control.run set message = %s, {error_columns.SET} where run_id = %s",
+            (message, *error_columns.values(error), run_id),
+        )
 
 
 @dataclass(frozen=True)
@@ -97,15 +103,24 @@ class Stage:
                 (self.run_id, self.name, self.token),
             )
 
-    def end(self, cursor: Cursor, state: str, cost: Cost, rows: int, snapshot: int | None, message: str = "") -> None:
+    def end(
+        self,
+        cursor: Cursor,
+        state: str,
+        cost: Cost,
+        rows: int,
+        snapshot: int | None,
+        message: str | None = "",
+        error: ErrorFields | None = None,
+    ) -> None:
         """Note the attempt's end and what it cost, in the caller's transaction."""
         cursor.execute(
             "update control.stage_run set state = %s, ended_at = clock_timestamp(), seconds = %s, cpu_seconds = %s, "
-            "peak_memory_bytes = %s, gate_seconds = %s, rows = %s, snapshot_id = %s, message = %s "
+            f"peak_memory_bytes = %s, gate_seconds = %s, rows = %s, snapshot_id = %s, message = %s, {error_columns.SET} "
             "where run_id = %s and stage = %s and token = %s",
             (
                 state, cost.seconds, cost.cpu_seconds, cost.peak_memory_bytes, cost.gate_seconds, rows, snapshot, message,
-                self.run_id, self.name, self.token,
+                *error_columns.values(error), self.run_id, self.name, self.token,
             ),
         )  # fmt: skip
         if state == "committed":
@@ -121,10 +136,10 @@ class Stage:
         )
 
     def fail(self, cost: Cost, error: BaseException) -> None:
-        """Note that the attempt failed; only a typed error's own sentence is kept (an unknown one may hold values). An attempt whose end
-        a newer one has noted (it found its commit in the lake) keeps that end."""
+        """Note that the attempt failed; of a typed error its fields are kept, of another one its class alone (its own text may hold
+        values). An attempt whose end a newer one has noted (it found its commit in the lake) keeps that end."""
         fenced = isinstance(error, Fenced)
-        text = error.sentence() if isinstance(error, EstuaireError) else type(error).__name__
+        message, fields = (None, error.fields) if isinstance(error, EstuaireError) else (type(error).__name__, None)
         with connect(self.settings) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "select state from control.stage_run where run_id = %s and stage = %s and token = %s for update",
@@ -132,7 +147,7 @@ class Stage:
             )
             if cursor.fetchone() != ("running",):
                 return
-            self.end(cursor, "fenced" if fenced else "failed", cost, 0, None, text)
+            self.end(cursor, "fenced" if fenced else "failed", cost, 0, None, message, fields)
             # an error that nobody typed may pass (a lost connection, a full disk): it is tried again
             cursor.execute(
                 "update control.stage_run set retryable = %s where run_id = %s and stage = %s and token = %s",

@@ -10,18 +10,19 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from estuaire.base.errors import EstuaireError
+from estuaire.base.errors import ErrorFields, EstuaireError
 from estuaire.base.settings import Settings
+from estuaire.storage import error_columns
 from estuaire.storage.ledger import Stage, fetch
 
 
 def note(cursor: Cursor, hospital: str, stage: str, run_id: str, error: EstuaireError) -> None:
     """Set a hospital aside at a stage, in the caller's transaction; the moment of the first time stays."""
     cursor.execute(
-        "insert into control.set_aside (hospital_id, stage, run_id, error_code, error, remedy) values (%s, %s, %s, %s, %s, %s) "
-        "on conflict (hospital_id, stage) do update set run_id = excluded.run_id, error_code = excluded.error_code, "
-        "error = excluded.error, remedy = excluded.remedy",
-        (hospital, stage, run_id, error.code, error.sentence(), error.remedy),
+        f"insert into control.set_aside (hospital_id, stage, run_id, {error_columns.COLUMNS}) "
+        f"values (%s, %s, %s, {error_columns.MARKS}) "
+        f"on conflict (hospital_id, stage) do update set run_id = excluded.run_id, {error_columns.SET_EXCLUDED}",
+        (hospital, stage, run_id, *error_columns.values(error.fields)),
     )
 
 
@@ -39,12 +40,18 @@ def settle(cursor: Cursor, stage: Stage, failed: Mapping[str, EstuaireError], pa
 
 
 def standing(settings: Settings, hospital: str | None = None) -> list[dict[str, Any]]:
-    """What is set aside now: hospital_id, stage, run_id, error_code, error, remedy, since."""
+    """What is set aside now: hospital_id, stage, run_id, the error's columns (``estuaire.storage.error_columns``), since."""
     return fetch(
         settings,
         "select * from control.set_aside where %s::text is null or hospital_id = %s order by hospital_id, stage",
         (hospital, hospital),
     )
+
+
+def not_loaded(errors: Iterable[ErrorFields]) -> str:
+    """The load's note on the hospitals that it went on without, for people; empty where there is none."""
+    told = "; ".join(error.sentence() for error in errors)
+    return f"not loaded, to be tried again: {told}" if told else ""
 
 
 def unresolved(settings: Settings) -> set[str]:

@@ -41,7 +41,7 @@ from estuaire.rules.rule_relations import STAGES
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle, processes
 from estuaire.stack.airflow_client import AirflowClient
-from estuaire.storage import ledger, migrations
+from estuaire.storage import error_columns, ledger, migrations
 from estuaire.storage.stores import open_store
 from estuaire.warehouse import dbt_build
 from estuaire.warehouse.query import run_query
@@ -79,9 +79,10 @@ def release(settings: Settings) -> int:
 
 
 def delivery(settings: Settings, place: tuple[str, str]) -> dict[str, Any]:
-    return ledger.fetch(settings, "select * from control.delivery where hospital_id = %s and delivery_id = %s", place)[
-        0
-    ]
+    """The ledger's row of a delivery, with its error's sentence as `estuaire run` shows it."""
+    [row] = ledger.fetch(settings, "select * from control.delivery where hospital_id = %s and delivery_id = %s", place)
+    error = error_columns.read(row)
+    return row | {"error": None if error is None else error.sentence()}
 
 
 def gates(settings: Settings) -> dict[str, str]:
@@ -341,8 +342,8 @@ def test_each_faulty_delivery_is_refused_by_its_own_error_and_the_others_go_on(s
         assert (place, row["state"], row["error_code"]) == (place, "blocked", code)
         assert file in row["error"]
         assert "/".join(place) in row["error"]
-        assert row["remedy"]
-        assert row["remedy"] in row["error"]
+        assert row["error_remedy"]
+        assert row["error_remedy"] in row["error"]
         # the same sentence stands in a task's log
         assert json.dumps(row["error"], ensure_ascii=False)[1:-1] in logs.replace("\\n", " ") or row["error"] in logs, (
             place

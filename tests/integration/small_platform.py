@@ -18,11 +18,12 @@ import pytest
 import yaml
 
 from estuaire.base import faults
+from estuaire.base.errors import ErrorFields
 from estuaire.base.settings import Settings
 from estuaire.contract.manifest import Manifest, ManifestFile
 from estuaire.contract.registry import FOLDER, load_registry
 from estuaire.deliveries.landing_scan import Found, discover
-from estuaire.storage import ledger, migrations, pseudonym_key
+from estuaire.storage import error_columns, ledger, migrations, pseudonym_key
 from estuaire.storage.lake import Lake
 from estuaire.storage.object_store import ObjectStore
 from estuaire.storage.stores import open_store
@@ -119,6 +120,14 @@ class Platform:
         with ledger.connect(self.settings) as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
+
+    def errors(self, table: str, where: str = "true") -> list[ErrorFields]:
+        """The errors of a table's rows that have one."""
+        rows = ledger.fetch(
+            self.settings,
+            f"select {error_columns.COLUMNS} from {table} where {where} order by error_hospital, error_delivery",
+        )
+        return [error for row in rows if (error := error_columns.read(row)) is not None]
 
     def execute(self, sql: str, *parameters: object) -> None:
         with ledger.connect(self.settings) as connection, connection.cursor() as cursor:

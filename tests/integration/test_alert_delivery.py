@@ -17,6 +17,7 @@ from alert_servers import PASSWORD, USER, certificate, hook_server, mail_server
 from small_platform import Platform, create_database, registry_of
 
 from estuaire.base.alert_settings import SMTP_PASSWORD, WEBHOOK_KEY
+from estuaire.base.errors import DiskFull
 from estuaire.base.secret_files import draw
 from estuaire.base.settings import Settings
 from estuaire.operations.alerts import channels, delivering
@@ -24,7 +25,7 @@ from estuaire.storage import ledger
 
 _NUMBERS = itertools.count(1)
 KEY = "k" * 40
-SENTENCE = "[E_DISK_FULL] there is no space left to write. What to do: free space on that disk."
+FULL = DiskFull("there is no space left to write", remedy="free space on that disk").fields
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def platform(migrated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     }  # fmt: skip
     platform = Platform(migrated.model_copy(update=update), None)
     ledger.start_run(platform.settings, "consolidate-1", "consolidate")
-    ledger.end_run(platform.settings, "consolidate-1", "failed", SENTENCE)
+    ledger.end_run(platform.settings, "consolidate-1", "failed", error=FULL)
     return platform
 
 

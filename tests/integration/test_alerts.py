@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from estuaire.base import progress
 from estuaire.base import settings as module
+from estuaire.base.errors import DiskFull, ErrorFields
 from estuaire.base.settings import Settings
 from estuaire.cli import build
 from estuaire.operations.alerts import conditions, delivering
@@ -26,7 +27,7 @@ from estuaire.storage import ledger
 
 NOW = datetime.now(UTC)
 _NUMBERS = itertools.count(1)
-SENTENCE = "[E_DISK_FULL] there is no space left to write. What to do: free space on that disk."
+FULL = DiskFull("there is no space left to write", remedy="free space on that disk").fields
 
 
 @pytest.fixture
@@ -61,9 +62,12 @@ def events(platform: Platform) -> list[tuple[str, str, str]]:
     return [(e["event"], e["kind"], e["subject"]) for e in content["events"]]
 
 
-def ended_run(platform: Platform, run: str, state: str, message: str | None = None, dag: str = "consolidate") -> None:
+def ended_run(
+    platform: Platform, run: str, state: str, said: str | ErrorFields | None = None, dag: str = "consolidate"
+) -> None:
     ledger.start_run(platform.settings, run, dag)
-    ledger.end_run(platform.settings, run, state, message)
+    message, error = (None, said) if isinstance(said, ErrorFields) else (said, None)
+    ledger.end_run(platform.settings, run, state, message, error)
 
 
 # ------------------------------------------------------------------------------------------------ conditions
@@ -74,10 +78,10 @@ def test_nothing_needs_a_hand_on_an_empty_platform(platform: Platform) -> None:
 
 
 def test_a_failed_run_stands_until_one_of_its_dag_ends_well(platform: Platform) -> None:
-    ended_run(platform, "consolidate-1", "failed", SENTENCE)
+    ended_run(platform, "consolidate-1", "failed", FULL)
     [one] = found(platform)
     assert (one.kind, one.subject, one.severity) == ("run_failed", "consolidate-1", "error")
-    assert "E_DISK_FULL" in one.what
+    assert one.what.endswith("[E_DISK_FULL] there is no space left to write.")
     assert one.remedy == "free space on that disk"  # of the typed error in the ledger
     assert one.link.endswith("/estuaire/reports/latest.html")
     ended_run(platform, "ingest-1", "success", dag="ingest_deliveries")
@@ -135,8 +139,8 @@ def _files(*tables: str) -> str:
 
 def test_a_held_delivery_stands_until_it_is_landed(platform: Platform) -> None:
     platform.execute(
-        "insert into control.delivery (hospital_id, delivery_id, state, error_code, error, remedy, sequence, content_hash, snapshot_id) "
-        "values ('h01', 'full', 'held', 'E_FULL_HELD', '[E_FULL_HELD] would end records. What to do: confirm it.', 'confirm it', 1, 'x', 1)"
+        "insert into control.delivery (hospital_id, delivery_id, state, error_code, error_what, error_remedy, sequence, content_hash, "
+        "snapshot_id) values ('h01', 'full', 'held', 'E_FULL_HELD', 'would end records', 'confirm it', 1, 'x', 1)"
     )
     [one] = found(platform)
     assert (one.kind, one.subject, one.remedy) == ("delivery_held", "h01/full", "confirm it")
@@ -157,12 +161,12 @@ def test_a_hospital_stands_where_a_gate_a_stage_a_release_or_its_entry_holds_it_
         }
     }
     platform.execute(
-        "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values "
-        "('h02', 'x', 'r', '[E_GATE_BLOCKED] too few codes. What to do: map them.')"
+        "insert into control.consolidation_block (hospital_id, input_hash, run_id, error_code, error_what, error_remedy) values "
+        "('h02', 'x', 'r', 'E_GATE_BLOCKED', 'too few codes', 'map them')"
     )
     platform.execute(
-        "insert into control.set_aside (hospital_id, stage, run_id, error_code, error, remedy) values "
-        "('h01', 'load', 'r', 'E_LAKE_FILE', '[E_LAKE_FILE] a file is lost. What to do: restore it.', 'restore it')"
+        "insert into control.set_aside (hospital_id, stage, run_id, error_code, error_what, error_remedy) values "
+        "('h01', 'load', 'r', 'E_LAKE_FILE', 'a file is lost', 'restore it')"
     )
     platform.execute(
         "insert into control.release (run_id, snapshot_id, code_version, built_at, state, input_hash, held_back) "
@@ -267,7 +271,7 @@ def test_what_cannot_be_looked_at_is_told_and_ends_nothing(platform: Platform, t
     empty = tmp_path / "empty"
     (empty / "hospitals").mkdir(parents=True)
     platform.execute(
-        "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values ('h02', 'x', 'r', 'e')"
+        "insert into control.consolidation_block (hospital_id, input_hash, run_id, error_what) values ('h02', 'x', 'r', 'e')"
     )
     delivering.check(platform.settings)
     delivering.check(with_(platform, registry_dir=empty).settings)
@@ -279,8 +283,8 @@ def test_what_cannot_be_looked_at_is_told_and_ends_nothing(platform: Platform, t
 
 def test_names_from_outside_act_on_nothing(platform: Platform) -> None:
     platform.execute(
-        "insert into control.delivery (hospital_id, delivery_id, state, error_code, error, remedy) values "
-        "('h01', %s, 'blocked', 'E_ENTRY', '[E_ENTRY] no. What to do: x.', 'x')",
+        "insert into control.delivery (hospital_id, delivery_id, state, error_code, error_what, error_remedy) values "
+        "('h01', %s, 'blocked', 'E_ENTRY', 'no', 'x')",
         "d\x1b[2J\r\nBcc: all@example.org",
     )
     [one] = found(platform)
@@ -296,8 +300,8 @@ def test_what_is_new_is_told_in_one_message_and_what_stays_again_after_a_time_an
     platform: Platform,
 ) -> None:
     own = with_(platform, alert_repeat_hours=24.0, alert_give_up_hours=1000.0)
-    ended_run(platform, "consolidate-1", "failed", SENTENCE)
-    ended_run(platform, "publish-1", "failed", SENTENCE, dag="publish_marts")
+    ended_run(platform, "consolidate-1", "failed", FULL)
+    ended_run(platform, "publish-1", "failed", FULL, dag="publish_marts")
 
     def check(after: float) -> delivering.Checked:
         return delivering.check(own.settings, datetime.now(UTC) + timedelta(hours=after))
@@ -322,7 +326,7 @@ def test_what_is_new_is_told_in_one_message_and_what_stays_again_after_a_time_an
 def test_a_condition_that_comes_back_is_new(platform: Platform) -> None:
     for _ in range(2):
         platform.execute(
-            "insert into control.consolidation_block (hospital_id, input_hash, run_id, error) values ('h02', 'x', 'r', 'e')"
+            "insert into control.consolidation_block (hospital_id, input_hash, run_id, error_what) values ('h02', 'x', 'r', 'e')"
         )
         assert delivering.check(platform.settings).new == 1
         platform.execute("delete from control.consolidation_block")
@@ -331,7 +335,7 @@ def test_a_condition_that_comes_back_is_new(platform: Platform) -> None:
 
 
 def test_nobody_is_told_where_no_channel_is_set_and_all_that_stands_once_one_is(platform: Platform) -> None:
-    ended_run(platform, "consolidate-1", "failed", SENTENCE)
+    ended_run(platform, "consolidate-1", "failed", FULL)
     off = with_(platform, alert_webhook_url="")
     assert delivering.check(off.settings).standing == 1
     assert platform.ask("select count(*) from control.alert_message") == [(0,)]
@@ -340,7 +344,7 @@ def test_nobody_is_told_where_no_channel_is_set_and_all_that_stands_once_one_is(
 
 
 def test_two_checks_at_once_tell_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended_run(platform, "consolidate-1", "failed", SENTENCE)
+    ended_run(platform, "consolidate-1", "failed", FULL)
     looking, find = threading.Barrier(2, timeout=30), conditions.find
 
     def slow(*arguments: Any) -> Any:
@@ -370,7 +374,7 @@ def command(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
 
 def test_the_command_shows_what_stands_and_what_to_do(platform: Platform, command: Any) -> None:
     assert "Nothing needs a hand" in command().output
-    ended_run(platform, "consolidate-1", "failed", SENTENCE + "\x1b[2J")
+    ended_run(platform, "consolidate-1", "failed", FULL + "\x1b[2J")
     text = command().output
     for part in ("a run failed", "consolidate-1", "free space on that disk", "/estuaire/reports/latest.html"):
         assert part in text

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from small_platform import Platform, dose, rewrite
 
-from estuaire.base.errors import AccountingImbalance, ContractError
+from estuaire.base.errors import AccountingImbalance, ContractError, ErrorFields
 from estuaire.contract.registry import FOLDER, load_registry
 from estuaire.contract.tables import load_contract
 from estuaire.warehouse.staging_content import antibacterial_codes
@@ -365,12 +365,13 @@ def test_a_wrong_code_map_holds_back_its_own_hospital_only(
     result = platform.consolidate()
     assert (result["hospitals"], result["blocked"]) == (["h02"], ["h01"])
     assert result["rows"] > 0
-    [(error,)] = platform.ask("select error from control.consolidation_block where hospital_id = 'h01'")
-    assert error.startswith("[E_CONTRACT] code map h01/organism.csv line ")
-    assert "B_KLBSL_PNMX" in error
+    [error] = platform.errors("control.consolidation_block", "hospital_id = 'h01'")
+    assert error.sentence().startswith("[E_CONTRACT] code map h01/organism.csv line ")
+    assert "B_KLBSL_PNMX" in error.what
     assert platform.ask(
         "select verdict, reasons from quality.verdict where stage = 'consolidated' and hospital_id = 'h01'"
-    ) == [("block", error)]
+    ) == [("block", "")]
+    assert platform.errors("quality.verdict", "stage = 'consolidated' and hospital_id = 'h01'") == [error]
     assert platform.consolidate() == {"hospitals": [], "blocked": [], "rows": 0}
     assert platform.load()["hospitals"] == ["h02"]
     wrong.write_text(right, encoding="utf-8")
@@ -390,7 +391,10 @@ def test_an_error_of_ours_in_a_spark_task_ends_the_stage_as_itself(platform: Pla
         "select state, retryable, message from control.stage_run where run_id = %s", run_id
     )
     assert (state, retryable) == ("failed", False)
-    assert message == "[E_CONTRACT] delivery h01: this map is wrong. What to do: correct it."
+    assert message is None
+    assert platform.errors("control.stage_run", f"run_id = '{run_id}'") == [
+        ErrorFields("E_CONTRACT", "this map is wrong", "correct it", "h01")
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ the patient map

@@ -446,10 +446,9 @@ def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_ar
         h: e.code if isinstance(e, EstuaireError) else "E_DISK_FULL" if isinstance(e, OSError) else "E_TASK"
         for h, e in thrown.items()
     }
-    for hospital, sentence in platform.ask(
-        "select hospital_id, error from control.delivery where error_code is not null"
-    ):
-        assert f"delivery {hospital}/d1: file administration.csv:" in sentence
+    for error in platform.errors("control.delivery"):
+        assert (error.delivery, error.file) == ("d1", "administration.csv")
+        assert f"delivery {error.hospital}/d1: file administration.csv:" in error.sentence()
     monkeypatch.undo()
     # what may pass, or lies with us, is tried again by the next run; what lies with the delivery waits for the hospital
     platform.execute("update control.delivery set state = 'received', error_code = null where state = 'blocked'")
@@ -484,8 +483,9 @@ def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_ar
     assert platform.land()["landed"] == 1
     result = platform.consolidate()
     assert (result["hospitals"], result["blocked"]) == ([SOUND], ["h101", "h102", "h103"])
-    told = dict(platform.ask("select hospital_id, error from control.consolidation_block"))
-    assert "E_UNKNOWN_HOSPITAL" in told["h101"]
+    told = dict(platform.ask("select hospital_id, error_what from control.consolidation_block"))
+    codes = dict(platform.ask("select hospital_id, error_code from control.consolidation_block"))
+    assert codes["h101"] == "E_UNKNOWN_HOSPITAL"
     assert "code map h102/route.csv line 2 is not in UTF-8; it looks like windows-1252" in told["h102"]
     assert "h103.yml" in told["h103"]
     assert platform.load()["hospitals"] == [SOUND]

@@ -154,7 +154,7 @@ def test_a_command_to_copy_holds_a_delivered_name_as_one_word(evil: Any, monkeyp
     assert "h01/$(touch evil)" in named
     for name in named:  # such as the hospital can mend alone are not retried: here the registry is to blame
         evil.execute(
-            "update control.delivery set state = 'blocked', error_code = 'E_CONTRACT', error = '[E_CONTRACT] x. What to do: y.' "
+            "update control.delivery set state = 'blocked', error_code = 'E_CONTRACT', error_what = 'x', error_remedy = 'y' "
             "where hospital_id || '/' || delivery_id = %s", name,
         )  # fmt: skip
         found = json.loads(CliRunner().invoke(APP, ["explain", name, "--json"]).stdout)

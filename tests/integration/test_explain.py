@@ -11,7 +11,7 @@ from small_platform import Platform, dose
 from typer.testing import CliRunner
 
 from estuaire.base import settings as module
-from estuaire.base.errors import FollowingStopped, NothingToRetry, UnknownName
+from estuaire.base.errors import AccountingImbalance, ErrorFields, FollowingStopped, NothingToRetry, UnknownName
 from estuaire.base.run_names import CONSOLIDATE, INGEST, ledger_run_id
 from estuaire.base.settings import Settings
 from estuaire.cli import build
@@ -95,7 +95,7 @@ def test_a_good_delivery_and_a_refused_one(platform: Platform, capsys: pytest.Ca
     assert sorted((g["stage"], g["verdict"]) for g in history) == [
         ("landed", "block"), ("landed", "pass"), ("refused", "block"),
     ]  # fmt: skip
-    assert any("E_CHECKSUM" in g["reasons"] for g in history if g["stage"] == "refused")
+    assert any(g["error_code"] == "E_CHECKSUM" for g in history if g["stage"] == "refused")
 
 
 def block(platform: Platform, code: str = "E_REJECTED_RATE", delivery: str = "2025-11-delta") -> str:
@@ -104,10 +104,10 @@ def block(platform: Platform, code: str = "E_REJECTED_RATE", delivery: str = "20
     platform.discover()
     [(run_id,)] = platform.ask("select run_id from control.delivery where delivery_id = %s", delivery)
     platform.execute(
-        "update control.delivery set state = 'blocked', error_code = %s, error = %s, remedy = 'correct it' "
-        "where delivery_id = %s",
+        "update control.delivery set state = 'blocked', error_code = %s, error_hospital = 'h01', error_delivery = %s, "
+        "error_what = '3 of 9 records rejected', error_remedy = 'correct it' where delivery_id = %s",
         code,
-        f"[{code}] delivery h01/{delivery}: 3 of 9 records rejected. What to do: correct it.",
+        delivery,
         delivery,
     )
     return str(run_id)
@@ -122,9 +122,10 @@ def test_retry_puts_a_refused_delivery_back_and_keeps_the_refusal(platform: Plat
     plan = retry(platform.settings, platform.store, run_id)
     assert (plan.start, plan.put_back) == (INGEST, [("h01", "2025-11-delta")])
     assert platform.state("2025-11-delta") == ("received", None)
-    [kept] = platform.ask("select verdict, reasons from quality.verdict where stage = 'refused'")
-    assert kept[0] == "block"
-    assert "E_REJECTED_RATE" in kept[1]
+    assert platform.ask("select verdict, reasons from quality.verdict where stage = 'refused'") == [("block", "")]
+    assert platform.errors("quality.verdict", "stage = 'refused'") == [
+        ErrorFields("E_REJECTED_RATE", "3 of 9 records rejected", "correct it", "h01", "2025-11-delta")
+    ]
     assert platform.discover().pending == [("h01", "2025-11-delta")]
 
 
@@ -143,7 +144,12 @@ def test_retry_of_a_failed_run_starts_at_what_failed(platform: Platform) -> None
     ledger.start_run(settings, root, INGEST)
     ledger.end_run(settings, root, "success", "1 deliveries landed, 0 blocked")
     ledger.start_run(settings, "consolidate-x", CONSOLIDATE, root)
-    ledger.end_run(settings, "consolidate-x", "failed", "[E_ACCOUNTING] table stay: 1 of 2. What to do: report it.")
+    ledger.end_run(
+        settings,
+        "consolidate-x",
+        "failed",
+        error=AccountingImbalance("1 of 2", remedy="report it", table="stay").fields,
+    )
     found = explain(settings)
     assert (found.name, found.state) == (root, "failed")
     assert [(s.code, s.what, s.remedy) for s in found.stopped] == [

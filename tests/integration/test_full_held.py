@@ -51,7 +51,7 @@ def test_a_full_cut_at_a_record_is_held_until_it_is_confirmed(shared: Platform) 
     assert "met fin à 1 au moins" in told[1].text("fr")
     assert shared.land()["landed"] == 0
     assert shared.state("full-2") == ("held", "E_FULL_HELD")
-    [(error, ends)] = shared.ask("select error, ends from control.delivery where delivery_id = 'full-2'")
+    [(error, ends)] = shared.ask("select error_what, ends from control.delivery where delivery_id = 'full-2'")
     assert ends == {"unit": [0, 1], "stay": [1, 2], "administration": [2, 2]}
     assert "administration: 2 of 2" in error
     assert "stay: 1 of 2" in error

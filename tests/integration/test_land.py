@@ -59,13 +59,14 @@ def test_all_deliveries_land_but_the_one_with_a_wrong_checksum(landed: Any, worl
 
 def test_the_blocked_delivery_is_named_with_its_file_and_remedy(landed: Any) -> None:
     platform, _ = landed
-    [(code, sentence, remedy)] = platform.ask(
-        "select error_code, error, remedy from control.delivery where state = 'blocked'"
-    )
-    assert code == "E_CHECKSUM"
-    assert "h03/2025-12-delta" in sentence
-    assert "file patient.csv" in sentence
-    assert "upload the file again" in remedy
+    [error] = platform.errors("control.delivery", "state = 'blocked'")
+    assert (error.code, error.hospital, error.delivery, error.table, error.file) == (
+        "E_CHECKSUM", *BAD, "patient", "patient.csv",
+    )  # fmt: skip
+    assert "upload the file again" in error.remedy
+    assert error.sentence().startswith("[E_CHECKSUM] delivery h03/2025-12-delta: file patient.csv: ")
+    # the verdict says the same, in the same fields
+    assert platform.errors("quality.verdict", "verdict = 'block'") == [error]
     assert platform.ask(
         "select verdict from quality.verdict where hospital_id = 'h03' and delivery_id = '2025-12-delta'"
     ) == [("block",)]
@@ -208,8 +209,8 @@ def test_each_unreadable_delivery_is_blocked_by_its_own_error_and_the_sound_one_
         ("h01", "absent"): "E_FILE_MISSING", ("h01", "json"): "E_MANIFEST_INVALID", ("h01", "late"): "E_MANIFEST_MISSING",
         ("h77", "d1"): "E_UNKNOWN_HOSPITAL",
     }  # fmt: skip
-    for sentence, remedy in platform.ask("select error, remedy from control.delivery where state = 'blocked'"):
-        assert sentence
+    for what, remedy in platform.ask("select error_what, error_remedy from control.delivery where state = 'blocked'"):
+        assert what
         assert remedy
     # the manifest comes last: with it the delivery is complete
     platform.deliver("late", 7, administration=[dose("C")])

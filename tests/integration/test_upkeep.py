@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import psycopg2
 import pytest
 from small_platform import Platform, create_database
 
-from estuaire.base.errors import UpkeepFailed
+from estuaire.base.errors import ErrorFields, UpkeepFailed
 from estuaire.base.settings import Settings
 from estuaire.operations import upkeep
 from estuaire.operations.upkeep import database, files, lake, warehouse
@@ -461,5 +462,7 @@ def test_a_part_that_fails_keeps_no_other_from_being_done(
         upkeep.run(settings)
     assert not old.exists()
     [(succeeded, done, message)] = quiet.ask("select succeeded, done, message from control.upkeep")
-    assert (succeeded, done["failed"]) == (False, {"snapshots of the lake": "ValueError"})
+    assert (succeeded, done["failed"]) == (
+        False, {"snapshots of the lake": asdict(ErrorFields("", "ValueError", ""))},
+    )  # fmt: skip
     assert "a value" not in json.dumps(done) + message

@@ -12,8 +12,10 @@ from typing import Any
 from psycopg2.extensions import cursor
 from psycopg2.extras import Json, execute_values
 
+from estuaire.base.errors import ErrorFields, PublishFailed
 from estuaire.base.settings import Settings
 from estuaire.deliveries import confirmation
+from estuaire.storage import error_columns
 
 BEGAN = datetime(2026, 1, 12, 6, 0, tzinfo=UTC)
 ROOT = "ingest-run-20260112T060000-000"
@@ -47,6 +49,14 @@ MART_COLUMNS = {
 }
 
 
+FAILED = PublishFailed("1 dbt nodes failed: test strata_add_up (3 rows)", remedy="read the log").fields
+
+
+def _refusal(hospital: str, delivery: str) -> ErrorFields:
+    what, remedy = "its bytes are not those of the manifest", "deliver the file again"
+    return ErrorFields("E_CHECKSUM", what, remedy, hospital, delivery, file="isolate.csv")
+
+
 def months(count: int) -> list[date]:
     """The last ``count`` calendar months before January 2026."""
     return [date(2026 + (k := -count + i) // 12, k % 12 + 1, 1) for i in range(count)]
@@ -70,22 +80,22 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
     for i, (run, dag) in enumerate(RUNS.items()):
         failed = state == "failed" and dag == "publish_marts"
         cur.execute(
-            "insert into control.run (run_id, dag_id, state, started_at, ended_at, parent_run_id, message) "
-            "values (%s, %s, %s, %s, %s, %s, %s)",
+            "insert into control.run (run_id, dag_id, state, started_at, ended_at, parent_run_id, "
+            f"{error_columns.COLUMNS}) values (%s, %s, %s, %s, %s, %s, {error_columns.MARKS})",
             (run, dag, "failed" if failed else "success", BEGAN + timedelta(minutes=4 * i),
              BEGAN + timedelta(minutes=4 * i + 4), None if i == 0 else ROOT,
-             "[E_PUBLISH] 1 dbt nodes failed: test strata_add_up (3 rows). What to do: read the log." if failed else None),
+             *error_columns.values(FAILED if failed else None)),
         )  # fmt: skip
     stages = [(ROOT, "land", 211, 380), ("consolidate-1", "consolidate", 60, 95), ("consolidate-1", "load", 34, 51)]
     stages += [("publish-1", "publish", 48, 44)]
     for i, (run, stage, seconds, cpu) in enumerate(stages):
         cur.execute(
             "insert into control.stage_run (run_id, stage, token, state, started_at, ended_at, seconds, cpu_seconds, "
-            "peak_memory_bytes, rows, snapshot_id, message) values (%s, %s, 1, %s, %s, %s, %s, %s, %s, %s, 4, %s)",
+            f"peak_memory_bytes, rows, snapshot_id, {error_columns.COLUMNS}) "
+            f"values (%s, %s, 1, %s, %s, %s, %s, %s, %s, %s, 4, {error_columns.MARKS})",
             (run, stage, "failed" if state == "failed" and stage == "publish" else "committed",
              BEGAN + timedelta(minutes=4 * i), BEGAN + timedelta(minutes=4 * i + 3), seconds, cpu, 480 * 2**20, 5_412_003,
-             "[E_PUBLISH] 1 dbt nodes failed: test strata_add_up (3 rows). What to do: read the log."
-             if state == "failed" and stage == "publish" else ""),
+             *error_columns.values(FAILED if state == "failed" and stage == "publish" else None)),
         )  # fmt: skip
     results, verdicts, accounts, rejected = [], [], [], []
     for hospital in hospitals:
@@ -104,19 +114,15 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
             ]
             cur.execute(
                 "insert into control.delivery (hospital_id, delivery_id, sequence, kind, period_from, period_to, content_hash, "
-                "manifest, state, error_code, error, remedy, run_id, snapshot_id) "
-                "values (%s, %s, %s, %s, '2021-01-01', '2025-12-31', 'x', %s, %s, %s, %s, %s, %s, 4)",
+                f"manifest, state, {error_columns.COLUMNS}, run_id, snapshot_id) "
+                f"values (%s, %s, %s, %s, '2021-01-01', '2025-12-31', 'x', %s, %s, {error_columns.MARKS}, %s, 4)",
                 (hospital, delivery, k + 1, kind, Json({"files": files}), "blocked" if refused else "landed",
-                 "E_CHECKSUM" if refused else None,
-                 f"[E_CHECKSUM] delivery {hospital}/{delivery}: file isolate.csv: its bytes are not those of the manifest. "
-                 "What to do: deliver the file again." if refused else None,
-                 "deliver the file again" if refused else None, ROOT),
+                 *error_columns.values(_refusal(hospital, delivery) if refused else None), ROOT),
             )  # fmt: skip
             share = draw.choice([0, 0, 0.0004, 0.0004, 0.002])
             broken = draw.randrange(0, 300)
-            reasons = (
-                [f"administration.dose.with_unit: {broken} of 9000"] if broken > 90 and draw.random() < 0.2 else []
-            )
+            named = broken > 90 and draw.random() < 0.2
+            reasons = [f"administration.dose.with_unit: {broken} of 9000"] if named else []
             reasons += ["90 of 45000 records rejected (0.200%)"] if share > 0.001 else []
             verdict = "block" if refused else "warn" if reasons else "pass"
             verdicts.append((ROOT, "landed", hospital, delivery, verdict, "; ".join(reasons)))
@@ -145,7 +151,7 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
                     )
                 results.append(
                     (ROOT, "landed", hospital, delivery, f["table"], f"{f['table']}.patient_id.required", 1, "completeness",
-                     "error", "quarantine", "fail" if aside else "pass", f["rows"], aside, 0.0)
+                     "error", "quarantine", "fail" if aside else "pass", f["rows"], aside, 0.0, None)
                 )  # fmt: skip
                 rejected += [
                     (hospital, delivery, f["table"], f"{f['table']}.csv", n, f"{f['table']}.patient_id.required")
@@ -153,7 +159,7 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
                 ]
             results.append(
                 (ROOT, "landed", hospital, delivery, "administration", "administration.dose.with_unit", 1, "completeness", "warning",
-                 "warn", "fail" if broken > 90 else "pass", 9_000, broken, 0.01)
+                 "warn", "fail" if broken > 90 else "pass", 9_000, broken, 0.01, "warn" if named else None)
             )  # fmt: skip
         for stage in ("consolidated", "conformed"):
             verdicts.append(("consolidate-1", stage, hospital, "*", "warn" if draw.random() < 0.08 else "pass", ""))
@@ -166,7 +172,7 @@ def ledger(cur: cursor, hospitals: list[str], *, state: str = "success", blocked
     execute_values(
         cur,
         "insert into quality.result (run_id, stage, hospital_id, delivery_id, table_name, rule_id, rule_version, category, severity, "
-        "action, status, rows_checked, rows_failed, threshold) values %s",
+        "action, status, rows_checked, rows_failed, threshold, decided) values %s",
         results,
     )
     execute_values(
@@ -190,13 +196,13 @@ def held(cur: cursor, settings: Settings, hospital: str) -> None:
     error = confirmation.held(settings, hospital, "2025-12-delta", ends)
     place = (hospital, "2025-12-delta")
     cur.execute(
-        "update control.delivery set state = 'held', kind = 'full', error_code = %s, error = %s, remedy = %s where (hospital_id, delivery_id) = %s",
-        (error.code, error.sentence(), error.remedy, place),
+        f"update control.delivery set state = 'held', kind = 'full', {error_columns.SET} where (hospital_id, delivery_id) = %s",
+        (*error_columns.values(error.fields), place),
     )
     confirmation.note_ends(cur, *place, ends)
     cur.execute(
-        "update quality.verdict set verdict = 'block', reasons = %s where (hospital_id, delivery_id) = %s",
-        (error.sentence(), place),
+        f"update quality.verdict set verdict = 'block', reasons = '', {error_columns.SET} where (hospital_id, delivery_id) = %s",
+        (*error_columns.values(error.fields), place),
     )
     cur.execute("delete from control.accounting where (hospital_id, delivery_id) = %s", (place,))
 

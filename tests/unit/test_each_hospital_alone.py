@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
+from spark_here import Here
 
 from estuaire.base import errors
 from estuaire.base.errors import DiskFull, EstuaireError, SetupError, StoreUnavailable, TaskFailed
-from estuaire.runs.explain import _stop
+from estuaire.runs.explain import stop_of
 from spark_jobs.session import Failed, guarded, spread_each
 
 
@@ -47,30 +47,6 @@ class Work:
     file: str = ""
 
 
-class Here:
-    """Spark's part of `spread`, in this process."""
-
-    defaultParallelism = 2
-    master = "local[2]"
-
-    def __init__(self) -> None:
-        self.sparkContext = self
-
-    def parallelize(self, packed: Sequence[Any], _parts: int) -> Packed:
-        return Packed(packed)
-
-
-class Packed:
-    def __init__(self, packed: Sequence[Any]) -> None:
-        self.packed = packed
-
-    def mapPartitions(self, run: Callable[[Iterator[Any]], Iterator[Any]]) -> Packed:
-        return Packed([x for packet in self.packed for x in run(iter([packet]))])
-
-    def collect(self) -> list[Any]:
-        return list(self.packed)
-
-
 def fails(error: BaseException, item: Work) -> str:
     if item.hospital == "h01":
         raise error
@@ -92,16 +68,16 @@ def test_an_error_of_any_class_ends_at_its_hospital_and_names_it(error: BaseExce
         assert type(one.error) is TaskFailed
         assert type(error).__name__ in one.error.what
     # what a stage says of it is what `explain` shows, in its parts
-    stop = _stop("land", one.error.sentence())
+    stop = stop_of("land", one.error.fields)
     assert (stop.where, stop.file, stop.code) == ("h01/h01-d", "h01.csv", one.error.code)
 
 
 def test_the_explain_of_a_task_of_a_whole_hospital_names_it() -> None:
-    """`_stop` dropped a place without a delivery: "load: KeyError at x.py:1", of whom nobody knew."""
+    """`explain` dropped a place without a delivery: "load: KeyError at x.py:1", of whom nobody knew."""
     for item in (Work("h01"), (Work("h01"), Work("h01"))):  # one, or a packet as load has them
         with pytest.raises(TaskFailed) as raised:
             guarded(partial(fails, KeyError("x")), item)  # type: ignore[arg-type]
-        assert _stop("load", raised.value.sentence()).where == "h01: load"
+        assert stop_of("load", raised.value.fields).where == "h01: load"
 
 
 def test_what_may_pass_is_tried_once_more_and_nothing_else_is() -> None:

@@ -15,6 +15,7 @@ from estuaire.cli import explain as cli
 from estuaire.operations import pipeline_run
 from estuaire.operations.pipeline_run import Followed, follow
 from estuaire.runs.explain import Explanation, Step, Stop
+from estuaire.storage import error_columns
 
 
 class _Client:
@@ -32,7 +33,10 @@ def test_a_run_says_what_every_gate_of_its_chain_blocked(monkeypatch: pytest.Mon
     """The middle run's message was left out: "1 deliveries landed, 0 blocked; published release 4"."""
     now = datetime.now(UTC)
     said = ("1 deliveries landed, 0 blocked", "gate consolidated blocked h05", "published release 4")
-    ended = [{"run_id": f"r{i}", "state": "success", "message": m, "ended_at": now} for i, m in enumerate(said)]
+    no_error = dict.fromkeys(error_columns.NAMES)
+    ended = [
+        {"run_id": f"r{i}", "state": "success", "message": m, "ended_at": now, **no_error} for i, m in enumerate(said)
+    ]
     asked: list[Any] = []
     for name, stand_in in {
         "AirflowClient": _Client,

@@ -26,6 +26,7 @@ from estuaire.base.errors.delivery import (
     TooManyRejected,
     UnknownHospital,
 )
+from estuaire.base.errors.fields import ErrorFields
 from estuaire.base.errors.operations import BackupUnusable, RestoreRefused, UpkeepBusy, UpkeepFailed
 from estuaire.base.errors.root import (
     PASSING,
@@ -34,7 +35,6 @@ from estuaire.base.errors.root import (
     TaskFailed,
     TaskKilled,
     explained_errors,
-    typed,
     unforeseen,
 )
 from estuaire.base.errors.servers import (
@@ -77,6 +77,7 @@ __all__ = [
     "DiskFull",
     "EncodingMismatch",
     "EntryRefused",
+    "ErrorFields",
     "EstuaireError",
     "Explained",
     "Fenced",
@@ -115,6 +116,5 @@ __all__ = [
     "UpkeepBusy",
     "UpkeepFailed",
     "explained_errors",
-    "typed",
     "unforeseen",
 ]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from estuaire.base.display_text import shown
+from estuaire.base.errors.fields import ErrorFields
 
 
 @dataclass(frozen=True)
@@ -50,20 +48,14 @@ class EstuaireError(Exception):
         self.table = table
         super().__init__(self.sentence())
 
+    @property
+    def fields(self) -> ErrorFields:
+        """What the ledger keeps of it."""
+        return ErrorFields(self.code, self.what, self.remedy, self.hospital, self.delivery, self.table, self.file)
+
     def sentence(self) -> str:
-        """One line: code, place, what, remedy."""
-        place = "/".join(p for p in (self.hospital, self.delivery) if p)
-        parts = [f"[{self.code}]"]
-        if place:
-            parts.append(f"delivery {place}:")
-        if self.file:
-            parts.append(f"file {self.file}:")
-        if self.table and not self.file:
-            parts.append(f"table {self.table}:")
-        parts.append(self.what.rstrip(".") + ".")
-        parts.append("What to do: " + self.remedy.rstrip(".") + ".")
-        # a folder's or file's name comes from outside: no control character reaches a terminal or a log
-        return shown(" ".join(parts))
+        """One line: code, place, what, remedy; for people, never to be read back."""
+        return self.fields.sentence()
 
     def at(self, hospital: str | None = None, delivery: str | None = None, file: str | None = None) -> EstuaireError:
         """This error, with the place where it was met filled in where it names none."""
@@ -81,21 +73,6 @@ class EstuaireError(Exception):
 def explained_errors() -> list[tuple[str, Explained]]:
     """(code, explanation) of each error that a delivery can meet, in the order in which the platform looks."""
     return [(kind.code, kind.explained) for kind in EstuaireError.__subclasses__() if kind.explained]
-
-
-def typed(text: str) -> EstuaireError | None:
-    """The error of ours whose sentence stands in another one's text: what Spark makes of an exception in a task; None if there is none."""
-    found = re.search(r"\[(E_\w+)\] ([^\n]*?)\. What to do: ([^\n]*)", text)
-    kinds = {kind.code: kind for kind in _kinds(EstuaireError)}
-    if found is None or found[1] not in kinds:
-        return None
-    return kinds[found[1]](found[2], remedy=found[3])
-
-
-def _kinds(kind: type[EstuaireError]) -> Iterator[type[EstuaireError]]:
-    for below in kind.__subclasses__():
-        yield below
-        yield from _kinds(below)
 
 
 def _rebuild(kind: type[EstuaireError], state: dict[str, object]) -> EstuaireError:

@@ -16,12 +16,12 @@ from typing import Any
 import yaml
 
 from estuaire.base.display_text import shown
-from estuaire.base.errors import EstuaireError, explained_errors, typed
+from estuaire.base.errors import ErrorFields, EstuaireError, explained_errors
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import load_registry
 from estuaire.report import files, serving
 from estuaire.runs import current_state as standing_now
-from estuaire.storage.held_hospitals import read
+from estuaire.storage import error_columns, held_hospitals
 from estuaire.storage.ledger import fetch
 
 _GIB = 2**30
@@ -29,7 +29,6 @@ _LONGEST = 600  # characters of a sentence: an error may name a hundred rules
 _HYSTERESIS = (
     1.1  # a disk that was told of is well again this much above its threshold, so that one at the brink is told of once
 )
-_REMEDY = " What to do: "
 
 
 @dataclass(frozen=True)
@@ -115,14 +114,15 @@ def link(settings: Settings, run: str | None = None) -> str:
     return f"{base}{serving.PREFIX}/reports/{name}" if base else serving.address(settings, name)
 
 
-def _error(settings: Settings, text: str | None, remedy: str | None = None, code: str | None = None) -> tuple[str, str]:
-    """(what, remedy) of an error as the ledger keeps it; of one that a delivery can meet in the settings' language."""
-    ours = typed(text or "")
-    what = (text or "").partition(_REMEDY)[0]
-    known = dict(explained_errors()).get(code or (ours.code if ours else ""))
+def _told(settings: Settings, error: ErrorFields | None, note: str = "") -> tuple[str, str]:
+    """(what, remedy) of a note and an error of the ledger; of an error that a delivery can meet in the settings' language."""
+    if error is None:
+        return note, ""
+    what = f"{note}: {error.statement()}" if note else error.statement()
+    known = dict(explained_errors()).get(error.code)
     if settings.language == "fr" and known is not None:
-        return f"[{code or (ours.code if ours else '')}] {known.what_fr} ({what})", known.remedy_fr
-    return what, (remedy or (ours.remedy if ours else "")).rstrip(".")
+        return f"[{error.code}] {known.what_fr} ({what})", known.remedy_fr
+    return what, error.remedy.rstrip(".")
 
 
 # ------------------------------------------------------------------------------------------------ runs
@@ -132,7 +132,7 @@ def failed_runs(settings: Settings, now: datetime, standing: Standing) -> list[F
     """Runs that failed, until a later run of the same DAG ends well."""
     found = []
     for r in standing_now.failed_runs(partial(fetch, settings)):
-        message, remedy = _error(settings, r["message"])
+        message, remedy = _told(settings, error_columns.read(r), r["message"] or "")
         found.append(
             _made(
                 settings, "run_failed", r["run_id"], r["ended_at"] or now, page=r["root"], remedy=remedy,
@@ -163,7 +163,7 @@ def _deliveries(settings: Settings, kind: str, states: tuple[str, ...]) -> list[
     found = []
     for r in standing_now.unresolved_deliveries(partial(fetch, settings), states):
         place = f"{r['hospital_id']}/{r['delivery_id']}"
-        message, remedy = _error(settings, r["error"], r["remedy"], r["error_code"])
+        message, remedy = _told(settings, error_columns.read(r))
         found.append(
             _made(
                 settings, kind, place, r["updated_at"], page=r["run_id"], remedy=remedy,
@@ -188,21 +188,21 @@ def blocked_hospitals(settings: Settings, now: datetime, standing: Standing) -> 
     release holds them back), or their own entry in the registry. Subject: hospital and where."""
     ask = partial(fetch, settings)
     rows = [
-        (f"{r['hospital_id']} ({r['stage']})", r["since"], r["error"], r["remedy"], r["run_id"])
+        (f"{r['hospital_id']} ({r['stage']})", r["since"], error_columns.read(r), "", r["run_id"])
         for r in standing_now.stopped_hospitals(ask)
     ]
     for r in standing_now.served_release(ask):
         rows += [
-            (f"{hospital} (publish)", r["published_at"], one.note(hospital), "", r["run_id"])
-            for hospital, one in read(r["held_back"]).items()
+            (f"{hospital} (publish)", r["published_at"], None, one.note(hospital), r["run_id"])
+            for hospital, one in held_hospitals.read(r["held_back"]).items()
         ]
     rows += [
-        (f"{hospital} (registry)", now, error.sentence(), error.remedy, None)
+        (f"{hospital} (registry)", now, error.fields, "", None)
         for hospital, error in sorted(load_registry(settings.registry_dir).wrong.items())
     ]
     found = []
-    for subject, since, text, remedy, run in rows:
-        message, said = _error(settings, text, remedy)
+    for subject, since, error, note, run in rows:
+        message, said = _told(settings, error, note)
         found.append(_made(settings, "hospital_blocked", subject, since, page=run, remedy=said, message=message))
     return found
 

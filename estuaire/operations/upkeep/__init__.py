@@ -6,11 +6,11 @@ A part that fails does not keep the others from being done. Landing is never tou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from estuaire.base.errors import EstuaireError, UpkeepFailed
+from estuaire.base.errors import ErrorFields, EstuaireError, UpkeepFailed
 from estuaire.base.settings import Settings
 from estuaire.operations.upkeep import lock
 from estuaire.operations.upkeep.part import Part
@@ -24,7 +24,7 @@ class Upkept:
 
     dry_run: bool
     parts: list[Part] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, ErrorFields] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -35,15 +35,19 @@ class Upkept:
         """One line for people and the ledger."""
         told = "; ".join(part.said for part in self.parts if part.count) or "nothing to put away"
         freed = f"{'would free' if self.dry_run else 'freed'} {self.bytes / 2**20:,.1f} MiB"
-        failed = "".join(f"; {name} failed: {said}" for name, said in self.failed.items())
+        failed = "".join(f"; {name} failed: {error.sentence()}" for name, error in self.failed.items())
         return f"{told}; {freed}{failed}"
 
     def as_dict(self) -> dict[str, Any]:
-        """For machines and the ledger."""
+        """For the ledger: errors as their fields."""
         return {
             "parts": [{"part": p.name, "count": p.count, "bytes": p.bytes, "said": p.said} for p in self.parts],
-            "failed": self.failed,
+            "failed": {name: asdict(error) for name, error in self.failed.items()},
         }
+
+    def told(self) -> dict[str, Any]:
+        """For machines that show it to people: errors as their sentences."""
+        return self.as_dict() | {"failed": {name: error.sentence() for name, error in self.failed.items()}}
 
 
 def run(settings: Settings, *, dry_run: bool = False, report: Report = lambda _: None) -> Upkept:
@@ -76,9 +80,9 @@ def run(settings: Settings, *, dry_run: bool = False, report: Report = lambda _:
             try:
                 done.parts += part(settings, began, dry_run)
             except EstuaireError as error:
-                done.failed[name] = error.sentence()
+                done.failed[name] = error.fields
             except Exception as error:  # noqa: BLE001 - the next part is done all the same; its text may hold a value
-                done.failed[name] = type(error).__name__
+                done.failed[name] = ErrorFields("", type(error).__name__, "")
         if not dry_run:
             lock.note(
                 settings,
