@@ -25,7 +25,14 @@ PYPROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="
 # the command as it is where these are not installed
 WITHOUT = """
 import sys
-sys.modules.update(dict.fromkeys({forbidden!r}))
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {forbidden!r} else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
 from estuaire.cli import main
 main()
 """
