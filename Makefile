@@ -8,7 +8,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated coverage test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated coverage test-cases test-fuzz test-seeds test-faults test-s3 test-s3-outage test-compose secrets hospital-package bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -20,7 +20,7 @@ help: ## list the targets
 setup: .venv/installed.lock ## make the Python environment from the lock
 
 lock: setup ## resolve pyproject.toml into requirements.lock again
-	uv=$$(command -v uv || echo .tools/bin/uv); $$uv pip compile pyproject.toml --extra dev --override requirements.override.txt \
+	uv=$$(command -v uv || echo .tools/bin/uv); $$uv pip compile pyproject.toml --extra platform --extra dev --override requirements.override.txt \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock -q
 
 demo: setup ## start the stack, simulate hospitals, run the pipeline, show what to open
@@ -90,6 +90,9 @@ test-s3: setup ## the store's tests and a small run on two real S3 servers, buil
 
 test-s3-outage: setup ## the servers killed in mid-run, in each stage and through the real scheduler; half an hour
 	$(BIN)/python -m pytest -q -s -m outage tests/s3
+
+hospital-package: setup ## what a hospital installs to check and hand in: dist/ with the wheel and the packages that it needs
+	@infra/setup/hospital_package.sh
 
 secrets: ## draw the secrets of docker-compose.yml that are not there yet; then `docker compose up -d`
 	@infra/compose/secrets.sh

@@ -38,11 +38,11 @@ from estuaire.base.errors import (
 )
 from estuaire.base.metering import Meter
 from estuaire.base.settings import Settings
-from estuaire.contract.manifest import Manifest, ManifestFile
+from estuaire.contract.manifest import LANDING, Manifest, ManifestFile
 from estuaire.contract.registry import load_registry
 from estuaire.contract.tables import load_contract
 from estuaire.deliveries import confirmation
-from estuaire.deliveries.landing_scan import PREFIX, check_unchanged, note_error, received_manifest
+from estuaire.deliveries.landing_scan import check_unchanged, note_error, received_manifest
 from estuaire.gates import landed as gate
 from estuaire.gates.gx import warm_up
 from estuaire.kernel import consolidate as kernel
@@ -108,7 +108,7 @@ def land_one(settings: Settings, work: Work) -> dict[str, Any]:
     output, rejects = output_keys(work, file.table)
 
     def open_raw() -> BinaryIO:
-        return store.open(f"{PREFIX}{work.hospital}/{work.delivery}/{file.path}")
+        return store.open(f"{LANDING}{work.hospital}/{work.delivery}/{file.path}")
 
     with local_files(settings, store) as local:
         outcome = land_file(

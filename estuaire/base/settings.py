@@ -1,7 +1,8 @@
 """Typed settings, from the environment (``ESTUAIRE_*``) and the project's ``.env`` file; secrets from files of mode 0600.
 
 A relative path is one below the project's folder, and ``.env`` is the one in it: never the current folder, which is another one for a
-command, for Airflow's processes and for a task. So a setting has one meaning, wherever it is read.
+command, for Airflow's processes and for a task. So a setting has one meaning, wherever it is read. Where the package was installed without
+the project (a hospital's machine, docs/decisions/0028), ``~/estuaire`` takes that folder's place.
 
 Same code on a laptop and on a server: these settings alone switch the engines.
 """
@@ -23,7 +24,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from estuaire.base import secret_files
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
+# in the hospitals' package alone: the project's files that its commands read (infra/setup/hospital_package.py)
+_CARRIED = _PACKAGE / "project"
+CARRIED = _CARRIED.is_dir()
+PROJECT_ROOT = _CARRIED if CARRIED else _PACKAGE.parent
+SETTINGS_ROOT = Path(os.path.expanduser("~/estuaire")).resolve() if CARRIED else PROJECT_ROOT
 _NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"  # of a role or database: it stands in addresses and names of files
 _SOCKET_PATH_LIMIT = 90  # a Unix socket's whole path may not pass 107 bytes; ".s.PGSQL.54329" is 14
 
@@ -87,10 +93,10 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="ESTUAIRE_", env_file=PROJECT_ROOT / ".env", env_file_encoding="utf-8", extra="ignore"
+        env_prefix="ESTUAIRE_", env_file=SETTINGS_ROOT / ".env", env_file_encoding="utf-8", extra="ignore"
     )
 
-    home: Path = PROJECT_ROOT / ".estuaire"
+    home: Path = SETTINGS_ROOT / ".estuaire"
     postgres_host: str = ""
     postgres_port: int = Field(default=54329, ge=1024, le=65535)
     postgres_database: str = Field(default="estuaire", pattern=_NAME)
@@ -161,7 +167,7 @@ class Settings(BaseSettings):
     arriving_minutes: float = (
         15.0  # a delivery that is not complete is still arriving for so long after its newest file was written
     )
-    real_data: Path = PROJECT_ROOT.parent / "shared" / "data" / "mimic-iv-demo"
+    real_data: Path = SETTINGS_ROOT.parent / "shared" / "data" / "mimic-iv-demo"
 
     @field_validator(*_PATHS, mode="before")
     @classmethod
@@ -174,7 +180,7 @@ class Settings(BaseSettings):
     @field_validator(*_PATHS)
     @classmethod
     def _one_meaning(cls, value: Path | None) -> Path | None:
-        return None if value is None else (PROJECT_ROOT / value.expanduser()).resolve()
+        return None if value is None else (SETTINGS_ROOT / value.expanduser()).resolve()
 
     @model_validator(mode="after")
     def _s3_has_an_address(self) -> Settings:
@@ -224,7 +230,7 @@ class Settings(BaseSettings):
     @property
     def real_data_path(self) -> Path:
         """``real_data``, whole; it need not exist."""
-        return (PROJECT_ROOT / self.real_data).resolve()
+        return (SETTINGS_ROOT / self.real_data).resolve()
 
     @property
     def logs(self) -> Path:

@@ -14,7 +14,7 @@ import sys
 import typer
 
 from estuaire.base import private_files
-from estuaire.base.errors import EstuaireError
+from estuaire.base.errors import EstuaireError, LibraryMissing
 
 FIRST = "stack"  # its commands come first in --help; then the other modules by name
 
@@ -37,11 +37,32 @@ def build() -> typer.Typer:
     return app
 
 
+def _run() -> None:
+    """Run the command that was typed.
+
+    Raises:
+        LibraryMissing: it needs a library that is not installed, such as the platform's in a hospital's installation.
+    """
+    try:
+        build()()
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "estuaire"):
+            raise
+        from estuaire.base.settings import CARRIED
+
+        here = "run it where the platform is installed: the hospitals' package is for `deliver`, `guide`, `codes` and `simulate`"
+        raise LibraryMissing(
+            f"this command needs the library {library}, which is not installed",
+            remedy=here if CARRIED else "install the platform's libraries: `make setup`",
+        ) from error
+
+
 def main() -> None:
     """Entry point. An EstuaireError is one readable line and its exit code; ESTUAIRE_DEBUG=1 shows the traceback."""
     private_files.start()
     try:
-        build()()
+        _run()
     except EstuaireError as error:
         if os.environ.get("ESTUAIRE_DEBUG") == "1":
             raise

@@ -22,8 +22,7 @@ def codes(
     """Standard codes that a hospital's own codes are mapped to."""
     from estuaire.cli.tables import show
     from estuaire.contract.codes import code_systems
-    from estuaire.stewardship.codes_to_map import find_system
-    from estuaire.stewardship.suggestions import standard_codes
+    from estuaire.stewardship.suggestions import find_system, standard_codes
 
     if system is None:
         rows = [

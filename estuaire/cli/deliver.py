@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ import typer
 from estuaire.base.display_text import shown
 
 if TYPE_CHECKING:
+    from estuaire.base.settings import Settings
+    from estuaire.contract.manifest import Manifest
     from estuaire.deliveries.confirmation import Fewer
     from estuaire.deliveries.hand_in import Receipt
 
@@ -68,13 +71,12 @@ def deliver(
     from estuaire.base.settings import settings
     from estuaire.cli.guide import language
     from estuaire.contract.registry import load_registry
-    from estuaire.deliveries.confirmation import would_end
     from estuaire.deliveries.hand_in import Asked, hand_in, prepare, write_manifest
-    from estuaire.storage.stores import open_store
+    from estuaire.storage.stores import open_platforms_store, open_store
 
     configured = settings()
     chosen = language(lang, configured)
-    store = open_store(configured)
+    store = open_store(configured) if prepare_only else open_platforms_store(configured)
     asked = Asked(
         kind=None if full is None else "full" if full else "delta",
         period=period and (period[0].date(), period[1].date()),
@@ -88,11 +90,19 @@ def deliver(
         text = json.dumps(done.as_dict(chosen), ensure_ascii=False, indent=2)
         receipt.write_text(text + "\n", encoding="utf-8")
     _print(done, chosen)
-    _print_ends(would_end(configured, done.manifest), chosen)
+    _print_ends(_ends(configured, done.manifest), chosen)
+
+
+def _ends(configured: Settings, manifest: Manifest) -> list[Fewer]:
+    """What a full delivery ends, where the ledger can tell; a hospital's installation has no driver to ask it with."""
+    if importlib.util.find_spec("psycopg2") is None:
+        return []
+    from estuaire.deliveries.confirmation import would_end
+
+    return would_end(configured, manifest)
 
 
 def _print_ends(found: list[Fewer], chosen: str) -> None:
-    """What a full delivery ends, where the ledger can tell."""
     from rich.console import Console
     from rich.text import Text
 

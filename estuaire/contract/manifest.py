@@ -21,6 +21,7 @@ from estuaire.base.errors import ContractVersionUnknown, ManifestInvalid, PathOu
 from estuaire.contract.registry import Registry
 from estuaire.contract.tables import VERSIONS, Contract, load_contract
 
+LANDING = "landing/"
 NAME = "manifest.json"
 MAX_BYTES = 5 << 20
 MAX_FILES = 10_000

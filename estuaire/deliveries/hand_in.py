@@ -36,6 +36,7 @@ from estuaire.base.errors import (
 from estuaire.base.plain_files import open_plain
 from estuaire.contract.codes import code_systems, hospital_map, map_error
 from estuaire.contract.manifest import (
+    LANDING,
     MAX_BYTES,
     NAME,
     PATH_REMEDY,
@@ -48,13 +49,12 @@ from estuaire.contract.manifest import (
 )
 from estuaire.contract.registry import Hospital, Registry
 from estuaire.contract.tables import OPERATION_COLUMN, Contract, Table, load_contract
-from estuaire.deliveries.landing_scan import PREFIX, sha256_of
 from estuaire.kernel import parquet_file
 from estuaire.kernel.framing import REASONS
 from estuaire.kernel.land_file import Judge, blocks_of
 from estuaire.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Place
 from estuaire.rules.rule_registry import load_rules
-from estuaire.storage.object_store import ObjectStore, walk
+from estuaire.storage.object_store import ObjectStore, sha256_of, walk
 
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
 _OUTSIDE_SHARE = 0.01  # of a file's dates: fewer are slips of the pen, which landing's rules judge
@@ -375,7 +375,7 @@ def _unmapped(hospital: Hospital, codes: dict[str, Counter[str]]) -> list[Warned
 def handed_in(store: ObjectStore, registry: Registry, hospital: str) -> dict[str, Manifest | None]:
     """Committed deliveries of a hospital in landing, by id; None where the manifest cannot be read."""
     found: dict[str, Manifest | None] = {}
-    for item in store.list(f"{PREFIX}{hospital}/"):
+    for item in store.list(f"{LANDING}{hospital}/"):
         parts = item.key.split("/")
         if len(parts) == 4 and parts[3] == NAME:
             with store.open(item.key) as stream:
@@ -558,7 +558,7 @@ def hand_in(prepared: Prepared, store: ObjectStore) -> Receipt:
         return _receipt(replace(prepared, manifest=prepared.present or prepared.manifest), "unchanged")
     manifest = stored(prepared.manifest)
     prepared = replace(prepared, manifest=manifest)
-    prefix = f"{PREFIX}{manifest.hospital}/{manifest.delivery_id}/"
+    prefix = f"{LANDING}{manifest.hospital}/{manifest.delivery_id}/"
     state = "handed_in"
     if store.stat(prefix + NAME) is None:  # committed meanwhile: nothing of ours belongs beside it
         for file in manifest.files:

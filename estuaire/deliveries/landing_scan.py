@@ -36,13 +36,12 @@ from estuaire.base.errors import (
 )
 from estuaire.base.settings import Settings
 from estuaire.contract import manifest as manifests
-from estuaire.contract.manifest import Manifest, delivered_hash, parse_manifest
+from estuaire.contract.manifest import LANDING, Manifest, delivered_hash, parse_manifest
 from estuaire.contract.registry import Registry
 from estuaire.storage import error_columns
 from estuaire.storage.ledger import connect, fetch, unfinished
-from estuaire.storage.object_store import ObjectInfo, ObjectStore
+from estuaire.storage.object_store import ObjectInfo, ObjectStore, sha256_of
 
-PREFIX = "landing/"
 FOLDER = "(folder)"  # stands for a delivery where the hospital's own folder is none
 _CLOCKS_DIFFER = 300.0  # seconds by which the store's clock may run ahead of ours
 # their cause may lie with us: the same bytes pass once it is mended, so a delivery blocked by one is looked at again
@@ -94,7 +93,7 @@ def _fingerprint(objects: list[ObjectInfo]) -> str:
 
 def fingerprint_of(store: ObjectStore, hospital: str, delivery: str) -> str | None:
     """What tells whether a delivery's folder changed since a scan; None where it is gone."""
-    objects = list(store.walk(f"{PREFIX}{hospital}/{delivery}/"))
+    objects = list(store.walk(f"{LANDING}{hospital}/{delivery}/"))
     return _fingerprint(objects) if objects else None
 
 
@@ -105,7 +104,7 @@ def _folders(store: ObjectStore) -> dict[Place, list[ObjectInfo]]:
         EntryRefused: landing/ itself cannot be read.
     """
     folders: dict[Place, list[ObjectInfo]] = {}
-    for item in store.walk(PREFIX):
+    for item in store.walk(LANDING):
         parts = item.key.split("/")
         if len(parts) >= 4:
             folders.setdefault((parts[1], parts[2]), []).append(item)
@@ -114,15 +113,6 @@ def _folders(store: ObjectStore) -> dict[Place, list[ObjectInfo]]:
         elif item.strange:
             folders.setdefault((parts[1], parts[2] if len(parts) == 3 else FOLDER), []).append(item)
     return folders
-
-
-def sha256_of(store: ObjectStore, key: str) -> str:
-    """sha256 (hex) of an object's bytes."""
-    digest = hashlib.sha256()
-    with store.open(key) as stream:
-        while data := stream.read(1 << 20):
-            digest.update(data)
-    return digest.hexdigest()
 
 
 class _Arriving(Exception):
@@ -176,7 +166,7 @@ def read_manifest(store: ObjectStore, registry: Registry, hospital: str, deliver
     """
     try:
         registry.get(hospital)
-        key = f"{PREFIX}{hospital}/{delivery}/{manifests.NAME}"
+        key = f"{LANDING}{hospital}/{delivery}/{manifests.NAME}"
         if store.stat(key) is None:
             raise ManifestMissing(
                 "the delivery has no manifest",
@@ -341,7 +331,7 @@ class _Scan:
             _Arriving: it is not complete, and may become so.
             EstuaireError: what is wrong with it.
         """
-        row, prefix = self.known.get(place), f"{PREFIX}{place[0]}/{place[1]}/"
+        row, prefix = self.known.get(place), f"{LANDING}{place[0]}/{place[1]}/"
         _check_plain(objects, prefix)
         arriving = _written_lately(self.settings, objects, self.now)
         try:
@@ -407,7 +397,7 @@ def to_take_up(settings: Settings, store: ObjectStore) -> frozenset[Seen]:
         row, fingerprint = known.get(place), _fingerprint(objects)
         seen = row is not None and row["fingerprint"] == fingerprint
         unfinished_before = row is not None and row["state"] == "arriving"
-        manifest = f"{PREFIX}{place[0]}/{place[1]}/{manifests.NAME}"
+        manifest = f"{LANDING}{place[0]}/{place[1]}/{manifests.NAME}"
         if seen and not unfinished_before:
             continue
         if (not seen and any(o.key == manifest for o in objects)) or not _written_lately(settings, objects, now):

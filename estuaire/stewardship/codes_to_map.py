@@ -16,19 +16,13 @@ from typing import Any
 import yaml
 
 from estuaire.base import private_files
-from estuaire.base.errors import EstuaireError, SetupError
+from estuaire.base.errors import SetupError
 from estuaire.base.settings import Settings
 from estuaire.contract.codes import CodeSystem, code_systems
 from estuaire.contract.registry import CODE_MAP_HEADER, FOLDER, Hospital, Registry, load_registry, read_code_map
-from estuaire.stewardship.suggestions import Suggestion, forget, suggest
+from estuaire.stewardship.suggestions import CodeRefused, Suggestion, find_system, forget, suggest
 from estuaire.stewardship.unmapped_codes import marts_of
 from estuaire.storage.ledger import fetch
-
-
-class CodeRefused(EstuaireError):
-    """A line that may not enter a code map: unknown system, code that is not standard, code mapped already."""
-
-    code = "E_CODE_MAP"
 
 
 @dataclass
@@ -179,16 +173,6 @@ def nearest(registry: Registry, codes: CodeSystem, text: str, count: int = 5) ->
     folded = {v.casefold(): v for v in codes.values}
     spelt = [folded[c] for c in difflib.get_close_matches(text.casefold(), folded, n=count, cutoff=0.0)]
     return list(dict.fromkeys([*named, *spelt]))[:count]
-
-
-def find_system(name: str) -> CodeSystem:
-    """Raises CodeRefused, with the names there are."""
-    try:
-        return code_systems()[name]
-    except KeyError:
-        raise CodeRefused(
-            f"there is no code system named '{name}'", remedy=f"name one of: {', '.join(code_systems())}"
-        ) from None
 
 
 def _csv_line(values: list[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from estuaire.base.errors import ContractError
+from estuaire.base.errors import ContractError, EstuaireError
 from estuaire.contract.codes import CodeSystem, code_systems
 from estuaire.contract.registry import Registry, read_code_map
 from estuaire.stewardship import suggested_drugs, suggested_organisms
@@ -24,6 +24,12 @@ _SHORTEST_NAME = 4
 _TOLD_BY_ITSELF = 7  # a number of so many digits (UCD, CIP) is no hospital's running number
 
 
+class CodeRefused(EstuaireError):
+    """A line that may not enter a code map: unknown system, code that is not standard, code mapped already."""
+
+    code = "E_CODE_MAP"
+
+
 @dataclass(frozen=True)
 class Suggestion:
     """A standard code, how it was found, and a score from 0 to 1 that orders suggestions (not a probability)."""
@@ -31,6 +37,16 @@ class Suggestion:
     standard_code: str
     score: float
     how: str
+
+
+def find_system(name: str) -> CodeSystem:
+    """Raises CodeRefused, with the names there are."""
+    try:
+        return code_systems()[name]
+    except KeyError:
+        raise CodeRefused(
+            f"there is no code system named '{name}'", remedy=f"name one of: {', '.join(code_systems())}"
+        ) from None
 
 
 def standard_codes(system: str, search: str = "") -> list[tuple[str, list[str]]]:

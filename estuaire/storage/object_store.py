@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -111,6 +112,15 @@ def checked_key(key: str) -> PurePosixPath:
     if pure.is_absolute() or ".." in pure.parts or "\x00" in key:
         raise PathOutsideDelivery("a key leaves the store", remedy="use keys relative to the store's root")
     return pure
+
+
+def sha256_of(store: ObjectStore, key: str) -> str:
+    """sha256 (hex) of an object's bytes."""
+    digest = hashlib.sha256()
+    with store.open(key) as stream:
+        while data := stream.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def walk(folder: Path) -> Iterator[tuple[str, os.stat_result | None, str]]:

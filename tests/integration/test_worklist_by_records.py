@@ -7,7 +7,7 @@ from registry_copy import registry
 
 from estuaire.base.settings import Settings
 from estuaire.stewardship import codes_to_map
-from estuaire.stewardship.codes_to_map import CodeRefused
+from estuaire.stewardship.suggestions import CodeRefused
 from estuaire.storage import migrations
 from estuaire.storage.ledger import connect
 

@@ -72,12 +72,13 @@ def test_a_rules_page_names_what_implements_and_proves_it(page: Path) -> None:
 
 # words that stand in commands and paths, as each language writes them
 _WORDS = {
-    "DOSSIER": "FOLDER", "SYSTÈME": "SYSTEM", "NOM": "NAME", "<suite>": "<anything>", "<nom libre>": "<anything>",
+    "DOSSIER": "FOLDER", "TEXTE": "TEXT", "SYSTÈME": "SYSTEM", "NOM": "NAME", "<suite>": "<anything>", "<nom libre>": "<anything>",
     "<livraison>": "<delivery>", "<fichier brut>": "<raw file>", "<nomenclature>": "<system>",
     "[premier jour, lendemain du dernier)": "[first day, day after the last)",
 }  # fmt: skip
 _PAIRS = (
     (DOCS / "hospitals" / "onboarding.en.md", DOCS / "hospitals" / "onboarding.fr.md"),
+    (DOCS / "hospitals" / "package.en.md", DOCS / "hospitals" / "package.fr.md"),
     (
         PROJECT_ROOT / "estuaire" / "deliveries" / "guide_templates" / "guide.en.md.j2",
         PROJECT_ROOT / "estuaire" / "deliveries" / "guide_templates" / "guide.fr.md.j2",

@@ -33,8 +33,8 @@ from estuaire.contract.registry import FOLDER, load_registry
 from estuaire.contract.tables import load_contract
 from estuaire.deliveries.guide import sample_delivery, write_guide
 from estuaire.deliveries.hand_in import Asked, Prepared, Receipt, hand_in, prepare, stored, table_of, write_manifest
-from estuaire.deliveries.landing_scan import read_manifest, sha256_of
-from estuaire.storage.object_store import DirectoryStore
+from estuaire.deliveries.landing_scan import read_manifest
+from estuaire.storage.object_store import DirectoryStore, sha256_of
 
 MARCH = (date(2025, 3, 1), date(2025, 4, 1))
 UNITS = "UF;valid_from;valid_to;LIBELLE_UF;unit_type;geographic_finess\n"

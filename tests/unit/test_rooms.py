@@ -51,6 +51,9 @@ PLANTS = {
     "a circle in a room": Plant("estuaire/stack/jdk.py", "from estuaire.stack import lifecycle\n", "circles"),
     "a circle of the jobs": Plant("spark_jobs/damaged_files.py", "from spark_jobs import land\n", "circles"),
     "a database in the kernel": Plant("estuaire/kernel/engine.py", "import psycopg2\n", "kernel"),
+    "a database in a hand-in": Plant(
+        "estuaire/deliveries/hand_in.py", "from estuaire.deliveries import landing_scan\n", "hospital"
+    ),
     "a database behind the kernel": Plant(
         "estuaire/storage/duck.py", "from estuaire.storage import ledger\n", "kernel"
     ),

@@ -45,7 +45,14 @@ from estuaire.base.errors.servers import (
     StoreRefused,
     StoreUnavailable,
 )
-from estuaire.base.errors.setup import ContractError, NotConfirmed, PseudonymKeyRefused, SecretUnusable, SetupError
+from estuaire.base.errors.setup import (
+    ContractError,
+    LibraryMissing,
+    NotConfirmed,
+    PseudonymKeyRefused,
+    SecretUnusable,
+    SetupError,
+)
 from estuaire.base.errors.stages import (
     AccountingImbalance,
     Fenced,
@@ -91,6 +98,7 @@ __all__ = [
     "LakeFileUnreadable",
     "LakeInlined",
     "LedgerRefused",
+    "LibraryMissing",
     "ManifestInvalid",
     "ManifestMissing",
     "NotConfirmed",

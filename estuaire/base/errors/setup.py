@@ -11,6 +11,12 @@ class SetupError(EstuaireError):
     code = "E_SETUP"
 
 
+class LibraryMissing(SetupError):
+    """A command needs a library that this installation does not hold."""
+
+    code = "E_LIBRARY_MISSING"
+
+
 class SecretUnusable(SetupError):
     """A file of secrets is missing, empty, damaged, or open to other accounts."""
 

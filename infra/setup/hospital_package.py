@@ -1,0 +1,57 @@
+"""What `make hospital-package` puts into the wheel beside estuaire/: the project's files that a hospital's commands read.
+
+setuptools calls it (pyproject.toml, ``cmdclass``). They go to ``estuaire/project/``, where ``estuaire.base.settings`` finds them in the
+place of the project's folder. An editable installation (`make setup`) is the project itself: there it does nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path("estuaire") / "project"
+# the rules of landing with their form; the reference facts with their licence
+CARRIED = ("expectations/rules.schema.json", "expectations/landed/*.yml", "dbt_project/seeds/reference/*")
+LEFT_OUT = "spark_jobs"  # only the platform's processes import it
+
+
+def carried() -> list[str]:
+    """Paths below the project's folder.
+
+    Raises:
+        FileNotFoundError: there is none of a kind: the wheel would lack it unseen.
+    """
+    found = []
+    for pattern in CARRIED:
+        files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern) if path.is_file())
+        if not files:
+            raise FileNotFoundError(f"{pattern}: nothing there to put into the package")
+        found += files
+    return found
+
+
+class BuildPy(build_py):
+    """As setuptools', with the carried files."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if not self.editable_mode:
+            self.packages = [name for name in self.packages if name.partition(".")[0] != LEFT_OUT]
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            for name in carried():
+                target = Path(self.build_lib) / TARGET / name
+                self.mkpath(str(target.parent))
+                self.copy_file(str(ROOT / name), str(target))
+
+    def get_source_files(self) -> list[str]:
+        """For an sdist, from which a wheel may be built."""
+        return [*super().get_source_files(), *carried(), str(Path(__file__).resolve().relative_to(ROOT))]
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        own = [] if self.editable_mode else [str(Path(self.build_lib) / TARGET / name) for name in carried()]
+        return [*super().get_outputs(include_bytecode), *own]
