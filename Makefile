@@ -46,7 +46,7 @@ check: setup ## linters and types: ruff, mypy, import-linter, sqlfluff, hadolint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/sqlfluff lint -q -p 2 dbt_project
+	$(BIN)/sqlfluff lint -q -p 2 dbt_project estuaire spark_jobs
 	$(BIN)/hadolint infra/images/Dockerfile
 	$(BIN)/python -m pytest -q -k "not unit_tests" tests/dbt/test_layering.py # those run with the tests
 

@@ -21,6 +21,7 @@ from estuaire.base import disk_space, faults
 from estuaire.base.errors import EstuaireError, FileMissing, StoreUnavailable, TaskFailed
 from estuaire.base.metering import Meter
 from estuaire.base.settings import Settings
+from estuaire.base.sql import Sql, texts
 from estuaire.contract.codes import registry_error
 from estuaire.contract.layer_columns import consolidated_columns
 from estuaire.contract.registry import load_registry
@@ -31,13 +32,13 @@ from estuaire.kernel import consolidate as kernel
 from estuaire.orchestration.consolidation_inputs import changed_of, forget_blocks, inputs, with_rules
 from estuaire.stewardship import unmapped_codes
 from estuaire.storage import error_columns, set_aside
-from estuaire.storage.duck import nothing, of_files, quoted, readable, reading
+from estuaire.storage.duck import nothing, of_files, readable, reading
 from estuaire.storage.lake import PATIENT_MAP, Change, Lake, NewFile
 from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.storage.local_files import local_files
 from estuaire.storage.stores import open_store
 from spark_jobs.damaged_files import hospital_of, lost_files, not_readable_back, unreadable, unreadable_files
-from spark_jobs.patient_map import patient_map
+from spark_jobs.patient_map import STATEMENTS, patient_map
 from spark_jobs.session import guarded, spread_each
 from spark_jobs.stage import attempt, recover, refused
 
@@ -126,10 +127,8 @@ def read_back(settings: Settings, keys: list[str]) -> dict[tuple[str, str], tupl
         by_table.setdefault(key.split("/")[2], {})[store.url(key)] = key
     with reading(store, threads=2) as connection:
         for names in by_table.values():
-            for url, delivery, rows, total in connection.execute(
-                "select filename, delivery_id, count(*), sum(row_uid_hi::hugeint) + sum(row_uid_lo::hugeint) "
-                f"from read_parquet([{', '.join(map(quoted, names))}], filename = true) group by all"
-            ).fetchall():
+            asked = STATEMENTS("read_back_consolidated", paths=texts(names))
+            for url, delivery, rows, total in connection.execute(asked).fetchall():
                 found[names[url], delivery] = (int(rows), int(total))
     return found
 
@@ -229,26 +228,26 @@ def _patient_map(settings: Settings, lake: Lake, stage: Stage, results: dict[str
 def mapped(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> duckdb.DuckDBPyRelation:
     """The patient map over these files of patients."""
     columns = consolidated_columns(load_contract().table("patient"))
-    return patient_map(connection, f"({of_files(connection, paths, columns)}) as patients")
+    return patient_map(connection, Sql(f"({of_files(connection, paths, columns)}) as patients"))
 
 
 def _with_former(
     connection: duckdb.DuckDBPyConnection, paths: list[str], former: list[str], away: list[str], output: str
 ) -> None:
     """Write the map over ``paths``, and of the hospitals ``away`` the rows of the former one."""
-    names = ", ".join(c.name for c in PATIENT_MAP)
-    queries = []
+    parts = []
     if paths:
         mapped(connection, paths).create("renewed")
-        queries.append(f"select {names} from renewed")
+        parts.append(Sql("renewed"))
     if former:
-        queries.append(
-            f"select {names} from ({of_files(connection, former, PATIENT_MAP)}) "
-            f"where hospital_id in ({', '.join(map(quoted, away))})"
-        )
-    if not queries:
-        queries = [f"select {names} from ({nothing(PATIENT_MAP)})"]
-    connection.sql(" union all ".join(queries)).write_parquet(output)
+        rows = of_files(connection, former, PATIENT_MAP)
+        parts.append(Sql(f"({rows}) as former where hospital_id in ({texts(away)})"))
+    query = STATEMENTS(
+        "former_map",
+        columns=[c.name for c in PATIENT_MAP],
+        parts=parts or [Sql(f"({nothing(PATIENT_MAP)}) as none_known")],
+    )
+    connection.sql(query).write_parquet(output)
 
 
 def _rebuild_next(stage: Stage, hospitals: list[str]) -> None:

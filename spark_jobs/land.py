@@ -38,6 +38,7 @@ from estuaire.base.errors import (
 )
 from estuaire.base.metering import Meter
 from estuaire.base.settings import Settings
+from estuaire.base.sql import Statements, texts
 from estuaire.contract.manifest import LANDING, Manifest, ManifestFile
 from estuaire.contract.registry import load_registry
 from estuaire.contract.tables import load_contract
@@ -50,7 +51,7 @@ from estuaire.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
 from estuaire.orchestration.consolidation_inputs import inputs
 from estuaire.rules.rule_registry import load_rules
 from estuaire.storage import error_columns, pseudonym_key, set_aside
-from estuaire.storage.duck import quoted, reading
+from estuaire.storage.duck import reading
 from estuaire.storage.lake import Change, Lake, NewFile
 from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.storage.local_files import local_files
@@ -61,6 +62,7 @@ from spark_jobs.session import refuse_all, spread_each
 from spark_jobs.stage import attempt, recover, refused, without
 
 STAGE = "land"
+STATEMENTS = Statements(Path(__file__).parent / "sql")
 
 
 @dataclass(frozen=True)
@@ -210,10 +212,8 @@ def read_back(settings: Settings, files: list[FileOutcome]) -> dict[str, tuple[i
             by_table.setdefault(file.table, {})[store.url(file.output)] = file.output
     with reading(store, threads=2) as connection:
         for keys in by_table.values():
-            for url, rows, total in connection.execute(
-                "select filename, count(*), coalesce(sum(row_uid_hi::hugeint), 0) + coalesce(sum(row_uid_lo::hugeint), 0) "
-                f"from read_parquet([{', '.join(map(quoted, keys))}], filename = true) group by filename"
-            ).fetchall():
+            asked = STATEMENTS("read_back_landed", paths=texts(keys))
+            for url, rows, total in connection.execute(asked).fetchall():
                 found[keys[url]] = (int(rows), int(total))
     # a file of which no row is left is in no group
     return {f.output: found.get(f.output, (0, 0)) for f in files if f.output is not None}

@@ -22,11 +22,12 @@ from estuaire.base import disk_space, faults
 from estuaire.base.errors import EstuaireError, StoreUnavailable, TaskFailed
 from estuaire.base.metering import Meter
 from estuaire.base.settings import Settings
+from estuaire.base.sql import literal
 from estuaire.contract.layer_columns import consolidated_columns, staging_columns
 from estuaire.contract.registry import Hospital, load_registry
 from estuaire.contract.tables import load_contract
 from estuaire.storage import ended_attempts, set_aside
-from estuaire.storage.duck import load_extension, of_files, quoted, readable, reading
+from estuaire.storage.duck import load_extension, of_files, readable, reading
 from estuaire.storage.lake import PATIENT_MAP, Lake
 from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
 from estuaire.storage.stores import open_store
@@ -103,7 +104,7 @@ def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
     with reading(open_store(settings)) as duck:
         load_extension(duck, "postgres_scanner")
         duck.execute("set timezone = 'UTC'")
-        duck.execute(f"attach {quoted(settings.dsn())} as warehouse (type postgres)")
+        duck.execute(f"attach {literal(settings.dsn())} as warehouse (type postgres)")
         # created and filled in one transaction: with wal_level minimal PostgreSQL writes no WAL for it
         duck.execute("begin")
         for work in works:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import yaml
 
+from estuaire.base.sql import literal
 from estuaire.contract.tables import FOLDER, Column, Table
 
 MARTS_FILE = FOLDER / "codes_of_marts.yml"
@@ -41,7 +42,7 @@ def expression(table: str, column: str) -> str:
     """A rule's expression: the record's code is mapped."""
     flag = in_text_flag(table, column)
     mapped = f"{column} is not null"
-    return f"{mapped} or coalesce(strpos(flags, '{flag}'), 0) > 0" if flag else mapped
+    return f"{mapped} or coalesce(strpos(flags, {literal(flag)}), 0) > 0" if flag else mapped
 
 
 def limit(column: Column) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,30 +21,25 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import EstuaireError, GateBlocked
 from estuaire.base.settings import Settings
+from estuaire.base.sql import Sql, Statements, literal
 from estuaire.gates import docs, each_alone
 from estuaire.gates.gx import breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, decisions, verdict, word, write_results, write_verdict
 from estuaire.rules.rule_registry import Rule, load_rules
-from estuaire.storage.duck import quoted
 from estuaire.storage.stores import open_store
 
 STAGE = "consolidated"
+STATEMENTS = Statements(Path(__file__).parent / "sql")
 
 
 def count(path: str, table: str, shifted: Collection[str] = ()) -> dict[str, list[int]]:
     """Rule id -> [rows checked, rows that break it, of unique rules as Arrow counts them], over one hospital's file of a table."""
     rules = load_rules(STAGE)[table]
-    selected = ["count(*)"]
-    for rule in rules:
-        if rule.unique:
-            key = rule.unique[0] if len(rule.unique) == 1 else f"({', '.join(rule.unique)})"
-            selected += ["count(*)", f"count(*) - count(distinct {key})"]
-        else:
-            expression = rule.sql("duckdb", shifted)
-            selected += [f"count({expression})", f"count(*) filter (where not ({expression}))"]
+    counted = [{"unique": r.unique, "holds": Sql("" if r.unique else r.sql("duckdb", shifted))} for r in rules]
+    query = STATEMENTS("counted", rules=counted, path=literal(path))
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'")
-        row = connection.execute(f"select {', '.join(selected)} from read_parquet({quoted(path)})").fetchone()
+        row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 - an aggregate always gives one row
     found = {}
     for i, rule in enumerate(rules):

@@ -9,7 +9,9 @@ from functools import lru_cache
 
 import duckdb
 
+from estuaire.base.sql import Sql
 from estuaire.contract.codes import SEEDS
+from estuaire.storage.duck import relation
 
 FLAG = "administration.drug_code.antibacterial"
 _SHORTEST_NAME = 4
@@ -50,23 +52,12 @@ def names_antibacterial(text: str) -> bool:
     )
 
 
-def flag_sql(connection: duckdb.DuckDBPyConnection, landed: str, standard: str, joins: str) -> tuple[str, str]:
-    """SQL of the flag of a drug that no map knows and that names an antibacterial, and the join that it needs.
+def find(connection: duckdb.DuckDBPyConnection, unmapped: Sql) -> None:
+    """Temporary table ``antibacterial`` (drug_code, drug_label): drugs that no map knows, and that name an antibacterial.
 
     Args:
-        landed: the relation of landed administrations.
-        standard, joins: SQL of the standard code of ``landed.drug_code``, and the joins that it needs.
+        unmapped: SQL of the drugs that no map knows, as code and label write them.
     """
-    written = connection.execute(
-        f"select distinct coalesce(landed.drug_code, ''), coalesce(landed.drug_label, '') from {landed} as landed "
-        f"{joins} where {standard} is null"
-    ).fetchall()
-    connection.execute("create or replace temp table antibacterial (drug_code varchar, drug_label varchar)")
-    found = [pair for pair in written if any(names_antibacterial(text) for text in pair)]
-    if found:
-        connection.executemany("insert into antibacterial values (?, ?)", found)
-    return (
-        f"case when {standard} is null and antibacterial.drug_code is not null then '{FLAG}' end",
-        " left join antibacterial on antibacterial.drug_code = coalesce(landed.drug_code, '') "
-        "and antibacterial.drug_label = coalesce(landed.drug_label, '')",
-    )
+    written = connection.execute(unmapped).fetchall()
+    named = [pair for pair in written if any(names_antibacterial(text) for text in pair)]
+    relation(connection, "antibacterial", {"drug_code": "varchar", "drug_label": "varchar"}, named)

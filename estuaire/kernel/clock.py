@@ -10,9 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import duckdb
+
+from estuaire.base.sql import Sql, Statements, literal
+
+STATEMENTS = Statements(Path(__file__).parent / "sql" / "clock")
 
 FIRST_YEAR, LAST_YEAR = 1970, 2250
 NEVER = 2**62  # microseconds: no time reaches it
@@ -86,9 +91,9 @@ def _between(low: datetime, high: datetime, zone: ZoneInfo) -> Change:
     return Change(micros(high), before // micro, _offset(high, zone) // micro)
 
 
-def _spans(timezone: str, local: bool) -> tuple[int, str]:
-    """(most changes of one span, SQL list of a struct per span of time): ``base``, the offset in force as it begins, and per change
-    ``at`` (from when), ``shown`` (see ``Change``) and ``offset`` (the new one); spans of local time, or of UTC."""
+@lru_cache(maxsize=32)
+def _spans(timezone: str, local: bool) -> tuple[int, Sql]:
+    """(most changes of one span, SQL that sets the variable of the spans): ``clock_spans`` of local time, ``clock_utc_spans`` of UTC."""
     base, every = changes(timezone)
     touching: list[list[Change]] = [[] for _ in range(_SPANS)]
     begun = [base] * _SPANS
@@ -101,17 +106,13 @@ def _spans(timezone: str, local: bool) -> tuple[int, str]:
         # a span that begins within what the change skips or repeats holds the change too, and begins before it
         begun[first + 1 : last + 1] = [c.before] * (last - first)
     most = max(len(t) for t in touching)
-    structs = []
+    spans = []
     for offset, held in zip(begun, touching, strict=True):
-        fields = [f"'base': {offset}"]
-        for i in range(most):
-            at, shown, after = NEVER, NEVER, NEVER
-            if i < len(held):
-                at, shown, after = (held[i].begins if local else held[i].at), held[i].shown, held[i].after
-            fields.append(f"'at_{i}': {at}, 'shown_{i}': {shown}, 'offset_{i}': {after}")
-        structs.append("{" + ", ".join(fields) + "}")
-    kind = "".join(f", at_{i} bigint, shown_{i} bigint, offset_{i} bigint" for i in range(most))
-    return most, f"[{', '.join(structs)}]::struct(base bigint{kind})[]"
+        told = [((c.begins if local else c.at), c.shown, c.after) for c in held]
+        spans.append((offset, [*told, *[(NEVER, NEVER, NEVER)] * (most - len(told))]))
+    keys = [{k: literal(f"{k}_{i}") for k in ("at", "shown", "offset")} for i in range(most)]
+    variable = "clock_spans" if local else "clock_utc_spans"
+    return most, STATEMENTS("spans", variable=variable, spans=spans, keys=keys, most=most)
 
 
 def install(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
@@ -122,38 +123,13 @@ def install(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
     A query takes ``clock_span`` once per column, in a step of its own: each mention copies every span into the plan (milliseconds).
     """
     connection.execute("set timezone = 'UTC'")
-    count = {}
-    for name, local in (("clock_spans", True), ("clock_utc_spans", False)):
-        # written out: a list as a bound parameter makes DuckDB import pandas (3 s)
-        count[name], spans = _spans(timezone, local)
-        connection.execute(f"set variable {name} = {spans}")
-
-    def looked_up(moment: str, name: str) -> str:
-        number = f"least(greatest(epoch_us({moment}) >> {_SPAN_BITS}, 0), {_SPANS - 1})"
-        return f"list_extract(getvariable('{name}'), {number} + 1)"
-
-    def offset(moment: str, name: str) -> str:
-        latest_first = [
-            f"when epoch_us({moment}) >= span.at_{i} then span.offset_{i} " for i in reversed(range(count[name]))
-        ]
-        return f"case {''.join(latest_first)}else span.base end" if latest_first else "span.base"
-
-    def any_of(condition: str) -> str:
-        each = " or ".join(condition.format(i=i) for i in range(count["clock_spans"]))
-        return f"({each})" if each else "(t is null and null)"
-
-    repeats = (
-        f"when epoch_us(t) >= span.shown_{i} and epoch_us(t) < span.at_{i} then span.offset_{i} "
-        for i in range(count["clock_spans"])
+    # written out: a bound parameter makes DuckDB import pandas (3 s)
+    local_changes, spans = _spans(timezone, True)
+    utc_changes, utc_spans = _spans(timezone, False)
+    connection.execute(spans)
+    connection.execute(utc_spans)
+    connection.execute(
+        STATEMENTS(
+            "macros", local_changes=local_changes, utc_changes=utc_changes, bits=_SPAN_BITS, last_span=_SPANS - 1
+        )
     )
-    again = f"case {''.join(repeats)}end" if count["clock_spans"] else "null"
-    for name, sql in (
-        ("span(t)", looked_up("t", "clock_spans")),
-        ("missing(t, span)", any_of("epoch_us(t) >= span.at_{i} and epoch_us(t) < span.shown_{i}")),
-        ("repeated(t, span)", any_of("epoch_us(t) >= span.shown_{i} and epoch_us(t) < span.at_{i}")),
-        ("utc(t, span)", f"make_timestamptz(epoch_us(t) - ({offset('t', 'clock_spans')}))"),
-        ("utc_again(t, span)", f"make_timestamptz(epoch_us(t) - ({again}))"),
-        ("local_in(z, span)", f"make_timestamp(epoch_us(z) + ({offset('z', 'clock_utc_spans')}))"),
-        ("local(z)", f"clock_local_in(z, {looked_up('z', 'clock_utc_spans')})"),
-    ):
-        connection.execute(f"create or replace macro clock_{name} as {sql}")

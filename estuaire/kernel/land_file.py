@@ -43,7 +43,7 @@ from estuaire.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
 from estuaire.kernel.identity import Pseudonymiser, hash_sum, row_uids
 from estuaire.kernel.limits import LIMITS, Limits
 from estuaire.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
-from estuaire.kernel.typing_sql import BlockQuery, Check, block_query
+from estuaire.kernel.typing_sql import ORIGIN, STATEMENTS, BlockQuery, Check, block_query
 from estuaire.rules.rule_registry import Rule
 
 _RETYPED_SHARE = 0.5  # more unreadable values than this in a required column: it is another type, not bad luck
@@ -389,10 +389,11 @@ class Judge:
         self._table, self._nulls = table, dialect.null_values
         self._connection = engine(hospital.timezone)
         self._pseudonymiser = Pseudonymiser(secrets.token_bytes(32), hospital.id, hospital.unknown_patients)
-        origin = {n: f"'{n}'" for n in ("hospital_id", "delivery_id", "source_file")}
-        origin |= {"sequence": "1::bigint", **_latest(now, hospital)}
+        self._origin = {"hospital_id": hospital.id, "delivery_id": "", "source_file": "", "sequence": 1} | _latest(
+            now, hospital
+        )
         present = frozenset(n for n in header.names if n)
-        self._query = block_query(table, present, dialect, rules, origin)
+        self._query = block_query(table, present, dialect, rules)
         self._coded = [c.name for c in table.columns if c.type == "code" and c.name in present]
         self.set_aside: Counter[str] = Counter()
         self.days: Counter[date] = Counter()
@@ -407,7 +408,8 @@ class Judge:
         for name, leaking in national_id.leaks(text, self._table).items():
             self.set_aside[national_id.rule(self._table, name)] += int(leaking.sum())
         uids = row_uids("", "", "", frame.record_number, frame.line_number)
-        typed = _typed(self._connection, self._query, frame, text, self._table, self._pseudonymiser, uids)
+        pseudonymised = _pseudonymise(text, self._table, self._pseudonymiser)
+        typed = _typed(self._connection, self._query, self._origin, frame, pseudonymised, uids)
         for i, check in enumerate(self._query.checks):
             if check.action == "quarantine" and (failed := pc.sum(typed[f"check_{i}"]).as_py()):
                 self.set_aside[check.id] += failed
@@ -416,26 +418,26 @@ class Judge:
             column = self._table.period_column
             if column is not None:
                 local = f"{column}_local" if self._table.column(column).type == "datetime" else column
-                rows = self._counted(f"{local}::date", f"{local} is not null")
-                self.days.update(dict(rows))
+                self.days.update(dict(self._counted(local, as_day=True)))
             for name in self._coded:
                 # a text that would name a patient is shown to nobody
-                counted = self._counted(name, f"{name} is not null")
+                counted = self._counted(name)
                 self.codes[name].update({code: n for code, n in counted if not national_id.holds_one(code)})
-            key = ", ".join(self._table.key)
-            content = ", ".join(c.name for c in self._table.columns)
-            known = " and ".join(f"{k} is not null" for k in self._table.key if k not in self._table.key_optional)
-            hashed = self._connection.execute(
-                f"select hash({key}, source_updated_at) as key, hash({content}) as content from typed where op = 'upsert' and {known}"
-            ).to_arrow_table()
+            key = self._table.key
+            query = STATEMENTS(
+                "hashed",
+                key=key,
+                columns=[c.name for c in self._table.columns],
+                required=[k for k in key if k not in self._table.key_optional],
+            )
+            hashed = self._connection.execute(query).to_arrow_table()
             self._keys.append(np.stack([hashed[name].to_numpy() for name in ("key", "content")]))
         finally:
             self._connection.unregister("typed")
 
-    def _counted(self, value: str, where: str) -> list[tuple[Any, int]]:
-        rows: list[tuple[Any, int]] = self._connection.execute(
-            f"select {value}, count(*) from typed where {where} group by all"
-        ).fetchall()
+    def _counted(self, column: str, *, as_day: bool = False) -> list[tuple[Any, int]]:
+        query = STATEMENTS("counted", column=column, as_day=as_day)
+        rows: list[tuple[Any, int]] = self._connection.execute(query).fetchall()
         return rows
 
     @property
@@ -468,14 +470,12 @@ def _check_retyped(outcome: FileOutcome, table: Table, place: Place) -> None:
 def _typed(
     connection: duckdb.DuckDBPyConnection,
     query: BlockQuery,
+    origin: dict[str, str | int],
     frame: Frame,
-    text: pa.Table,
-    table: Table,
-    pseudonymiser: Pseudonymiser,
+    raw: pa.Table,
     uids: tuple[Any, Any],
 ) -> pa.Table:
-    """The sound records of a frame, read as clean text columns, typed, with one boolean per check."""
-    raw = _pseudonymise(text, table, pseudonymiser)
+    """The sound records of a frame, read as clean text columns with pseudonyms, typed, with one boolean per check."""
     for name, values in (
         ("record_number", frame.record_number),
         ("line_number", frame.line_number),
@@ -483,6 +483,8 @@ def _typed(
         ("row_uid_lo", uids[1]),
     ):
         raw = raw.append_column(name, pa.array(values))
+    # for each block: the connection is the thread's, and another file's blocks may lie between
+    connection.execute(STATEMENTS("origin"), [origin[name] for name in ORIGIN])
     connection.register("raw", raw)
     try:
         with planned_for(connection, len(frame.record_number)):
@@ -525,6 +527,7 @@ def blocks_of(
 def _land(
     delivered: DeliveredFile,
     lander_for: Callable[[Header], _Lander],
+    origin: dict[str, str | int],
     *,
     file: ManifestFile,
     table: Table,
@@ -562,7 +565,8 @@ def _land(
                 continue
             text = texts.clean(read(), table, dialect.null_values)
             leaks = national_id.leaks(text, table)
-            lander.block(frame, _typed(connection, lander.query, frame, text, table, pseudonymiser, sound), leaks)
+            raw = _pseudonymise(text, table, pseudonymiser)
+            lander.block(frame, _typed(connection, lander.query, origin, frame, raw, sound), leaks)
         if watch is not None:
             watch.check(place)
     except BaseException as error:
@@ -573,16 +577,16 @@ def _land(
     return lander
 
 
-def _latest(extracted: datetime, hospital: Hospital) -> dict[str, str]:
-    """SQL of the last moment, and the last local day, that an event of the delivery may bear: a clock may run a day ahead of the
+def _latest(extracted: datetime, hospital: Hospital) -> dict[str, str | int]:
+    """The last moment, and the last local day, that an event of the delivery may bear: a clock may run a day ahead of the
     extraction. A shifted calendar says nothing of when its events were: there it is the last day that the clock knows."""
     zone = ZoneInfo(hospital.timezone)
     if hospital.calendar == "shifted":
         extracted = datetime(clock.LAST_YEAR, 1, 1, tzinfo=UTC) - timedelta(days=2)
     latest = (extracted if extracted.tzinfo else extracted.replace(tzinfo=zone)).astimezone(UTC) + timedelta(days=1)
     return {
-        "latest_at": f"timestamptz '{latest.isoformat()}'",
-        "latest_day": f"date '{latest.astimezone(zone).date().isoformat()}'",
+        "latest_at": latest.isoformat(),
+        "latest_day": latest.astimezone(zone).date().isoformat(),
     }
 
 
@@ -612,20 +616,19 @@ def land_file(
     outcome = FileOutcome(manifest.hospital, manifest.delivery_id, table.name, file.path)
     place = Place(manifest.hospital, manifest.delivery_id, file.path)
     dialect = hospital.dialects[file.dialect]
+    origin = {
+        "hospital_id": manifest.hospital,
+        "delivery_id": manifest.delivery_id,
+        "sequence": manifest.sequence,
+        "source_file": file.path,
+    } | _latest(manifest.extracted_at, hospital)
     lander: _Lander | None = None
     parquet = False
 
     def lander_for(header: Header) -> _Lander:
         outcome.extra_columns = list(header.extra)
-        origin = {
-            "hospital_id": f"'{manifest.hospital}'",
-            "delivery_id": f"'{manifest.delivery_id}'",
-            "sequence": f"{manifest.sequence}::bigint",
-            **_latest(manifest.extracted_at, hospital),
-            "source_file": "'" + file.path.replace("'", "''") + "'",
-        }
         present = frozenset(n for n in header.names if n)
-        query = block_query(table, present, parquet_file.rendered(dialect) if parquet else dialect, rules, origin)
+        query = block_query(table, present, parquet_file.rendered(dialect) if parquet else dialect, rules)
         return _Lander(outcome, table, header, query, output, rejects, limits)
 
     try:
@@ -636,6 +639,7 @@ def land_file(
                 lander = _land(
                     delivered,
                     lander_for,
+                    origin,
                     file=file,
                     table=table,
                     hospital=hospital,

@@ -20,6 +20,7 @@ import yaml
 
 from estuaire.base.errors import ContractError
 from estuaire.base.settings import PROJECT_ROOT
+from estuaire.base.sql import literal, texts
 from estuaire.contract import mapped_share
 from estuaire.contract.codes import code_systems
 from estuaire.contract.tables import Column, Table, load_contract
@@ -85,9 +86,7 @@ class Rule:
             shifted: hospitals without real dates.
         """
         if self.needs_real_calendar and shifted:
-            # the hospitals' ids are the registry's own, letters and digits
-            listed = ", ".join(f"'{h}'" for h in sorted(shifted))
-            condition = f"hospital_id not in ({listed})" + (f" and ({self.when})" if self.when else "")
+            condition = f"hospital_id not in ({texts(sorted(shifted))})" + (f" and ({self.when})" if self.when else "")
         else:
             condition = self.when
         text = f"case when {condition} then ({self.expression}) end" if condition else self.expression
@@ -195,13 +194,12 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
     for c in table.columns:
         system = code_systems().get(c.code_system or "")
         if system is not None and 0 < len(system.values) <= _LISTED_CODES:
-            listed = ", ".join("'" + v.replace("'", "''") + "'" for v in sorted(system.values))
             rules.append(
                 Rule(
                     id=f"{table.name}.{c.name}.code",
                     category="conformance_value", severity="error", action="fail", threshold=0.0,
                     label_fr=f"{c.label_fr} : code du référentiel", label_en=f"{c.label_en}: a code of its system",
-                    expression=f"{c.name} in ({listed})", columns=(c.name,), **owner,
+                    expression=f"{c.name} in ({texts(sorted(system.values))})", columns=(c.name,), **owner,
                 )
             )  # fmt: skip
     for c in (c for c in table.columns if c.type == "code"):
@@ -246,7 +244,7 @@ def _unflagged(
         threshold=threshold,
         label_fr=label_fr,
         label_en=label_en,
-        expression=f"coalesce(strpos(flags, '{flag}'), 0) = 0",
+        expression=f"coalesce(strpos(flags, {literal(flag)}), 0) = 0",
         columns=columns,
         **more,
     )
@@ -257,13 +255,13 @@ def _range(table: Table, column: Column, owner: dict[str, Any]) -> Rule:
     first = (column.earliest or date.fromisoformat(EARLIEST)).isoformat()
     day = column.name if column.type == "date" else f"cast({column.name}_local as date)"
     columns = (column.name,) if column.type == "date" else (f"{column.name}_local",)
-    end = f" and {day} < cast('{LATEST}' as date)" if column.may_be_planned else ""
+    end = f" and {day} < cast({literal(LATEST)} as date)" if column.may_be_planned else ""
     return Rule(
         id=f"{table.name}.{column.name}.range",
         category="plausibility_atemporal", severity="error", action="quarantine", threshold=0.0,
         label_fr=f"{column.label_fr} : à partir de {first[:4]}" + (f", avant {LATEST[:4]}" if end else ""),
         label_en=f"{column.label_en}: from {first[:4]} on" + (f", before {LATEST[:4]}" if end else ""),
-        expression=f"{day} >= cast('{first}' as date){end}", columns=columns, **owner,
+        expression=f"{day} >= cast({literal(first)} as date){end}", columns=columns, **owner,
     )  # fmt: skip
 
 

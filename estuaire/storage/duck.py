@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from estuaire.base.errors import StoreRefused, StoreUnavailable
+from estuaire.base.sql import Sql, Statements, literal, texts
 from estuaire.contract.layer_columns import LayerColumn
 from estuaire.storage.object_store import ObjectStore
 
 REFUSED_REMEDY = (
     "look at ESTUAIRE_S3_ENDPOINT and ESTUAIRE_S3_REGION, at the keys and at what the bucket's policy allows them"
 )
+STATEMENTS = Statements(Path(__file__).parent / "sql")
+_ROWS_AT_ONCE = 10_000
 _FORBIDDEN = re.compile(
     r"\(HTTP 40[13]\)|HTTP 40[13]\b|: 40[13] \(|\b40[13] (?:Forbidden|Unauthorized)|Status Code: 40[13]|AccessDenied|InvalidAccessKeyId"
     r"|SignatureDoesNotMatch"
@@ -26,12 +30,7 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """Load a DuckDB extension from its wheel (signed by DuckDB, checked at LOAD)."""
     module = __import__(f"duckdb_extension_{name}")
     path = next(Path(module.__file__ or "").parent.rglob("*.duckdb_extension"))
-    connection.execute(f"load {quoted(str(path))}")
-
-
-def quoted(value: str) -> str:
-    """A SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"
+    connection.execute(f"load {literal(path)}")
 
 
 @contextmanager
@@ -54,25 +53,47 @@ def reading(store: ObjectStore, *, threads: int = 1) -> Iterator[duckdb.DuckDBPy
         connection.close()
 
 
-def of_files(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], columns: Sequence[LayerColumn]) -> str:
+def relation(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    columns: Mapping[str, str],
+    rows: Sequence[Sequence[str | int | None]],
+) -> None:
+    """Temporary table of these rows. Without a bound parameter: DuckDB looks for pandas to bind one, and imports it (3 s a process).
+
+    Args:
+        columns: name -> type of DuckDB.
+    """
+    typed = {name: Sql(kind) for name, kind in columns.items()}
+    connection.execute(STATEMENTS("relation", table=table, columns=typed))
+    shape = literal(json.dumps([dict.fromkeys(columns, "VARCHAR")]))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        held = [dict(zip(columns, row, strict=True)) for row in rows[start : start + _ROWS_AT_ONCE]]
+        given = literal(json.dumps(held, ensure_ascii=False))
+        connection.execute(STATEMENTS("relation_rows", table=table, columns=typed, rows=given, shape=shape))
+
+
+def of_files(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], columns: Sequence[LayerColumn]) -> Sql:
     """SQL of the rows of Parquet files with all of a layer's columns: one that a file lacks, written before it was added, is null there."""
-    listed = f"read_parquet([{', '.join(map(quoted, paths))}], union_by_name = true, hive_partitioning = false)"
-    present = {row[0] for row in connection.execute(f"describe select * from {listed}").fetchall()}
-    missing = [f"null::{c.duckdb} as {c.name}" for c in columns if c.name not in present]
-    return f"select {', '.join(['*', *missing])} from {listed}"
+    listed = texts(paths)
+    present = {row[0] for row in connection.execute(STATEMENTS("columns_of_files", paths=listed)).fetchall()}
+    missing = [c for c in columns if c.name not in present]
+    return STATEMENTS("rows_of_files", paths=listed, missing=_typed(missing))
 
 
-def nothing(columns: Sequence[LayerColumn]) -> str:
+def nothing(columns: Sequence[LayerColumn]) -> Sql:
     """SQL of no rows with a layer's columns."""
-    return f"select {', '.join(f'null::{c.duckdb} as {c.name}' for c in columns)} where false"
+    return STATEMENTS("no_rows", typed=_typed(columns))
+
+
+def _typed(columns: Sequence[LayerColumn]) -> list[dict[str, str]]:
+    return [{"name": c.name, "type": Sql(c.duckdb)} for c in columns]
 
 
 def readable(connection: duckdb.DuckDBPyConnection, path: str) -> bool:
     """Whether a Parquet file is there and can be read to its last value."""
     try:
-        connection.execute(
-            f"select sum(hash(columns(*))) from read_parquet({quoted(path)}, hive_partitioning = false)"
-        ).fetchall()
+        connection.execute(STATEMENTS("readable", path=literal(path))).fetchall()
     except duckdb.Error:
         return False
     return True

@@ -28,10 +28,11 @@ from psycopg2.extensions import cursor as Cursor
 from estuaire.base import faults, private_files
 from estuaire.base.errors import DatabaseUnavailable, Fenced, LakeInlined
 from estuaire.base.settings import Settings
+from estuaire.base.sql import literal, texts
 from estuaire.contract.layer_columns import LayerColumn, consolidated_columns, landed_columns
 from estuaire.contract.tables import load_contract
 from estuaire.storage import sessions
-from estuaire.storage.duck import load_extension, quoted, readable, reading
+from estuaire.storage.duck import load_extension, readable, reading
 from estuaire.storage.ledger import fetch
 from estuaire.storage.object_store import ObjectStore
 from estuaire.storage.stores import open_store
@@ -108,14 +109,14 @@ class Lake:
             data = self.store.url("lake")
             if not read_only and (local := self.store.local_path("lake")):
                 private_files.folder(local)
-            options = [f"data_path {quoted(data + '/')}", "metadata_schema 'lake'"]
+            options = [f"data_path {literal(data + '/')}", "metadata_schema 'lake'"]
             if read_only:
                 options.append("read_only")
             if version is not None:
                 options.append(f"snapshot_version {int(version)}")
             target = f"ducklake:postgres:{self._settings.dsn(self._role)}"
             try:
-                connection.execute(f"attach {quoted(target)} as {_NAME} ({', '.join(options)})")
+                connection.execute(f"attach {literal(target)} as {_NAME} ({', '.join(options)})")
             except duckdb.IOException as error:
                 raise DatabaseUnavailable(
                     "the lake's catalog does not answer", remedy="start PostgreSQL (`estuaire up`) and try again"
@@ -289,14 +290,14 @@ class Lake:
                         continue
                     number, records = registered[tail]
                     columns = ", ".join(
-                        f"{quoted(hospital)} as {c.name}"
+                        f"{literal(hospital)} as {c.name}"
                         if c.name == "hospital_id"
                         else f"null::{c.duckdb} as {c.name}"
                         for c in tables()[layer, table]
                     )
                     local = Path(folder) / "empty.parquet"
                     connection.execute(
-                        f"copy (select {columns} from range({records})) to {quoted(str(local))} (format parquet)"
+                        f"copy (select {columns} from range({records})) to {literal(local)} (format parquet)"
                     )
                     self._note_size(change, number, local.read_bytes())
                     self.store.put_file("lake" + path.removeprefix(base), local)
@@ -401,18 +402,18 @@ class Lake:
                     raise ValueError("hospital ids are letters and digits")
                 retired.setdefault((layer, table), []).append(hospital)
             for (layer, table), hospitals in retired.items():
-                where = "" if "" in hospitals else f" where hospital_id in ({', '.join(map(quoted, hospitals))})"
+                where = "" if "" in hospitals else f" where hospital_id in ({texts(hospitals)})"
                 connection.execute(f"delete from {_NAME}.{layer}.{table}{where}")
             added: dict[tuple[str, str], list[str]] = {}
             for file in change.add:
                 added.setdefault((file.layer, file.table), []).append(self.store.url(file.key))
             for (layer, table), urls in added.items():
                 connection.execute(
-                    f"call ducklake_add_data_files('{_NAME}', '{table}', [{', '.join(map(quoted, urls))}], schema => '{layer}')"
+                    f"call ducklake_add_data_files('{_NAME}', '{table}', [{texts(urls)}], schema => '{layer}')"
                 )
             connection.execute(
-                f"call {_NAME}.set_commit_message('estuaire', {quoted(change.message)}, "
-                f"extra_info => {quoted(json.dumps({'pid': os.getpid()}))})"
+                f"call {_NAME}.set_commit_message('estuaire', {literal(change.message)}, "
+                f"extra_info => {literal(json.dumps({'pid': os.getpid()}))})"
             )
             self._refuse_inlined(connection)
             faults.reach("lake.filled")
@@ -439,7 +440,7 @@ class Lake:
             "select table_name::text from information_schema.tables "
             "where table_schema = 'lake' and table_name ~ '^ducklake_inlined_(data|delete)_[0-9]'"
         )
-        names = connection.execute(f"from postgres_query('{metadata}', {quoted(asked)})").fetchall()
+        names = connection.execute(f"from postgres_query('{metadata}', {literal(asked)})").fetchall()
         held = [
             connection.execute(f"select exists (select 1 from {metadata}.lake.{name})").fetchone() for (name,) in names
         ]

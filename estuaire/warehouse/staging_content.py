@@ -8,6 +8,7 @@ import json
 from functools import lru_cache
 
 from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.base.sql import texts
 from estuaire.contract.layer_columns import staging_columns
 from estuaire.contract.registry import SUBSTANCE, Hospital, load_registry
 from estuaire.contract.tables import load_contract
@@ -29,7 +30,7 @@ def rows_wanted(table: str) -> str:
     """SQL condition on the consolidated rows that the warehouse holds."""
     if table not in DRUG_TABLES:
         return "true"
-    codes = ", ".join(f"'{c}'" for c in antibacterial_codes())
+    codes = texts(antibacterial_codes())
     # a dose without a standard code may be an antibacterial's: the marts say how many there are beside each rate
     return f"(drug_code in ({codes}) or drug_code is null)" if table == "administration" else f"drug_code in ({codes})"
 

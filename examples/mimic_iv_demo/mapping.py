@@ -24,6 +24,7 @@ from typing import Any
 import duckdb
 
 from estuaire.base.errors import EstuaireError
+from estuaire.base.sql import literal
 
 HERE = Path(__file__).parent
 FILES = tuple(sorted(path.stem for path in (HERE / "fates").glob("*.sql")))
@@ -182,8 +183,8 @@ def _mapped(connection: duckdb.DuckDBPyConnection, paths: dict[str, Path], deliv
     counted = _with_fates(connection, paths)
     for table in TABLES:
         text = (HERE / "tables" / f"{table}.sql").read_text(encoding="utf-8")
-        target = str(delivery / f"{table}.csv").replace("'", "''")
-        _run(connection, f"tables/{table}.sql", f"copy ({text}) to '{target}' (header, delimiter ',')")
+        target = literal(delivery / f"{table}.csv")
+        _run(connection, f"tables/{table}.sql", f"copy ({text}) to {target} (header, delimiter ',')")
     return _balance(connection, paths, counted, delivery)
 
 
@@ -234,11 +235,10 @@ def _count(path: Path) -> int:
 def _read(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
     """Table ``name`` with every column as text and ``line``, the number of the record; returns an independent count of the records."""
     counted = _count(path)
-    source = str(path).replace("'", "''")
     _run(
         connection,
         path.name,
-        f"create table {name} as select row_number() over () as line, * from read_csv('{source}', header = true, "
+        f"create table {name} as select row_number() over () as line, * from read_csv({literal(path)}, header = true, "
         "all_varchar = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, columns = "
         f"{_columns(path)}, parallel = false)",
     )
@@ -247,15 +247,15 @@ def _read(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
 
 def _columns(path: Path) -> str:
     header = next(_records(path), [])
-    return "{" + ", ".join("'" + c.replace("'", "''") + "': 'varchar'" for c in header) + "}"
+    return "{" + ", ".join(f"{literal(c)}: 'varchar'" for c in header) + "}"
 
 
 def _read_lists(connection: duckdb.DuckDBPyConnection) -> None:
     """The reviewed lists, and a look at whether they know every event text."""
     for name in LISTS:
-        source = str(HERE / "lists" / f"{name}.csv").replace("'", "''")
+        source = literal(HERE / "lists" / f"{name}.csv")
         connection.execute(
-            f"create table {name} as select * from read_csv('{source}', header = true, all_varchar = true, nullstr = '\\N')"
+            f"create table {name} as select * from read_csv({source}, header = true, all_varchar = true, nullstr = '\\N')"
         )
     row = connection.execute(
         "select count(*), count(distinct event_txt) from emar "

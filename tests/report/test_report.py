@@ -123,7 +123,7 @@ def test_every_check_of_the_kernel_has_a_label() -> None:
     for table in load_contract().tables:
         for hospital in registry.hospitals.values():
             dialect = hospital.dialects[hospital.table_dialect[table.name]]
-            query = block_query(table, frozenset(c.name for c in table.columns), dialect, (), {})
+            query = block_query(table, frozenset(c.name for c in table.columns), dialect, ())
             for check in query.checks:
                 if check.action == "quarantine":
                     assert check.id in labels, check.id

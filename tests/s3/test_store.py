@@ -14,7 +14,8 @@ import pytest
 
 from estuaire.base.errors import FileMissing, PathOutsideDelivery, StoreUnavailable
 from estuaire.base.settings import Settings
-from estuaire.storage.duck import quoted, reading
+from estuaire.base.sql import literal
+from estuaire.storage.duck import reading
 from estuaire.storage.local_files import local_files
 from estuaire.storage.object_store import ObjectStore
 from estuaire.storage.s3 import PART_BYTES, S3Store
@@ -153,7 +154,7 @@ def test_duckdb_reads_by_url_and_names_the_file(store: ObjectStore) -> None:
     url = store.url("lake/landed/t/hospital=h01/a.parquet")
     store.put_bytes("lake/landed/t/hospital=h01/a.parquet", sink.getvalue().to_pybytes())
     with reading(store) as duck:
-        query = f"select filename, sum(a) from read_parquet([{quoted(url)}], filename = true) group by 1"
+        query = f"select filename, sum(a) from read_parquet([{literal(url)}], filename = true) group by 1"
         assert duck.execute(query).fetchall() == [(url, 6)]
 
 
@@ -174,5 +175,5 @@ def test_no_secret_is_shown(store_settings: Settings) -> None:
     with reading(store) as duck:
         assert secret not in str(duck.execute("from duckdb_secrets()").fetchall())
     with pytest.raises(StoreUnavailable) as raised, reading(store) as duck:
-        duck.execute(f"from read_parquet({quoted(store.url('lake/none.parquet'))})")
+        duck.execute(f"from read_parquet({literal(store.url('lake/none.parquet'))})")
     assert secret not in str(raised.value) + str(raised.value.__cause__)

@@ -1,0 +1,50 @@
+{# What several statements say alike. A landed record and its version are the same record: joined by its identity. #}
+{% macro same_record(a, b) -%}
+    {{ a }}.row_uid_hi = {{ b }}.row_uid_hi and {{ a }}.row_uid_lo = {{ b }}.row_uid_lo
+{%- endmacro %}
+
+{# The full delivery does not hold the version's key. A key stands in it, too, if its row there was quarantined. #}
+{% macro omits(table, full, version) -%}
+    ({{ version }}.sequence < {{ full.sequence }} and not exists (
+        select 1
+        from {{ "rejected_" ~ table }} as rejected
+        where rejected.business_key = {{ version }}.business_key and rejected.sequence = {{ full.sequence }}
+    ))
+{%- endmacro %}
+
+{% macro within(full, day) -%}
+    ({{ day }} >= date {{ full.start }} and {{ day }} < date {{ full.end }})
+{%- endmacro %}
+
+{# The standard code of a landed record's column, by the hospital's map: null where no map knows it. #}
+{% macro standard(column) -%}
+    {{ "map_" ~ column }}.standard_code
+{%- endmacro %}
+
+{% macro code_maps(codes) -%}
+    {% for column in codes %}
+    left join {{ "map_" ~ column }} on {{ "map_" ~ column }}.local_code = landed.{{ column }}
+    {% endfor %}
+{%- endmacro %}
+
+{# The patient id that a record bears after merges; ``survivor`` is joined where it may be another. #}
+{% macro patient(moved) -%}
+    {% if moved %}coalesce(survivor.new_id, landed.patient_id){% else %}landed.patient_id{% endif %}
+{%- endmacro %}
+
+{# Current records of a table, with the patient id that they bear after merges; the caller says which. #}
+{% macro current(table, columns, codes=[]) -%}
+    (
+        select
+            coalesce(survivor.new_id, landed.patient_id) as patient_id
+            {% for column in columns %}
+            , landed.{{ column }}
+            {% endfor %}
+        from {{ "landed_" ~ table }} as landed
+        inner join {{ "version_" ~ table }} as version
+            on {{ same_record("version", "landed") }} and version.state = 'current'
+        left join survivor on survivor.old_id = landed.patient_id
+        {{ code_maps(codes) }}
+        where {{ caller() }}
+    )
+{%- endmacro %}

@@ -1,0 +1,3 @@
+drop table {{ "version_" ~ table }};
+drop table {{ "rejected_" ~ table }};
+drop table {{ "twice_" ~ table }}

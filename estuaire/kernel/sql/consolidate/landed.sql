@@ -1,0 +1,1 @@
+create or replace temp view {{ "landed_" ~ table }} as {{ rows }}

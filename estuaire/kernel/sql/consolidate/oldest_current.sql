@@ -1,0 +1,1 @@
+select min(sequence) from {{ "version_" ~ table }} where state = 'current'

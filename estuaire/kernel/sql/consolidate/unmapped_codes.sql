@@ -1,0 +1,6 @@
+select
+    {{ column ~ "_source" }},
+    count(*)
+from read_parquet({{ output }})
+where not ({{ mapped }}) and {{ column ~ "_source" }} is not null
+group by all

@@ -1,0 +1,1 @@
+select distinct {{ column }} from {{ "landed_" ~ table }} where {{ column }} is not null

@@ -1,0 +1,1 @@
+select sum(hash(columns(*))) from read_parquet({{ path }}, hive_partitioning = false)
