@@ -34,8 +34,9 @@ from estuaire.stewardship import unmapped_codes
 from estuaire.storage import error_columns, set_aside
 from estuaire.storage.duck import nothing, of_files, readable, reading
 from estuaire.storage.lake import PATIENT_MAP, Change, Lake, NewFile
-from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
+from estuaire.storage.ledger import Account, Stage, fetch, write_accounts
 from estuaire.storage.local_files import local_files
+from estuaire.storage.sessions import transaction
 from estuaire.storage.stores import open_store
 from spark_jobs.damaged_files import hospital_of, lost_files, not_readable_back, unreadable, unreadable_files
 from spark_jobs.patient_map import STATEMENTS, patient_map
@@ -252,7 +253,7 @@ def _with_former(
 
 def _rebuild_next(stage: Stage, hospitals: list[str]) -> None:
     """Let the next attempt build these hospitals' files anew from their landed ones."""
-    with connect(stage.settings) as connection, connection.cursor() as cursor:
+    with transaction(stage.settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         rebuild(cursor, hospitals)
 
@@ -287,7 +288,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter)
     forget_blocks(settings, given)
     hospitals = changed_of(settings, given)
     if not hospitals:
-        with connect(settings) as connection, connection.cursor() as cursor:
+        with transaction(settings) as connection, connection.cursor() as cursor:
             stage.end(cursor, "committed", meter.cost(), 0, None, "nothing new")
         return {"hospitals": [], "blocked": [], "rows": 0}
     warm_up()
@@ -336,14 +337,14 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter)
     rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
     if results:
         intent = _intent(given, results, mapped)
-        with connect(settings) as connection, connection.cursor() as cursor:
+        with transaction(settings) as connection, connection.cursor() as cursor:
             stage.check_fence(cursor)
             write_accounts(cursor, stage, accounted)
         meter.step("read back and accounted for")
         faults.reach("consolidate.accounted")
         stage.intend(intent)
         snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         if snapshot is not None:
             publish(cursor, intent, stage.run_id, snapshot)
@@ -392,7 +393,7 @@ def _discard(settings: Settings, errors: dict[str, EstuaireError], found: dict[s
 
 def _set_aside(stage: Stage, failed: dict[str, EstuaireError], passed: list[str]) -> None:
     """Note the hospitals that this attempt goes on without, and that others no longer are any."""
-    with connect(stage.settings) as connection, connection.cursor() as cursor:
+    with transaction(stage.settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         set_aside.settle(cursor, stage, failed, passed)
         for hospital, error in failed.items():
@@ -412,7 +413,7 @@ def _note_verdicts(
     found: dict[str, list[dict[str, Any]]],
 ) -> None:
     """Verdicts, results and standing blocks, in one transaction; whatever becomes of the commit, they tell what was found."""
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         gate.write(cursor, stage.run_id, audited)
         for hospital, error in blocked.items():

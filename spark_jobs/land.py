@@ -53,9 +53,10 @@ from estuaire.rules.rule_registry import load_rules
 from estuaire.storage import error_columns, pseudonym_key, set_aside
 from estuaire.storage.duck import reading
 from estuaire.storage.lake import Change, Lake, NewFile
-from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
+from estuaire.storage.ledger import Account, Stage, fetch, write_accounts
 from estuaire.storage.local_files import local_files
 from estuaire.storage.object_store import ObjectStore
+from estuaire.storage.sessions import transaction
 from estuaire.storage.stores import open_store
 from spark_jobs.damaged_files import lost_files, not_readable_back, unreadable_files
 from spark_jobs.session import refuse_all, spread_each
@@ -490,7 +491,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter)
     meter.step("read back")
     held = to_hold(settings, spark, [x for x in _sound(landings) if audit.findings[x.place].verdict()[0] != "block"])
     rows = 0
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         gate.write_totals(cursor, stage.run_id, audit.totals)
         for landing in landings:
@@ -511,7 +512,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter)
         snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
     _discard(store, [f.rejects for x in landings for f in x.files])
     faults.reach("land.tidied")
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         if snapshot is not None:
             publish(cursor, intent, stage.run_id, snapshot)
@@ -532,7 +533,7 @@ def _accepted(
     failures = refused(stage, intent, publish)
     refusals = {(item["hospital_id"], item["delivery_id"]): error for item, error in failures}
     if refusals:
-        with connect(settings) as connection, connection.cursor() as cursor:
+        with transaction(settings) as connection, connection.cursor() as cursor:
             stage.check_fence(cursor)
             for landing in landings:
                 if landing.place in refusals:

@@ -29,7 +29,8 @@ from estuaire.contract.tables import load_contract
 from estuaire.storage import ended_attempts, set_aside
 from estuaire.storage.duck import load_extension, of_files, readable, reading
 from estuaire.storage.lake import PATIENT_MAP, Lake
-from estuaire.storage.ledger import Account, Stage, connect, fetch, write_accounts
+from estuaire.storage.ledger import Account, Stage, fetch, write_accounts
+from estuaire.storage.sessions import transaction
 from estuaire.storage.stores import open_store
 from estuaire.warehouse import last_good_content
 from estuaire.warehouse.dbt_sources import DERIVED_TABLES
@@ -98,7 +99,7 @@ def load_one(settings: Settings, works: tuple[Work, ...]) -> list[Loaded] | Fail
 
 def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
     """Fill the partition tables of a hospital, inside a Spark task."""
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         for work in works:
             cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
     with reading(open_store(settings)) as duck:
@@ -115,7 +116,7 @@ def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
             names = ", ".join(c.name for c in staging_columns(load_contract().table(work.table)))
             duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {_source(duck, work)}")
         duck.execute("commit")
-        with connect(settings) as connection, connection.cursor() as cursor:
+        with transaction(settings) as connection, connection.cursor() as cursor:
             return [Loaded(work, _accounts(duck, cursor, work), _days(duck, work)) for work in works]
 
 
@@ -248,7 +249,7 @@ def _analyze(settings: Settings, tables: list[str]) -> None:
     """Statistics of the whole tables, two at a time: those of each partition (analyze without ONLY) cost as much again and plan nothing."""
 
     def one(name: str) -> None:
-        with connect(settings) as connection, connection.cursor() as cursor:
+        with transaction(settings) as connection, connection.cursor() as cursor:
             # a small sample plans the models as well, in a quarter of the time
             cursor.execute("set default_statistics_target = 20")
             cursor.execute(sql.SQL("analyze only staging.{}").format(sql.Identifier(name)))
@@ -401,14 +402,14 @@ def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
 
 
 def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str, Any]:
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         if ensure_staging(cursor):
             cursor.execute("delete from control.load")
             last_good_content.drop(cursor)  # its rows have the former columns
     hospitals = pending(settings)
     lake = Lake(settings)
     files = _lake_files(lake)
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         hospitals = _ghosts(settings, cursor, files) | hospitals
     sizes = consolidated_rows(settings) if hospitals else {}
     work: dict[str, list[tuple[int, Work]]] = {}
@@ -426,7 +427,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     meter.step("copied")
     faults.reach("load.filled")
     snapshot = lake.snapshot()
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         rows = 0
         if hospitals:
@@ -457,7 +458,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
         meter.step("analysed")
     note = set_aside.not_loaded(failures[h].error.fields for h in sorted(failures))
     note = note or ("" if hospitals else "nothing new")
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         stage.end(cursor, "committed", meter.cost(), rows, snapshot, note)
     return {"hospitals": sorted(hospitals), "rows": rows}
@@ -482,7 +483,7 @@ def _ghosts(settings: Settings, cursor: Any, files: dict[str, dict[str, list[str
 
 def _set_aside(stage: Stage, failures: dict[str, Failure], passed: list[str]) -> None:
     """Note the hospitals that this attempt goes on without; a lost file of the lake is built anew by the next consolidation."""
-    with connect(stage.settings) as connection, connection.cursor() as cursor:
+    with transaction(stage.settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         set_aside.settle(cursor, stage, {h: failure.error for h, failure in failures.items()}, passed)
         for failure in failures.values():

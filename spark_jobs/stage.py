@@ -15,8 +15,9 @@ from estuaire.base.settings import Settings
 from estuaire.storage import s3a, set_aside
 from estuaire.storage.duck import store_error
 from estuaire.storage.lake import Change, Lake
-from estuaire.storage.ledger import Stage, begin_stage, connect, fetch, unfinished
+from estuaire.storage.ledger import Stage, begin_stage, fetch, unfinished
 from estuaire.storage.local_files import sweep
+from estuaire.storage.sessions import transaction
 
 R = TypeVar("R")
 NO_COST = Cost(0.0, 0.0, 0)
@@ -42,7 +43,7 @@ def without(intent: Intent, dropped: list[dict[str, Any]]) -> Intent:
 def refused(stage: Stage, intent: Intent, publish: Publish) -> list[tuple[dict[str, Any], LedgerRefused]]:
     """Items of an intent whose ledger rows PostgreSQL will not take: asked before the lake's commit, after which nothing may fail, by
     writing them all and rolling back."""
-    with connect(stage.settings) as connection, connection.cursor() as cursor:
+    with transaction(stage.settings) as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         found = _written(cursor, intent, stage.run_id, 0, publish)
         connection.rollback()
@@ -88,7 +89,7 @@ def recover(stage: Stage, lake: Lake, change_of: ChangeOf, publish: Publish) -> 
     finished = 0
     for row in unfinished(stage.settings, stage.name, stage.token):
         snapshot = lake.find_commit(change_of(row["run_id"], row["token"], row["intent"]))
-        with connect(stage.settings) as connection, connection.cursor() as cursor:
+        with transaction(stage.settings) as connection, connection.cursor() as cursor:
             stage.check_fence(cursor)
             left: list[dict[str, Any]] = []
             if snapshot is not None:

@@ -17,7 +17,8 @@ from estuaire.base.settings import Settings
 from estuaire.contract.manifest import Manifest
 from estuaire.runs.held_fulls import share
 from estuaire.storage import error_columns
-from estuaire.storage.ledger import connect, fetch
+from estuaire.storage.ledger import fetch
+from estuaire.storage.sessions import transaction
 
 Ends = dict[str, tuple[int, int]]  # table -> (records that a full ends, records that lie in its period)
 
@@ -72,7 +73,7 @@ def confirm(settings: Settings, hospital: str, delivery: str, by: str, reason: s
     by = by.strip()
     if not by:
         raise NotHeld("a confirmation needs the name of whoever gives it", remedy="add --by NAME")
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "select state, content_hash, ends from control.delivery where hospital_id = %s and delivery_id = %s for update",
             (hospital, delivery),

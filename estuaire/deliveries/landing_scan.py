@@ -39,8 +39,9 @@ from estuaire.contract import manifest as manifests
 from estuaire.contract.manifest import LANDING, Manifest, delivered_hash, parse_manifest
 from estuaire.contract.registry import Registry
 from estuaire.storage import error_columns
-from estuaire.storage.ledger import connect, fetch, unfinished
+from estuaire.storage.ledger import fetch, unfinished
 from estuaire.storage.object_store import ObjectInfo, ObjectStore, sha256_of
+from estuaire.storage.sessions import transaction
 
 FOLDER = "(folder)"  # stands for a delivery where the hospital's own folder is none
 _CLOCKS_DIFFER = 300.0  # seconds by which the store's clock may run ahead of ours
@@ -425,7 +426,7 @@ def _discover_one(scan: _Scan, place: Place, objects: list[ObjectInfo], found: F
         return None
     try:
         manifest = scan.look(place, objects)
-        with connect(scan.settings) as connection, connection.cursor() as cursor:
+        with transaction(scan.settings) as connection, connection.cursor() as cursor:
             if manifest is None:
                 _note_fingerprint(cursor, place, fingerprint)
                 found.unchanged += 1
@@ -455,14 +456,14 @@ def _discover_one(scan: _Scan, place: Place, objects: list[ObjectInfo], found: F
 
 
 def _note_arriving(scan: _Scan, place: Place, fingerprint: str, found: Found) -> None:
-    with connect(scan.settings) as connection, connection.cursor() as cursor:
+    with transaction(scan.settings) as connection, connection.cursor() as cursor:
         _note(cursor, *place, fingerprint, "arriving", scan.run_id)
     found.arriving.append(place)
 
 
 def _note_refusal(scan: _Scan, place: Place, fingerprint: str, error: EstuaireError, found: Found) -> None:
     row = scan.known.get(place)
-    with connect(scan.settings) as connection, connection.cursor() as cursor:
+    with transaction(scan.settings) as connection, connection.cursor() as cursor:
         if row is not None and row["state"] == "landed":
             note_error(cursor, *place, error.fields, "landed")
             _note_fingerprint(cursor, place, fingerprint)
@@ -477,7 +478,7 @@ def _withdraw(settings: Settings, run_id: str, gone: list[Place], found: Found) 
     """Deliveries that were taken away before they landed, and what was set aside of them: nobody is waited for any more."""
     if not gone:
         return
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         for place in sorted(gone):
             cursor.execute(
                 f"update control.delivery set state = 'withdrawn', {error_columns.SET_NULL}, run_id = %s, "

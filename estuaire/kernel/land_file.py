@@ -10,7 +10,7 @@ import io
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -470,7 +470,7 @@ def _check_retyped(outcome: FileOutcome, table: Table, place: Place) -> None:
 def _typed(
     connection: duckdb.DuckDBPyConnection,
     query: BlockQuery,
-    origin: dict[str, str | int],
+    origin: Mapping[str, object],
     frame: Frame,
     raw: pa.Table,
     uids: tuple[Any, Any],
@@ -527,7 +527,7 @@ def blocks_of(
 def _land(
     delivered: DeliveredFile,
     lander_for: Callable[[Header], _Lander],
-    origin: dict[str, str | int],
+    origin: Mapping[str, object],
     *,
     file: ManifestFile,
     table: Table,
@@ -577,7 +577,7 @@ def _land(
     return lander
 
 
-def _latest(extracted: datetime, hospital: Hospital) -> dict[str, str | int]:
+def _latest(extracted: datetime, hospital: Hospital) -> dict[str, object]:
     """The last moment, and the last local day, that an event of the delivery may bear: a clock may run a day ahead of the
     extraction. A shifted calendar says nothing of when its events were: there it is the last day that the clock knows."""
     zone = ZoneInfo(hospital.timezone)

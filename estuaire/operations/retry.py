@@ -10,7 +10,7 @@ from estuaire.base.run_names import DAGS, INGEST
 from estuaire.base.settings import Settings
 from estuaire.deliveries.landing_scan import fingerprint_of
 from estuaire.runs.explain import NEEDS_HOSPITAL, REFUSED, Place, latest_of_each_dag, only_refusals, resolve
-from estuaire.storage import error_columns, ledger
+from estuaire.storage import error_columns, ledger, sessions
 from estuaire.storage.object_store import ObjectStore
 
 
@@ -60,7 +60,7 @@ def retry(settings: Settings, store: ObjectStore, name: str | None) -> Retry:
 def _put_back(settings: Settings, store: ObjectStore, places: Sequence[Place]) -> tuple[list[Place], list[str]]:
     """Blocked deliveries back to received, each refusal kept as a verdict; (those put back, why the others are not)."""
     back, why_not = [], []
-    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
         # landing holds this row while it writes its verdicts: either it has ended, or it waits for this transaction
         cursor.execute("select token from control.fence where stage = 'land' for update")
         for hospital, delivery in places:

@@ -13,7 +13,8 @@ from estuaire.gates import consolidated as gate
 from estuaire.kernel import consolidate as kernel
 from estuaire.rules.rule_registry import load_rules
 from estuaire.storage import set_aside
-from estuaire.storage.ledger import connect, fetch
+from estuaire.storage.ledger import fetch
+from estuaire.storage.sessions import transaction
 
 
 def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -98,7 +99,7 @@ def forget_blocks(settings: Settings, given: dict[str, dict[str, Any]] | None = 
     if not fetch(settings, "select 1 from control.consolidation_block limit 1"):
         return
     given = inputs(settings) if given is None else given
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "delete from control.consolidation_block b using control.consolidation c where c.hospital_id = b.hospital_id "
             "and (b.hospital_id, c.input_hash) in (select * from unnest(%s::text[], %s::text[]))",

@@ -15,7 +15,7 @@ from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.contract.registry import Registry, load_registry
 from estuaire.deliveries import landing_scan
 from estuaire.report.files import build_quietly
-from estuaire.storage import error_columns, ledger, restore_mark
+from estuaire.storage import error_columns, ledger, restore_mark, sessions
 from estuaire.storage.lake import Lake
 from estuaire.storage.stores import open_store
 from estuaire.warehouse import dbt_page
@@ -297,7 +297,7 @@ def _publish(settings: Settings, run_id: str, root: str | None) -> str:
             ours = error.fields if isinstance(error, EstuaireError) else None
             ledger.end_run(settings, run_id, "failed", None if ours else type(error).__name__, ours)
         raise
-    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
         built = [(n.kind, n.name, n.seconds) for n in outcome.nodes if n.kind in ("model", "seed")]
         ledger.write_model_builds(cursor, stage, built)
         stage.end(cursor, "committed", meter.cost(), sum((outcome.rows or {}).values()), snapshot, outcome.message)

@@ -16,7 +16,8 @@ from psycopg2 import sql
 from estuaire.base.settings import Settings
 from estuaire.contract.tables import load_contract
 from estuaire.storage.lake import Lake
-from estuaire.storage.ledger import connect, fetch
+from estuaire.storage.ledger import fetch
+from estuaire.storage.sessions import transaction
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _sweep_tables(settings: Settings, known: list[Attempt]) -> list[str]:
     over = {one.token: one.over for one in known if one.stage == "load"}
     names = "|".join(map(re.escape, load_contract().names))
     found = []
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
             "where n.nspname = 'staging' and c.relkind = 'r' and not c.relispartition"

@@ -20,14 +20,17 @@ from estuaire.base.errors import AccountingImbalance, DatabaseUnavailable, Error
 from estuaire.base.metering import Cost
 from estuaire.base.settings import Settings
 from estuaire.storage import error_columns
-from estuaire.storage.sessions import transaction as connect
+from estuaire.storage.sessions import transaction
 
 FENCE_PATIENCE = "120s"  # how long a new attempt waits for a commit under way
 
 
 def fetch(settings: Settings, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[dict[str, Any]]:
     """Rows of a query as dictionaries."""
-    with connect(settings) as connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+    with (
+        transaction(settings) as connection,
+        connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor,
+    ):
         cursor.execute(sql, parameters)
         return [dict(row) for row in cursor.fetchall()]
 
@@ -37,7 +40,7 @@ def fetch(settings: Settings, sql: str, parameters: Sequence[object] | dict[str,
 
 def start_run(settings: Settings, run_id: str, dag_id: str, parent: str | None = None) -> None:
     """Note that a run began; a run that is started again (a retry) goes back to running."""
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "insert into control.run (run_id, dag_id, state, parent_run_id) values (%s, %s, 'running', %s) "
             f"on conflict (run_id) do update set state = 'running', ended_at = null, message = null, {error_columns.SET_NULL}",
@@ -49,7 +52,7 @@ def end_run(
     settings: Settings, run_id: str, state: str, message: str | None = None, error: ErrorFields | None = None
 ) -> None:
     """Note how a run ended: success, nothing_new or failed; what is to be said of it, and the typed error that ended it."""
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             f"update control.run set state = %s, ended_at = clock_timestamp(), message = %s, {error_columns.SET} where run_id = %s",
             (state, message, *error_columns.values(error), run_id),
@@ -58,7 +61,7 @@ def end_run(
 
 def note_run(settings: Settings, run_id: str, message: str, error: ErrorFields | None = None) -> None:
     """Note what is to be said of a run that goes on, and the typed error that it met."""
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             f"update control.run set message = %s, {error_columns.SET} where run_id = %s",
             (message, *error_columns.values(error), run_id),
@@ -77,7 +80,7 @@ class Stage:
     def check_fence(self, cursor: Cursor | None = None) -> None:
         """Raises Fenced where a newer attempt of the stage has begun."""
         if cursor is None:
-            with connect(self.settings) as connection, connection.cursor() as own:
+            with transaction(self.settings) as connection, connection.cursor() as own:
                 self.check_fence(own)
             return
         cursor.execute("select token from control.fence where stage = %s for share", (self.name,))
@@ -87,7 +90,7 @@ class Stage:
 
     def intend(self, intent: dict[str, Any]) -> None:
         """Write what the lake commit will change, before it."""
-        with connect(self.settings) as connection, connection.cursor() as cursor:
+        with transaction(self.settings) as connection, connection.cursor() as cursor:
             self.check_fence(cursor)
             cursor.execute(
                 "update control.stage_run set intent = %s where run_id = %s and stage = %s and token = %s",
@@ -97,7 +100,7 @@ class Stage:
 
     def note_progress(self) -> None:
         """Note that the attempt got on: a piece of its work was finished just now."""
-        with connect(self.settings) as connection, connection.cursor() as cursor:
+        with transaction(self.settings) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "update control.stage_run set noted_at = clock_timestamp() where run_id = %s and stage = %s and token = %s",
                 (self.run_id, self.name, self.token),
@@ -140,7 +143,7 @@ class Stage:
         values). An attempt whose end a newer one has noted (it found its commit in the lake) keeps that end."""
         fenced = isinstance(error, Fenced)
         message, fields = (None, error.fields) if isinstance(error, EstuaireError) else (type(error).__name__, None)
-        with connect(self.settings) as connection, connection.cursor() as cursor:
+        with transaction(self.settings) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "select state from control.stage_run where run_id = %s and stage = %s and token = %s for update",
                 (self.run_id, self.name, self.token),
@@ -163,7 +166,7 @@ def begin_stage(settings: Settings, run_id: str, stage: str) -> Stage:
     Raises:
         DatabaseUnavailable: that commit does not end.
     """
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         try:
             cursor.execute("set local lock_timeout = %s", (FENCE_PATIENCE,))
             cursor.execute("select 1 from control.fence where stage = %s for update", (stage,))
@@ -196,13 +199,13 @@ def abandon_dead(settings: Settings) -> int:
     """
     rows = fetch(settings, "select distinct owner from control.stage_run where state = 'running' and owner is not null")
     dead = [row["owner"] for row in rows if process_identity.lives(row["owner"]) is not True]
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         return _abandon(cursor, "owner = any(%s)", (dead,))
 
 
 def abandon_all(settings: Settings) -> int:
     """End every attempt that is noted as running; returns how many. For a ledger that was restored: its processes were another platform's."""
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         return _abandon(cursor, "true", ())
 
 

@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import PseudonymKeyRefused
 from estuaire.base.settings import Settings
-from estuaire.storage.ledger import connect
+from estuaire.storage.sessions import transaction
 
 NAME = "pseudonym_key"
 _BYTES = 32
@@ -31,7 +31,7 @@ def ensure(settings: Settings) -> None:
         PseudonymKeyRefused: the key is lost, or it is not the one that the ledger knows.
         SecretUnusable: its file is empty, damaged, or cannot be written.
     """
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("lock table control.pseudonym_key in exclusive mode")  # two set-ups at once register one key
         known = _registered(cursor)
         if not (settings.secrets_path / NAME).exists():
@@ -52,7 +52,7 @@ def checked(settings: Settings) -> str:
         PseudonymKeyRefused: it is not, or none is registered.
         SecretUnusable: there is no key, or its file is damaged.
     """
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         known = _registered(cursor)
     if known is None:
         raise PseudonymKeyRefused("the ledger knows no pseudonym key yet", remedy="run `estuaire up`")

@@ -33,10 +33,11 @@ def connect(
         DatabaseUnavailable: PostgreSQL does not answer, or refuses the role.
     """
     try:
-        return psycopg2.connect(settings.dsn(role, database), **options)
+        opened: Connection = psycopg2.connect(settings.dsn(role, database), **options)
     except psycopg2.OperationalError as error:
         what = f"database {database} does not answer role {role}" if database else "PostgreSQL does not answer"
         raise DatabaseUnavailable(what, remedy=remedy or _remedy(settings)) from error
+    return opened
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from psycopg2.extensions import connection
 from estuaire.base import faults
 from estuaire.base.settings import Settings
 from estuaire.runs.explain import explain
-from estuaire.storage import held_hospitals, ledger
+from estuaire.storage import held_hospitals, ledger, sessions
 from estuaire.warehouse import last_good_content, releases
 from estuaire.warehouse.publish import PublishOutcome, build_and_publish
 
@@ -41,7 +41,7 @@ class Warehouse:
 
     def load(self, hospital: str, content: str, world: World) -> None:
         """As the load stage: keep what is served, then replace a hospital's rows, in one transaction."""
-        with ledger.connect(self.settings) as session, session.cursor() as cur:
+        with sessions.transaction(self.settings) as session, session.cursor() as cur:
             last_good_content.keep_served(cur, [hospital])
             for table in staging_world.load_contract().names:
                 cur.execute(f"drop table if exists staging.{table}_{hospital}")

@@ -12,7 +12,7 @@ from estuaire.base.settings import Settings
 from estuaire.gates.warehouse import Finding, blocked
 from estuaire.gates.warehouse import audit as gate_audit
 from estuaire.rules.rule_registry import FOLDER
-from estuaire.storage import ledger
+from estuaire.storage import sessions
 
 RULE = "intrinsic_result.category.not_s"
 
@@ -37,7 +37,7 @@ def finding(warehouse: connection, warehouse_settings: Settings, tmp_path: Path)
                 ('h01', 'k', 'AMX', null), ('h02', 'k', 'AMX', 'R'), ('h03', 'e', 'AMX', 'S'), ('h03', 'u', 'AMX', 'S');
             """
         )
-    with ledger.connect(warehouse_settings) as session:
+    with sessions.transaction(warehouse_settings) as session:
         [found] = [
             f
             for f in gate_audit(warehouse_settings, session, "run-intrinsic", folder=tmp_path)

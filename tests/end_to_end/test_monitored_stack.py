@@ -100,7 +100,7 @@ def _plant(settings: Settings) -> None:
     ledger.start_run(settings, "consolidate-left", "left_dag")
     ledger.end_run(settings, "consolidate-left", "failed", "[E] x")
     ledger.start_run(settings, "publish-stalled", "stalled_dag")
-    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
         for statement in (
             "update control.run set started_at = now() - interval '5 hours' where run_id = 'publish-stalled'",
             "update control.delivery set received_at = now() - interval '200 days' where hospital_id = 'h01'",
@@ -255,7 +255,7 @@ def _fail(settings: Settings, first: int, last: int) -> None:
 
 
 def _execute(settings: Settings, statement: str) -> None:
-    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
 
 

@@ -23,7 +23,7 @@ from estuaire.base.settings import Settings
 from estuaire.contract.manifest import Manifest, ManifestFile
 from estuaire.contract.registry import FOLDER, load_registry
 from estuaire.deliveries.landing_scan import Found, discover
-from estuaire.storage import error_columns, ledger, migrations, pseudonym_key
+from estuaire.storage import error_columns, ledger, migrations, pseudonym_key, sessions
 from estuaire.storage.lake import Lake
 from estuaire.storage.object_store import ObjectStore
 from estuaire.storage.stores import open_store
@@ -117,7 +117,7 @@ class Platform:
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Rows of a query on the ledger or the warehouse."""
-        with ledger.connect(self.settings) as connection, connection.cursor() as cursor:
+        with sessions.transaction(self.settings) as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
@@ -130,7 +130,7 @@ class Platform:
         return [error for row in rows if (error := error_columns.read(row)) is not None]
 
     def execute(self, sql: str, *parameters: object) -> None:
-        with ledger.connect(self.settings) as connection, connection.cursor() as cursor:
+        with sessions.transaction(self.settings) as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
 
     def in_lake(self, sql: str) -> list[tuple[Any, ...]]:

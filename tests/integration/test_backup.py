@@ -30,7 +30,7 @@ from estuaire.operations.backup.making import make
 from estuaire.operations.backup.restoring import restore
 from estuaire.operations.upkeep import lock
 from estuaire.orchestration import tasks
-from estuaire.storage import ledger, restore_mark
+from estuaire.storage import restore_mark, sessions
 
 New = Callable[[], Platform]
 
@@ -346,7 +346,7 @@ def test_a_lost_file_of_the_newest_snapshot_is_told_and_one_of_an_older_is_noted
         path.write_bytes(kept)
     assert not (tmp_path / "b").exists()
     assert list(tmp_path.iterdir()) == []
-    with ledger.connect(source.settings) as session, session.cursor() as cursor:
+    with sessions.transaction(source.settings) as session, session.cursor() as cursor:
         old = next(one.key for one in facts.read(cursor).files if not one.current)
     victim = source.settings.store_path / old
     kept = victim.read_bytes()

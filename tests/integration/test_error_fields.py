@@ -21,7 +21,7 @@ from estuaire.operations.alerts import conditions
 from estuaire.orchestration import tasks
 from estuaire.rules.rule_registry import load_rules
 from estuaire.runs.explain import explain
-from estuaire.storage import error_columns, ledger, migrations, set_aside
+from estuaire.storage import error_columns, ledger, migrations, sessions, set_aside
 
 _NUMBERS = itertools.count(1)
 NO_COST = Cost(0.0, 0.0, 0)
@@ -43,7 +43,7 @@ def platform(migrated: Settings) -> Platform:
 
 
 def written(platform: Platform, write: Callable[[Any], object]) -> None:
-    with ledger.connect(platform.settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(platform.settings) as connection, connection.cursor() as cursor:
         write(cursor)
 
 
@@ -154,7 +154,7 @@ def test_a_failed_gate_is_kept_in_fields_and_each_result_says_what_it_decided(pl
     broken = landed.Finding("h01", "d1", 1000, 0, [differ])
     rejected = landed.Finding("h02", "d1", 1000, 500)
     for finding in (broken, rejected):
-        with ledger.connect(platform.settings) as connection, connection.cursor() as cursor:
+        with sessions.transaction(platform.settings) as connection, connection.cursor() as cursor:
             error = landed.write(cursor, run, finding)
         assert error is not None
         assert platform.errors("quality.verdict", f"hospital_id = '{finding.hospital}'") == [error.fields]

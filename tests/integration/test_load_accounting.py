@@ -11,7 +11,8 @@ from small_platform import H01, Platform, dose, rewrite_as
 from estuaire.base.errors import AccountingImbalance
 from estuaire.orchestration import tasks
 from estuaire.report import data
-from estuaire.storage.ledger import Account, begin_stage, connect, write_accounts
+from estuaire.storage.ledger import Account, begin_stage, write_accounts
+from estuaire.storage.sessions import transaction
 
 PARACETAMOL = "J01DD04;1;g", "N02BE01;1;g"
 PRESCRIBED = "prescription_id;IPP;CODE_PRODUIT;DATE_DEBUT;STATUT"
@@ -96,11 +97,11 @@ def test_the_ledger_refuses_a_load_that_does_not_balance(platform: Platform, cha
         "not_loaded": {"not_an_antibacterial": 1},
     }  # fmt: skip
     stage = begin_stage(platform.settings, platform.new_run(), "load")
-    with connect(platform.settings) as connection, connection.cursor() as cursor:
+    with transaction(platform.settings) as connection, connection.cursor() as cursor:
         write_accounts(cursor, stage, [Account("h01", "d1", "administration", **right)])
     with (
         pytest.raises(AccountingImbalance),
-        connect(platform.settings) as connection,
+        transaction(platform.settings) as connection,
         connection.cursor() as cursor,
     ):
         write_accounts(cursor, stage, [Account("h01", "d1", "administration", **{**right, **change})])

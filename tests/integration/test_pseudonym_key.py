@@ -11,7 +11,7 @@ import pytest
 from estuaire.base.errors import PseudonymKeyRefused, SecretUnusable
 from estuaire.base.settings import Settings
 from estuaire.stack import lifecycle
-from estuaire.storage import ledger, migrations, pseudonym_key
+from estuaire.storage import ledger, migrations, pseudonym_key, sessions
 
 _NUMBERS = itertools.count(1)
 
@@ -97,7 +97,7 @@ def test_a_lost_key_is_not_drawn_again(settings: Settings) -> None:
 
 
 def test_a_key_lost_before_the_ledger_knew_it_is_not_drawn_again_where_something_was_landed(settings: Settings) -> None:
-    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("insert into control.landed_file values ('h01', 'd1', 'stay', 'k', 1, 1, 'r')")
     with pytest.raises(PseudonymKeyRefused, match="lost"):
         pseudonym_key.ensure(settings)

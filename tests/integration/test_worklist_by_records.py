@@ -9,7 +9,7 @@ from estuaire.base.settings import Settings
 from estuaire.stewardship import codes_to_map
 from estuaire.stewardship.suggestions import CodeRefused
 from estuaire.storage import migrations
-from estuaire.storage.ledger import connect
+from estuaire.storage.sessions import transaction
 
 __all__ = ["registry"]
 
@@ -17,7 +17,7 @@ __all__ = ["registry"]
 def test_codes_come_by_records_over_all_hospitals(postgres: Settings, registry: Settings) -> None:
     migrations.upgrade(postgres)
     settings = postgres.model_copy(update={"registry_dir": registry.registry_dir})
-    with connect(settings) as connection, connection.cursor() as cursor:
+    with transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("delete from control.unmapped_code")
         for row in (
             ("h01", "organism", "escherichia coli", 5), ("h02", "organism", "Escherichia Coli", 40),

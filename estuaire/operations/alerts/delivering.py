@@ -19,7 +19,8 @@ from estuaire.base.settings import Settings
 from estuaire.operations.alerts import conditions, messages
 from estuaire.operations.alerts.channels import CHANNELS, NO_CHANNEL, UNFORESEEN, UNREACHABLE, Delivered
 from estuaire.operations.alerts.conditions import Found
-from estuaire.storage.ledger import connect, fetch
+from estuaire.storage.ledger import fetch
+from estuaire.storage.sessions import transaction
 
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 
@@ -102,7 +103,10 @@ returning alert_id, kind, subject, severity, since, told_at, what, remedy, link
 
 def _note(settings: Settings, now: datetime) -> tuple[list[dict[str, str]], int]:
     """Write what was found; (events told of, how many conditions stand). While another check does so, nothing is done here."""
-    with connect(settings) as connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+    with (
+        transaction(settings) as connection,
+        connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor,
+    ):
         try:
             cursor.execute("lock table control.alert_lock in exclusive mode nowait")
         except psycopg2.errors.LockNotAvailable:
@@ -178,7 +182,10 @@ def deliver(settings: Settings, now: datetime) -> tuple[int, int, int]:
 
 def _deliver_one(settings: Settings, message_id: int, now: datetime, away: dict[str, Delivered]) -> str | None:
     """One try of one message, which stays locked meanwhile; its state afterwards, None where another process has it."""
-    with connect(settings) as connection, connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+    with (
+        transaction(settings) as connection,
+        connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor,
+    ):
         cursor.execute(
             "select * from control.alert_message where message_id = %s and state = 'waiting' and next_try <= %s "
             "for update skip locked",

@@ -12,7 +12,7 @@ from psycopg2 import errors
 
 from estuaire.base.errors import UpkeepBusy
 from estuaire.base.settings import Settings
-from estuaire.storage import ledger, sessions
+from estuaire.storage import sessions
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def note(
     message: str,
 ) -> None:
     """Write what was done into ``control.upkeep``."""
-    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "insert into control.upkeep (kind, started_at, succeeded, bytes, done, message) values (%s, %s, %s, %s, %s, %s)",
             (kind, began, succeeded, freed, json.dumps(done), message),

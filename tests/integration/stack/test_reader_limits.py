@@ -14,7 +14,7 @@ import pytest
 from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import roles
-from estuaire.storage import ledger, migrations
+from estuaire.storage import ledger, migrations, sessions
 from estuaire.storage.lake import TAKE_LOCK
 from estuaire.warehouse import releases
 
@@ -27,7 +27,7 @@ def settings(postgres: Settings) -> Settings:
     own = postgres.model_copy(update={"postgres_database": DATABASE})
     roles.ensure(own, server.ensure_passwords(own))
     migrations.upgrade(own)
-    with ledger.connect(own) as connection, connection.cursor() as cursor:
+    with sessions.transaction(own) as connection, connection.cursor() as cursor:
         cursor.execute("create table marts.sample as select g as n from generate_series(1, 10) g")
     return own
 
@@ -111,7 +111,7 @@ def test_ninety_connections_leave_the_pipeline_its_own(settings: Settings) -> No
         assert refused == 90 - roles.READER_CONNECTIONS
         with contextlib.ExitStack() as stack:
             for _ in range(40):
-                stack.enter_context(ledger.connect(settings))
+                stack.enter_context(sessions.transaction(settings))
         _mended(settings)
     finally:
         for session in held:
@@ -163,7 +163,7 @@ def _states(settings: Settings) -> list[tuple[int, str]]:
 
 
 def test_an_attempt_that_said_no_last_word_ends_with_the_next_one_or_with_up(settings: Settings) -> None:
-    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute("delete from control.stage_run")
     ledger.start_run(settings, "r1", "tests")
     first = ledger.begin_stage(settings, "r1", "land")
@@ -178,7 +178,7 @@ def test_an_attempt_that_said_no_last_word_ends_with_the_next_one_or_with_up(set
     assert row["ended_at"] is not None
     assert row["retryable"] is True
     assert "without a word" in row["message"]
-    with ledger.connect(settings) as connection, connection.cursor() as cursor:
+    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
         cursor.execute(
             "update control.stage_run set owner = regexp_replace(owner, '[0-9]+$', '1') where stage = 'land'"
         )
