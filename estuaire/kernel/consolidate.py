@@ -111,7 +111,12 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
     relation(connection, f"rejected_{table.name}", kinds, rejected)
     ending = [f for f in given.fulls if table.name in f.tables] if table.period_column else []
     _run(
-        connection, "versions", table=table.name, key=table.key, period=table.period_column or "", fulls=_as_given(ending)
+        connection,
+        "versions",
+        table=table.name,
+        key=table.key,
+        period=table.period_column or "",
+        fulls=_as_given(ending),
     )
     _twice(connection, table)
     row = _run(connection, "collisions", table=table.name).fetchone()
@@ -379,7 +384,7 @@ def _write(
     rows = STATEMENTS(
         "consolidated",
         table=table.name,
-        columns=_selected(table, codes),
+        selected=_selected(table, codes),
         codes=codes,
         orphans=_orphans(table, known),
         in_text=in_text,
