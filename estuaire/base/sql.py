@@ -83,9 +83,6 @@ class Statements:
             undefined=StrictUndefined,
             finalize=_printed,
             autoescape=True,  # with it, what a macro gives is told from a name
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=False,
             auto_reload=False,
             cache_size=-1,
         )

@@ -36,7 +36,7 @@ def count(path: str, table: str, shifted: Collection[str] = ()) -> dict[str, lis
     """Rule id -> [rows checked, rows that break it, of unique rules as Arrow counts them], over one hospital's file of a table."""
     rules = load_rules(STAGE)[table]
     counted = [{"unique": r.unique, "holds": Sql("" if r.unique else r.sql("duckdb", shifted))} for r in rules]
-    query = STATEMENTS("counted", rules=counted, path=literal(path))
+    query = STATEMENTS("counted", counted=counted, path=literal(path))
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'")
         row = connection.execute(query).fetchone()

@@ -384,7 +384,7 @@ def _write(
     rows = STATEMENTS(
         "consolidated",
         table=table.name,
-        columns=_selected(table, codes),
+        selected=_selected(table, codes),
         codes=codes,
         orphans=_orphans(table, known),
         in_text=in_text,

@@ -10,7 +10,11 @@ claims as (
     select node, 'upstream_pseudonym|' || upstream_pseudonym, sex, birth_year from base where upstream_pseudonym is not null
     union all
     select node, concat_ws('|', 'merge', hospital_id, coalesce(merged_into, patient_id)), null, null
-    from (select * from given_up union all select * from kept)
+    from (
+        select * from given_up
+        union all
+        select * from kept
+    )
 ),
 judged as (
     select token, count(*) as members, count(distinct sex) <= 1 and count(distinct birth_year) <= 1 as agrees

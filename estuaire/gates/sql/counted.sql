@@ -2,7 +2,7 @@
    key. #}
 select
     count(*)
-    {% for rule in rules %}
+    {% for rule in counted %}
     {% if rule.unique %}
     , count(*)
     , count(*) - count(distinct {% if rule.unique | length > 1 %}({{ rule.unique | join(", ") }}){% else %}{{ rule.unique[0] }}{% endif %})

@@ -1,1 +1,1 @@
-describe select * from read_parquet([{{ paths }}], union_by_name = true, hive_partitioning = false)
+describe select * from read_parquet([{{ paths }}], union_by_name = true, hive_partitioning = false) -- noqa: PRS

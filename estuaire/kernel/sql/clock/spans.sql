@@ -12,7 +12,7 @@ set variable {{ variable }} = [
     }
     {% if not loop.last %}, {% endif %}
     {% endfor %}
-]::struct(
+]::struct( -- noqa: PRS
     base bigint
     {% for i in range(most) %}
     , {{ "at_" ~ i }} bigint

@@ -2,7 +2,7 @@
 {# Grain: one row per current record of the table, with standard codes, what several records say together, and its flags. By patient:
    readers can skip, and the same rows are the same file whatever order they came in. #}
 select
-    {% for column in columns %}
+    {% for column in selected %}
     {% if column.is == "stale" %}
     exists (
         select 1

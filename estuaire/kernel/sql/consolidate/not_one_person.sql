@@ -67,7 +67,7 @@ from (
     select record.patient_id
     from {% call current(table, ["stay_id"]) %}landed.stay_id is not null{% endcall %} as record
     inner join {% call current("stay", ["stay_id"]) %}true{% endcall %} as stay
-        on stay.stay_id = record.stay_id and stay.patient_id <> record.patient_id
+        on record.stay_id = stay.stay_id and record.patient_id <> stay.patient_id
     group by record.patient_id
     having count(distinct stay.patient_id) > {{ limits.patients_of_stays }}
     union all
