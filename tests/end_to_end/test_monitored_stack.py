@@ -107,7 +107,8 @@ def _plant(settings: Settings) -> None:
             "update control.release set published_at = now() - interval '200 days' where state = 'published'",
             "insert into control.upkeep (kind, started_at, succeeded, bytes, done, message) values "
             "('upkeep', now(), true, 0, '{}', ''), ('upkeep', now(), false, 0, '{}', 'x')",
-            "insert into control.set_aside values ('h01', 'land', 'consolidate-left', 'E', 'x', 'y')",
+            "insert into control.set_aside (hospital_id, stage, run_id, error_code, error_what, error_remedy) "
+            "values ('h01', 'land', 'consolidate-left', 'E', 'x', 'y')",
             "update quality.result set status = 'error' where ctid = (select r.ctid from quality.result r join quality.verdict v "
             "using (run_id, stage) join control.run c using (run_id) where r.stage = 'marts' order by c.started_at desc limit 1)",
         ):

@@ -69,10 +69,9 @@ def test_a_file_that_cannot_be_read_back_stops_its_hospital_alone(
         landed = three.land()
     assert (landed["landed"], landed["blocked"], landed["waiting"]) == (2, 0, 1)
     assert three.state(f"d{number}", at_fault) == ("received", "E_LAKE_FILE")
-    [(sentence,)] = three.ask(
-        "select error from control.delivery where hospital_id = %s and delivery_id = %s", at_fault, f"d{number}"
-    )
-    assert f"delivery {at_fault}/d{number}: 1 of the files just written of it cannot be read back" in sentence
+    [error] = three.errors("control.delivery", f"(hospital_id, delivery_id) = ('{at_fault}', 'd{number}')")
+    assert (error.hospital, error.delivery) == (at_fault, f"d{number}")
+    assert "1 of the files just written of it cannot be read back" in error.sentence()
     # the next run lands it anew
     assert three.land()["landed"] == 1
 

@@ -116,8 +116,8 @@ def test_land_consolidate_and_load_go_on_without_the_hospital_whose_work_kills(
             landed = platform.land()
     assert (landed["landed"], landed["blocked"], landed["waiting"]) == (2, 0, 1)
     assert platform.state("d2", "h02") == ("received", "E_TASK_KILLED")
-    [(sentence,)] = platform.ask("select error from control.delivery where hospital_id = 'h02' and delivery_id = 'd2'")
-    assert "delivery h02/d2: file administration.csv: the process that worked on it was killed" in sentence
+    [error] = platform.errors("control.delivery", "hospital_id = 'h02' and delivery_id = 'd2'")
+    assert "delivery h02/d2: file administration.csv: the process that worked on it was killed" in error.sentence()
     assert explain(platform.settings, "h02/d2").stopped[0].code == "E_TASK_KILLED"
     assert platform.state("d2", "h03") == ("landed", None)
 

@@ -378,7 +378,9 @@ def test_words_from_outside_are_escaped(settings: Settings, owner: cursor) -> No
     report_world.released(owner, HOSPITALS[:2])
     bad = "<script>alert(1)</script>\"'><img src=x>"
     owner.execute("update quality.verdict set reasons = %s", (bad,))
-    owner.execute("update control.delivery set error = %s, error_code = %s where error is not null", (bad, bad))
+    owner.execute(
+        "update control.delivery set error_what = %s, error_code = %s where error_what is not null", (bad, bad)
+    )
     owner.execute("update control.rejected_record set rule_ids = %s", (bad,))
     owner.execute("update quality.result set rule_id = rule_id || %s", (bad,))
     owner.execute("update marts.cumulative_antibiogram set species_name = %s, agent_name = %s", (bad, bad))
