@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -374,7 +375,7 @@ def command(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
 
 def test_the_command_shows_what_stands_and_what_to_do(platform: Platform, command: Any) -> None:
     assert "Nothing needs a hand" in command().output
-    ended_run(platform, "consolidate-1", "failed", FULL + "\x1b[2J")
+    ended_run(platform, "consolidate-1", "failed", dataclasses.replace(FULL, what=FULL.what + "\x1b[2J"))
     text = command().output
     for part in ("a run failed", "consolidate-1", "free space on that disk", "/estuaire/reports/latest.html"):
         assert part in text

@@ -117,6 +117,7 @@ def test_the_same_change_twice_is_one_snapshot(platform: Platform) -> None:
 
 def test_a_change_of_two_tables_is_committed_whole_or_not_at_all(platform: Platform) -> None:
     before = platform.lake.snapshot()
+    _newest(platform, 1)
     good = _write(platform, "good", "h01", ["a"])
     missing = NewFile("landed", "patient", "h01", "lake/landed/patient/hospital=h01/never-written.parquet")
     with pytest.raises(duckdb.Error):
