@@ -333,7 +333,7 @@ def test_a_block_of_an_earlier_run_is_told_and_does_not_make_this_runs_gate_red(
     # a landed delivery keeps its run; what is found of it in this one is this one's
     shared.execute(
         "update control.delivery set state = 'landed', snapshot_id = 1, run_id = 'long ago', error_code = 'E_DELIVERY_CHANGED', "
-        "error = 'changed', updated_at = now() where hospital_id = 'h07' and delivery_id = 'new'"
+        "error_what = 'changed', updated_at = now() where hospital_id = 'h07' and delivery_id = 'new'"
     )
     with pytest.raises(GateBlocked, match="changed"):
         tasks.hospital_verdict(shared.settings, second, "h07")
