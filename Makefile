@@ -79,11 +79,12 @@ test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q -s -m seeds tests/seeds
 
-test-faults: setup ## the stages killed and failed at every step boundary, and run again
+test-faults: setup ## the stages killed and failed at every step boundary, and run again; an error of any class in each; a backup beside them
 	$(BIN)/python -m pytest -q -m "faults or not faults" tests/integration/test_faults.py
+	$(BIN)/python -m pytest -q -m faults tests/integration/test_deliveries_alone.py tests/integration/test_backup.py
 
-test-alerts: setup ## every alert rule that a test can fire, fired for real (in hurried windows), with the mail and the webhook; ten minutes
-	$(BIN)/python -m pytest -q -m "alerts or not alerts" tests/end_to_end/test_monitored_stack.py
+test-alerts: setup ## the stack watched by a real Prometheus and Alertmanager: panels, every rule that can be fired, mail, webhook; ten minutes
+	$(BIN)/python -m pytest -q -m alerts tests/end_to_end/test_monitored_stack.py
 
 test-s3: setup ## the store's tests and a small run on two real S3 servers, built once with Go
 	$(BIN)/python -m pytest -q -s -m "s3 and not outage" tests/s3

@@ -30,7 +30,7 @@ from estuaire.stack.exporter import TOKEN
 from estuaire.storage import ledger, sessions
 
 __all__ = ["monitors"]
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.alerts]
 
 BEGAN = time.time()  # no part of this stack was alive before
 BAD = ("h02", "2025-11-delta")
@@ -267,7 +267,6 @@ def _connections(probe: Connection) -> int:
         return int(used)
 
 
-@pytest.mark.alerts
 def test_what_takes_days_or_load_is_told_too(watched: Watched) -> None:
     """Held deliveries and a queue by rows; a full pool and a part that is gone in Airflow, a disk that fills and connections, really."""
     settings = watched.settings
@@ -313,7 +312,6 @@ def test_what_takes_days_or_load_is_told_too(watched: Watched) -> None:
     assert SLOW - fired == set()
 
 
-@pytest.mark.alerts
 def test_what_dies_is_told(watched: Watched) -> None:
     """The scheduler, then the database, then the page of metrics: each by its own rule."""
     processes.stop(watched.settings, "api-server")

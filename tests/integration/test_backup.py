@@ -462,6 +462,7 @@ def test_two_at_once_are_refused(source: Platform, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.faults
 def test_stages_that_run_meanwhile_are_not_hurt_and_the_backup_is_of_one_moment(
     source: Platform, target: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -419,6 +419,7 @@ def _thrower(step: Any, thrown: dict[str, BaseException], of: Callable[[Any], st
     return throwing
 
 
+@pytest.mark.faults
 def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_are_published(
     new_platform: Callable[[], Platform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
