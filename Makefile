@@ -71,7 +71,7 @@ test-cases: setup ## the public cases: small inputs that once failed, each with 
 	$(BIN)/python -m pytest -q tests/cases
 
 test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL, real Spark, real Airflow scheduler
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=25 tests
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 tests
 
 test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an hour or more
 	ESTUAIRE_FUZZ_ROUNDS=$${ESTUAIRE_FUZZ_ROUNDS:-50} $(BIN)/python -m pytest -q -n $(WORKERS) --dist load tests/unit/kernel/test_slow_reader.py

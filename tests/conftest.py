@@ -25,6 +25,17 @@ ASKED_FOR = (
     "alerts",
 )  # markers of tests that run only where they are asked for: make test-seeds...
 
+# Files that take minutes, the longest first: begun last, one of them would be run by one worker while the other has nothing left to do.
+LONGEST = (
+    "end_to_end/test_pipeline.py",
+    "integration/test_gates.py",
+    "integration/test_backup.py",
+    "integration/test_consolidate_load.py",
+    "dbt/test_publish.py",
+    "integration/test_deliveries_alone.py",
+    "end_to_end/test_stack.py",
+)
+
 # The same examples each time: whether a change passes is no matter of luck; make test-fuzz draws new ones. Without a stopwatch: the
 # machine may be busy with other tests.
 hypothesis.settings.register_profile(
@@ -36,6 +47,8 @@ hypothesis.settings.load_profile("estuaire")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without ``-m``, the tests so marked are left out (and counted as deselected). Unit tests ask for no server."""
     no_servers.refuse(items)
+    rank = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
     if config.getoption("markexpr"):
         return
     left_out = [i for i in items if any(i.get_closest_marker(m) for m in ASKED_FOR)]

@@ -117,3 +117,13 @@ def test_no_test_imports_another_test_file() -> None:
         if name.split(".")[-1].startswith("test_")
     ]
     assert found == []
+
+
+def test_the_files_that_are_begun_first_are_there() -> None:
+    tree = ast.parse((TESTS / "conftest.py").read_text(encoding="utf-8"))
+    [names] = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "LONGEST"
+    ]
+    assert [name for name in names if not (TESTS / name).is_file()] == []
