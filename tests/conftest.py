@@ -34,6 +34,7 @@ LONGEST = (
     "dbt/test_publish.py",
     "integration/test_deliveries_alone.py",
     "end_to_end/test_stack.py",
+    "unit/kernel/test_slow_reader.py",
 )
 
 # The same examples each time: whether a change passes is no matter of luck; make test-fuzz draws new ones. Without a stopwatch: the
