@@ -82,6 +82,7 @@ test-seeds: setup ## the planted effects found again in 20 simulated worlds; hal
 test-faults: setup ## the stages killed and failed at every step boundary, and run again; an error of any class in each; a backup beside them
 	$(BIN)/python -m pytest -q -m "faults or not faults" tests/integration/test_faults.py
 	$(BIN)/python -m pytest -q -m faults tests/integration/test_deliveries_alone.py tests/integration/test_backup.py
+	$(BIN)/python -m pytest -q -m "faults or not faults" tests/end_to_end/test_pipeline.py
 
 test-alerts: setup ## the stack watched by a real Prometheus and Alertmanager: panels, every rule that can be fired, mail, webhook; ten minutes
 	$(BIN)/python -m pytest -q -m alerts tests/end_to_end/test_monitored_stack.py

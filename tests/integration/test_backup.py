@@ -404,6 +404,7 @@ def test_a_backup_that_was_killed_is_none_and_is_made_again(
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("owner", "name", "after"),
     [(restoring, "_put_one", 4), (restoring.dumps, "restore", 1), (restoring.dumps, "restore", 2), (restoring, "_settle", 1),
