@@ -7,6 +7,8 @@ BIN := .venv/bin
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 
+# one test of the long suites may take more than the half hour of pyproject.toml: twenty worlds, images built
+LONG := --timeout=7200
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated coverage test-cases test-fuzz test-seeds test-alerts test-faults test-s3 test-s3-outage test-compose secrets hospital-package bench clean
 
@@ -74,24 +76,24 @@ test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 tests
 
 test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an hour or more
-	ESTUAIRE_FUZZ_ROUNDS=$${ESTUAIRE_FUZZ_ROUNDS:-50} $(BIN)/python -m pytest -q -n $(WORKERS) --dist load tests/unit/kernel/test_slow_reader.py
+	ESTUAIRE_FUZZ_ROUNDS=$${ESTUAIRE_FUZZ_ROUNDS:-50} $(BIN)/python -m pytest -q $(LONG) -n $(WORKERS) --dist load tests/unit/kernel/test_slow_reader.py
 
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
-	$(BIN)/python -m pytest -q -s -m seeds tests/seeds
+	$(BIN)/python -m pytest -q $(LONG) -s -m seeds tests/seeds
 
 test-faults: setup ## the stages killed and failed at every step boundary, and run again; an error of any class in each; a backup beside them
-	$(BIN)/python -m pytest -q -m "faults or not faults" tests/integration/test_faults.py
-	$(BIN)/python -m pytest -q -m faults tests/integration/test_deliveries_alone.py tests/integration/test_backup.py
-	$(BIN)/python -m pytest -q -m "faults or not faults" tests/end_to_end/test_pipeline.py
+	$(BIN)/python -m pytest -q $(LONG) -m "faults or not faults" tests/integration/test_faults.py
+	$(BIN)/python -m pytest -q $(LONG) -m faults tests/integration/test_deliveries_alone.py tests/integration/test_backup.py
+	$(BIN)/python -m pytest -q $(LONG) -m "faults or not faults" tests/end_to_end/test_pipeline.py
 
 test-alerts: setup ## the stack watched by a real Prometheus and Alertmanager: panels, every rule that can be fired, mail, webhook; ten minutes
 	$(BIN)/python -m pytest -q -m alerts tests/end_to_end/test_monitored_stack.py
 
 test-s3: setup ## the store's tests and a small run on two real S3 servers, built once with Go
-	$(BIN)/python -m pytest -q -s -m "s3 and not outage" tests/s3
+	$(BIN)/python -m pytest -q $(LONG) -s -m "s3 and not outage" tests/s3
 
 test-s3-outage: setup ## the servers killed in mid-run, in each stage and through the real scheduler; half an hour
-	$(BIN)/python -m pytest -q -s -m outage tests/s3
+	$(BIN)/python -m pytest -q $(LONG) -s -m outage tests/s3
 
 hospital-package: setup ## what a hospital installs to check and hand in: dist/ with the wheel and the packages that it needs
 	@infra/setup/hospital_package.sh
@@ -100,7 +102,7 @@ secrets: ## draw the secrets of docker-compose.yml that are not there yet; then 
 	@infra/compose/secrets.sh
 
 test-compose: setup ## the compose file built, started and broken (installs a Docker engine where there is none; root), the chain on a PostgreSQL of one's own, and by itself
-	$(BIN)/python -m pytest -q -s -m compose tests/compose tests/end_to_end/test_on_external_postgres.py tests/end_to_end/test_schedule.py
+	$(BIN)/python -m pytest -q $(LONG) -s -m compose tests/compose tests/end_to_end/test_on_external_postgres.py tests/end_to_end/test_schedule.py
 
 bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
