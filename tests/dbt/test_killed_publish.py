@@ -17,7 +17,7 @@ def test_dbt_ends_with_the_process_that_started_it() -> None:
     # `dbt --help` would end by itself: stand in for dbt's command line by a module of that name that only sleeps
     child = (
         "import sys, time, types; dbt = types.ModuleType('dbt.cli.main'); dbt.cli = lambda: time.sleep(60); "
-        "sys.modules['dbt.cli.main'] = dbt; from estuaire import dbt_process; dbt_process.main()"
+        "sys.modules['dbt.cli.main'] = dbt; from estuaire.warehouse import dbt_process; dbt_process.main()"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"],
