@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import jsonschema
 
 from estuaire.base.errors import ContractVersionUnknown, ManifestInvalid, PathOutsideDelivery, UnknownHospital
-from estuaire.contract.registry import Registry
+from estuaire.contract.registry import Hospital, Registry
 from estuaire.contract.tables import VERSIONS, Contract, load_contract
 
 LANDING = "landing/"
@@ -211,14 +211,41 @@ def parse_manifest(raw: bytes, *, hospital: str, delivery: str, registry: Regist
     """
     place = {"hospital": hospital, "delivery": delivery, "file": NAME}
     entry = registry.get(hospital)
+    document = _document(raw, place)
+    _check_sender(document, delivery, entry, place)
+    extracted_at, period_from, period_to = _dates(document, place)
+    contract = load_contract(document["contract_version"])
+    files = tuple(_file(item, contract, entry, place) for item in document["files"])
+    if len({f.path for f in files}) != len(files):
+        raise ManifestInvalid("the manifest names a file twice", remedy="name each file once", **place)
+    return Manifest(
+        contract_version=document["contract_version"],
+        hospital=hospital,
+        finess=document["finess"],
+        delivery_id=delivery,
+        sequence=document["sequence"],
+        extracted_at=extracted_at,
+        kind=document["kind"],
+        period_from=period_from,
+        period_to=period_to,
+        files=files,
+    )
+
+
+def _document(raw: bytes, place: dict[str, str]) -> dict[str, Any]:
+    """The JSON document, of the schema's form, its dates existing.
+
+    Raises:
+        ManifestInvalid: it is none.
+    """
     try:
-        document = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
+        document: dict[str, Any] = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant)
         wrong = jsonschema.exceptions.best_match(_VALIDATOR.iter_errors(document))
         if wrong is not None:
             raise wrong
-        period_from = date.fromisoformat(document["period"]["from"])
-        period_to = date.fromisoformat(document["period"]["to"])
-        extracted_at = datetime.fromisoformat(document["extracted_at"])
+        for end in ("from", "to"):
+            date.fromisoformat(document["period"][end])
+        datetime.fromisoformat(document["extracted_at"])
     except jsonschema.ValidationError as error:
         # error.message may repeat the value found; the path is enough to mend it
         raise ManifestInvalid(
@@ -232,6 +259,11 @@ def parse_manifest(raw: bytes, *, hospital: str, delivery: str, registry: Regist
             remedy="upload it again; `estuaire deliver` writes a right one",
             **place,
         ) from None
+    return document
+
+
+def _check_sender(document: dict[str, Any], delivery: str, entry: Hospital, place: dict[str, str]) -> None:
+    """Raises as ``parse_manifest``: what the manifest says of itself is not what its folder says."""
     if document["contract_version"] not in VERSIONS:
         raise ContractVersionUnknown(
             f"contract version {document['contract_version'][:16]!r} is not served",
@@ -248,6 +280,15 @@ def parse_manifest(raw: bytes, *, hospital: str, delivery: str, registry: Regist
         raise ManifestInvalid(
             "the manifest's delivery_id is not its folder's name", remedy="give both the same name", **place
         )
+
+
+def _dates(document: dict[str, Any], place: dict[str, str]) -> tuple[datetime, date, date]:
+    """Moment of extraction, first day of the period and the day after its last.
+
+    Raises:
+        ManifestInvalid: one is out of its bounds, or the period ends before it begins.
+    """
+    extracted_at = datetime.fromisoformat(document["extracted_at"])
     offset = extracted_at.utcoffset()
     if not YEARS_EXTRACTED[0] <= extracted_at.year <= YEARS_EXTRACTED[1] or (
         offset is not None and not OFFSETS[0] <= offset <= OFFSETS[1]
@@ -257,48 +298,37 @@ def parse_manifest(raw: bytes, *, hospital: str, delivery: str, registry: Regist
             remedy="write local time, or an offset between -12:00 and +14:00",
             **place,
         )
-    if period_to <= period_from:
+    first, end = (date.fromisoformat(document["period"][name]) for name in ("from", "to"))
+    if end <= first:
         raise ManifestInvalid("the period ends before it begins", remedy="correct period.from and period.to", **place)
-    if not YEARS_COVERED[0] <= period_from.year <= period_to.year <= YEARS_COVERED[1]:
+    if not YEARS_COVERED[0] <= first.year <= end.year <= YEARS_COVERED[1]:
         raise ManifestInvalid(
             "the period's years are out of range", remedy="correct period.from and period.to", **place
         )
-    contract: Contract = load_contract(document["contract_version"])
-    files = []
-    for item in document["files"]:
-        path = PurePosixPath(item["path"])
-        if path.is_absolute() or ".." in path.parts or "\\" in item["path"] or "\x00" in item["path"]:
-            raise PathOutsideDelivery(
-                "a file's path leaves the delivery folder", remedy="name files relative to the manifest", **place
-            )
-        if not safe_path(item["path"]):
-            raise ManifestInvalid(
-                "a file's path holds characters or folders that are not taken", remedy=PATH_REMEDY, **place
-            )
-        if item["table"] not in contract.names:
-            raise ManifestInvalid(
-                "the manifest names a table that the contract does not have",
-                remedy=f"use one of {', '.join(contract.names)}",
-                **place,
-            )
-        if item["dialect"] not in entry.dialects:
-            raise ManifestInvalid(
-                "the manifest names a dialect that the registry does not hold for this hospital",
-                remedy=f"use one of {', '.join(entry.dialects)}",
-                **place,
-            )
-        files.append(ManifestFile(**{k: item[k] for k in ("table", "path", "sha256", "bytes", "rows", "dialect")}))
-    if len({f.path for f in files}) != len(files):
-        raise ManifestInvalid("the manifest names a file twice", remedy="name each file once", **place)
-    return Manifest(
-        contract_version=document["contract_version"],
-        hospital=hospital,
-        finess=document["finess"],
-        delivery_id=delivery,
-        sequence=document["sequence"],
-        extracted_at=extracted_at,
-        kind=document["kind"],
-        period_from=period_from,
-        period_to=period_to,
-        files=tuple(files),
-    )
+    return extracted_at, first, end
+
+
+def _file(item: dict[str, Any], contract: Contract, entry: Hospital, place: dict[str, str]) -> ManifestFile:
+    """Raises as ``parse_manifest``: a path, table or dialect that is not taken."""
+    path = PurePosixPath(item["path"])
+    if path.is_absolute() or ".." in path.parts or "\\" in item["path"] or "\x00" in item["path"]:
+        raise PathOutsideDelivery(
+            "a file's path leaves the delivery folder", remedy="name files relative to the manifest", **place
+        )
+    if not safe_path(item["path"]):
+        raise ManifestInvalid(
+            "a file's path holds characters or folders that are not taken", remedy=PATH_REMEDY, **place
+        )
+    if item["table"] not in contract.names:
+        raise ManifestInvalid(
+            "the manifest names a table that the contract does not have",
+            remedy=f"use one of {', '.join(contract.names)}",
+            **place,
+        )
+    if item["dialect"] not in entry.dialects:
+        raise ManifestInvalid(
+            "the manifest names a dialect that the registry does not hold for this hospital",
+            remedy=f"use one of {', '.join(entry.dialects)}",
+            **place,
+        )
+    return ManifestFile(**{k: item[k] for k in ("table", "path", "sha256", "bytes", "rows", "dialect")})

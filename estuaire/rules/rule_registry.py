@@ -8,7 +8,7 @@ stage is made from the same expression. A null result means the rule does not ap
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -102,129 +102,164 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
     """What the contract asks: required columns and, landing, no event in the future; once consolidated keys, references, code systems,
     mapped shares, nothing that a full delivery omitted without our knowing when it was, and no stale correction."""
     owner: dict[str, Any] = {"version": 1, "table": table.name, "owner": "contract", "implied": True}
-    consolidated = stage == "consolidated"
+    if stage == "landed":
+        return [*_required(table, {}, "quarantine", owner), *_future(table, owner), *_ranges(table, owner)]
     # an unmapped code is null: what must be present is the hospital's own
-    own = {c.name: f"{c.name}_source" if c.type == "code" and consolidated else c.name for c in table.columns}
-    rules = [
+    source = {c.name: f"{c.name}_source" for c in table.columns if c.type == "code"}
+    return [
+        *_required(table, source, "fail", owner),
+        *_omitted(table, owner),
+        *_keys(table, tuple(source.get(k, k) for k in table.key), owner),
+        *_whose(table, owner),
+        *_references(table, owner),
+        *_listed(table, owner),
+        *_mapped(table, owner),
+        _stale(table, owner),
+    ]
+
+
+def _required(table: Table, source: Mapping[str, str], action: str, owner: dict[str, Any]) -> list[Rule]:
+    return [
         Rule(
             id=f"{table.name}.{c.name}.required",
-            category="completeness", severity="error", action="fail" if consolidated else "quarantine", threshold=0.0,
+            category="completeness", severity="error", action=action, threshold=0.0,
             label_fr=f"{c.label_fr} : présence obligatoire", label_en=f"{c.label_en}: must be present",
-            expression=f"{own[c.name]} is not null", columns=(own[c.name],), **owner,
+            expression=f"{source.get(c.name, c.name)} is not null", columns=(source.get(c.name, c.name),), **owner,
         )
         for c in table.columns
         if c.required
     ]  # fmt: skip
-    if not consolidated:
-        rules += [
-            Rule(
-                id=f"{table.name}.{c.name}.future",
-                category="plausibility_temporal", severity="error", action="quarantine", threshold=0.0,
-                label_fr=f"{c.label_fr} : pas plus d'un jour après l'extraction",
-                label_en=f"{c.label_en}: no more than a day after the extraction",
-                expression=f"{c.name} <= {'latest_day' if c.type == 'date' else 'latest_at'}", columns=(c.name,), **owner,
-            )
-            for c in table.columns
-            if c.type in ("date", "datetime") and not c.may_be_planned
-        ]  # fmt: skip
-        return [*rules, *(_range(table, c, owner) for c in table.columns if c.type in ("date", "datetime"))]
-    if table.period_parent:
-        rules.append(
-            _unflagged(
-                f"{table.name}.omitted.undated",
-                f"Omis d'une livraison complète et gardé, car {table.period_parent.table} ne le date pas",
-                f"Omitted by a full delivery and kept, as no {table.period_parent.table} dates it",
-                category="conformance_relational",
-                **owner,
-            )
-        )
-    key = tuple(own[k] for k in table.key)
-    rules.append(
+
+
+def _future(table: Table, owner: dict[str, Any]) -> list[Rule]:
+    return [
         Rule(
-            id=f"{table.name}.key.unique",
-            category="plausibility_uniqueness", severity="error", action="fail", threshold=0.0,
-            label_fr="Une seule version en vigueur par clé", label_en="One current version per key",
-            expression="", columns=key, unique=key, **owner,
+            id=f"{table.name}.{c.name}.future",
+            category="plausibility_temporal", severity="error", action="quarantine", threshold=0.0,
+            label_fr=f"{c.label_fr} : pas plus d'un jour après l'extraction",
+            label_en=f"{c.label_en}: no more than a day after the extraction",
+            expression=f"{c.name} <= {'latest_day' if c.type == 'date' else 'latest_at'}", columns=(c.name,), **owner,
         )
-    )  # fmt: skip
-    rules.append(
+        for c in table.columns
+        if c.type in ("date", "datetime") and not c.may_be_planned
+    ]  # fmt: skip
+
+
+def _ranges(table: Table, owner: dict[str, Any]) -> list[Rule]:
+    return [_range(table, c, owner) for c in table.columns if c.type in ("date", "datetime")]
+
+
+def _omitted(table: Table, owner: dict[str, Any]) -> list[Rule]:
+    if not table.period_parent:
+        return []
+    return [
         _unflagged(
-            f"{table.name}.key.twice",
-            "Une livraison ne tient qu'un enregistrement par clé (de deux différents, le dernier est servi)",
-            "A delivery holds one record per key (of two different ones the last is served)",
-            category="plausibility_uniqueness",
+            f"{table.name}.omitted.undated",
+            f"Omis d'une livraison complète et gardé, car {table.period_parent.table} ne le date pas",
+            f"Omitted by a full delivery and kept, as no {table.period_parent.table} dates it",
+            category="conformance_relational",
             **owner,
         )
-    )
-    for c in table.columns:
-        if c.pseudonym is not None and c.name == "patient_id":
-            rules += [
-                _unflagged(
-                    f"{table.name}.{c.name}.unknown",
-                    "L'identifiant de patient désigne quelqu'un (pas ANONYME, INCONNU, 0)",
-                    "The patient identifier names somebody (not ANONYME, INCONNU, 0)",
-                    category="plausibility_atemporal",
-                    **owner,
-                ),
-                _unflagged(
-                    f"{table.name}.{c.name}.not_one_person",
-                    "Les enregistrements de l'identifiant de patient peuvent être d'une seule personne",
-                    "The records of the patient identifier can be one person's",
-                    category="plausibility_atemporal",
-                    **owner,
-                ),
-            ]
-    for reference in table.references:
-        last = reference.columns[-1]
-        if reference.table != table.name:
-            rules.append(
-                _unflagged(
-                    f"{table.name}.{last}.orphan",
-                    f"{reference.table} : la référence se résout",
-                    f"{reference.table}: the reference resolves",
-                    category="conformance_relational",
-                    threshold=ORPHAN_SHARE,
-                    columns=("flags", *reference.columns),
-                    when=" and ".join(f"{c} is not null" for c in reference.columns),
-                    block_above=ORPHAN_BLOCK,
-                    min_rows=SHARE_MIN_ROWS,
-                    **owner,
-                )
-            )
-    for c in table.columns:
-        system = code_systems().get(c.code_system or "")
-        if system is not None and 0 < len(system.values) <= _LISTED_CODES:
-            rules.append(
-                Rule(
-                    id=f"{table.name}.{c.name}.code",
-                    category="conformance_value", severity="error", action="fail", threshold=0.0,
-                    label_fr=f"{c.label_fr} : code du référentiel", label_en=f"{c.label_en}: a code of its system",
-                    expression=f"{c.name} in ({texts(sorted(system.values))})", columns=(c.name,), **owner,
-                )
-            )  # fmt: skip
-    for c in (c for c in table.columns if c.type == "code"):
-        read = mapped_share.is_read(table, c)
-        share = mapped_share.limit(c)
-        flags = ("flags",) if mapped_share.in_text_flag(table.name, c.name) else ()
-        rules.append(
-            Rule(
-                id=mapped_id(table, c),
-                category="conformance_value", severity="error" if read else "info", action="fail" if read else "warn", threshold=share,
-                label_fr=f"{c.label_fr} : codes traduits ({1 - share:.0%})".replace("%", " %"),
-                label_en=f"{c.label_en}: codes mapped ({1 - share:.0%})",
-                expression=mapped_share.expression(table.name, c.name), columns=(*flags, c.name, f"{c.name}_source"),
-                when=f"{c.name}_source is not null", confidence=mapped_share.CONFIDENCE, **owner,
-            )
-        )  # fmt: skip
-    rules.append(
-        Rule(
-            id=f"{table.name}.stale_correction",
-            category="plausibility_temporal", severity="warning", action="warn", threshold=0.0,
-            label_fr="Aucune correction plus récente en quarantaine", label_en="No newer version is quarantined",
-            expression="not stale_correction", columns=("stale_correction",), **owner,
-        )
+    ]
+
+
+def _keys(table: Table, key: tuple[str, ...], owner: dict[str, Any]) -> list[Rule]:
+    unique = Rule(
+        id=f"{table.name}.key.unique",
+        category="plausibility_uniqueness", severity="error", action="fail", threshold=0.0,
+        label_fr="Une seule version en vigueur par clé", label_en="One current version per key",
+        expression="", columns=key, unique=key, **owner,
     )  # fmt: skip
-    return rules
+    twice = _unflagged(
+        f"{table.name}.key.twice",
+        "Une livraison ne tient qu'un enregistrement par clé (de deux différents, le dernier est servi)",
+        "A delivery holds one record per key (of two different ones the last is served)",
+        category="plausibility_uniqueness",
+        **owner,
+    )
+    return [unique, twice]
+
+
+def _whose(table: Table, owner: dict[str, Any]) -> list[Rule]:
+    if not any(c.pseudonym is not None and c.name == "patient_id" for c in table.columns):
+        return []
+    return [
+        _unflagged(
+            f"{table.name}.patient_id.unknown",
+            "L'identifiant de patient désigne quelqu'un (pas ANONYME, INCONNU, 0)",
+            "The patient identifier names somebody (not ANONYME, INCONNU, 0)",
+            category="plausibility_atemporal",
+            **owner,
+        ),
+        _unflagged(
+            f"{table.name}.patient_id.not_one_person",
+            "Les enregistrements de l'identifiant de patient peuvent être d'une seule personne",
+            "The records of the patient identifier can be one person's",
+            category="plausibility_atemporal",
+            **owner,
+        ),
+    ]
+
+
+def _references(table: Table, owner: dict[str, Any]) -> list[Rule]:
+    return [
+        _unflagged(
+            f"{table.name}.{reference.columns[-1]}.orphan",
+            f"{reference.table} : la référence se résout",
+            f"{reference.table}: the reference resolves",
+            category="conformance_relational",
+            threshold=ORPHAN_SHARE,
+            columns=("flags", *reference.columns),
+            when=" and ".join(f"{c} is not null" for c in reference.columns),
+            block_above=ORPHAN_BLOCK,
+            min_rows=SHARE_MIN_ROWS,
+            **owner,
+        )
+        for reference in table.references
+        if reference.table != table.name
+    ]
+
+
+def _listed(table: Table, owner: dict[str, Any]) -> list[Rule]:
+    """Of columns whose code system is short enough to stand in a rule."""
+    systems = {c.name: code_systems().get(c.code_system or "") for c in table.columns}
+    return [
+        Rule(
+            id=f"{table.name}.{c.name}.code",
+            category="conformance_value", severity="error", action="fail", threshold=0.0,
+            label_fr=f"{c.label_fr} : code du référentiel", label_en=f"{c.label_en}: a code of its system",
+            expression=f"{c.name} in ({texts(sorted(system.values))})", columns=(c.name,), **owner,
+        )
+        for c in table.columns
+        if (system := systems[c.name]) is not None and 0 < len(system.values) <= _LISTED_CODES
+    ]  # fmt: skip
+
+
+def _mapped(table: Table, owner: dict[str, Any]) -> list[Rule]:
+    return [_mapped_share(table, c, owner) for c in table.columns if c.type == "code"]
+
+
+def _mapped_share(table: Table, c: Column, owner: dict[str, Any]) -> Rule:
+    read = mapped_share.is_read(table, c)
+    share = mapped_share.limit(c)
+    flags = ("flags",) if mapped_share.in_text_flag(table.name, c.name) else ()
+    return Rule(
+        id=mapped_id(table, c),
+        category="conformance_value", severity="error" if read else "info", action="fail" if read else "warn", threshold=share,
+        label_fr=f"{c.label_fr} : codes traduits ({1 - share:.0%})".replace("%", " %"),
+        label_en=f"{c.label_en}: codes mapped ({1 - share:.0%})",
+        expression=mapped_share.expression(table.name, c.name), columns=(*flags, c.name, f"{c.name}_source"),
+        when=f"{c.name}_source is not null", confidence=mapped_share.CONFIDENCE, **owner,
+    )  # fmt: skip
+
+
+def _stale(table: Table, owner: dict[str, Any]) -> Rule:
+    return Rule(
+        id=f"{table.name}.stale_correction",
+        category="plausibility_temporal", severity="warning", action="warn", threshold=0.0,
+        label_fr="Aucune correction plus récente en quarantaine", label_en="No newer version is quarantined",
+        expression="not stale_correction", columns=("stale_correction",), **owner,
+    )  # fmt: skip
 
 
 def _unflagged(
