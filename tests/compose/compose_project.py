@@ -160,6 +160,22 @@ class Project:
 
         self._wait(done, f"{deliveries} deliveries are published", seconds)
 
+    def wait_blocked(self, hospital: str, delivery: str, seconds: float = 900.0) -> None:
+        """Until a delivery has been refused, told as a condition that stands, and no run is left."""
+        refused = "select 1 from control.delivery where hospital_id = %s and delivery_id = %s and state = 'blocked'"
+        told = "select 1 from control.alert where resolved_at is null limit 1"
+        active = "select 1 from dag_run where state in ('running', 'queued') limit 1"
+
+        def done() -> bool:
+            settings = self.settings()
+            return (
+                bool(ledger.fetch(settings, refused, (hospital, delivery)))
+                and bool(ledger.fetch(settings, told))
+                and not self.airflow(active)
+            )
+
+        self._wait(done, f"{delivery} of {hospital} is blocked", seconds)
+
     def _wait(self, done: Callable[[], bool], what: str, seconds: float) -> None:
         limit = time.monotonic() + seconds
         while True:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 import yaml
-from compose_project import Project
+from compose_project import PLAN, Project
 from monitors import Page, until
 
 from estuaire.base.settings import PROJECT_ROOT
 
 pytestmark = [pytest.mark.compose]
 
+BLOCKED = ("h07", PLAN.windows[0].delivery_id)
 PARTS = ("prometheus", "alertmanager")
 QUERIES = [
     panel["query"]
@@ -26,9 +27,15 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def pages(up: Project, free_port: Callable[[], int]) -> Iterator[dict[str, Page]]:
-    """Both pages by the ports that the compose file publishes, after the small simulation has been published."""
-    if up.sequence == 0:
+    """Both pages by the ports that the compose file publishes, after the small simulation has been published, and a seventh hospital's
+    delivery blocked: what tells of deliveries that need a hand has nothing to show otherwise."""
+    while up.sequence < 2:
         up.wait_published(up.deliver())
+    up.cli(
+        "simulate", "--hospitals", BLOCKED[0], "--patients", "20", "--administrations", "10", "--deliveries", str(PLAN.deliveries),
+        "--only-deliveries", "1", "--bad-checksum", ":".join(BLOCKED),
+    )  # fmt: skip
+    up.wait_blocked(*BLOCKED)
     up.cli("upkeep")
     addresses = {name: f"127.0.0.1:{free_port()}" for name in PARTS}
     up.environment |= {f"ESTUAIRE_{name.upper()}_PUBLISH": address for name, address in addresses.items()}
@@ -67,7 +74,8 @@ def test_every_part_is_read_and_every_panel_has_data(pages: dict[str, Page]) -> 
     until(lambda: prometheus.query("estuaire_records"), 120, "the page of metrics was not read")
     assert prometheus.query("estuaire_scrape_error == 1") == []
     time.sleep(35)  # a rate needs two scrapes
-    assert [query for query in QUERIES if not prometheus.query(query)] == []
+    empty = {query for query in QUERIES if not prometheus.query(query)}
+    assert not empty, empty
     assert len(prometheus.get("/api/v1/alertmanagers")["activeAlertmanagers"]) == 1
     rules = [r for group in prometheus.get("/api/v1/rules")["groups"] for r in group["rules"]]
     assert len(rules) >= 28
