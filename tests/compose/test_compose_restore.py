@@ -1,10 +1,13 @@
-"""Backup, everything gone, restore into empty volumes (docs/engineers/runbooks.md): the same tables, and the next delivery lands."""
+"""Backup, everything gone, restore into empty volumes (docs/engineers/runbooks.md): the same tables, and the next delivery lands.
+And the same with the other store server."""
 
 from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from beside import published_beside, same
@@ -23,32 +26,59 @@ KEPT = (
 )
 
 
-def test_a_backup_makes_the_platform_again_on_empty_volumes(up: Project, embedded: Platform, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Kept:
+    """A backup, and what was served and noted when it was made."""
+
+    folder: Path
+    marts: dict[str, bytes]
+    ledger: list[list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def kept(up: Project, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     if up.sequence == 0:
         up.wait_published(up.deliver())
-    before = copied(up.settings())
-    ledger_before = [ledger.fetch(up.settings(), asked) for asked in KEPT]
-    folder = tmp_path / "backup"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("backup")
     os.chown(folder, 10001, 10001)
     began = time.monotonic()
     up.compose("run", "--rm", "--no-deps", "-T", "-v", f"{folder}:/out", "cli", "backup", "/out", timeout=900)
-    print(
-        f"\nbackup {time.monotonic() - began:.0f} s, {sum(f.stat().st_size for f in folder.rglob('*')) / 2**20:.1f} MiB"
-    )
-    secrets = up.secret_values().values()
-    for file in folder.rglob("*"):
-        if file.is_file():
-            content = file.read_bytes()
-            assert not [s for s in secrets if s.encode() in content], file.name
+    size = sum(f.stat().st_size for f in folder.rglob("*")) / 2**20
+    print(f"\nbackup {time.monotonic() - began:.0f} s, {size:.1f} MiB")
+    return Kept(folder, copied(up.settings()), [ledger.fetch(up.settings(), asked) for asked in KEPT])
+
+
+def _restored(up: Project, kept: Kept) -> None:
     up.remove()
     up.compose("up", "-d", "--quiet-pull", "postgres", "store", "init", timeout=900)
     up.compose("wait", "init", timeout=300)
     began = time.monotonic()
-    up.compose("run", "--rm", "--no-deps", "-T", "-v", f"{folder}:/in:ro", "cli", "restore", "/in", timeout=900)
+    up.compose("run", "--rm", "--no-deps", "-T", "-v", f"{kept.folder}:/in:ro", "cli", "restore", "/in", timeout=900)
     print(f"restore {time.monotonic() - began:.0f} s")
     up.start()
-    same(copied(up.settings()), before)
-    assert [ledger.fetch(up.settings(), asked) for asked in KEPT] == ledger_before
+    same(copied(up.settings()), kept.marts)
+    assert [ledger.fetch(up.settings(), asked) for asked in KEPT] == kept.ledger
+
+
+def test_a_backup_holds_no_secret(up: Project, kept: Kept) -> None:
+    secrets = up.secret_values().values()
+    for file in kept.folder.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert not [s for s in secrets if s.encode() in content], file.name
+
+
+def test_a_backup_makes_the_platform_again_on_empty_volumes(up: Project, kept: Kept, embedded: Platform) -> None:
+    _restored(up, kept)
+    up.wait_published(up.deliver())
+    same(copied(up.settings()), published_beside(embedded, up.sequence))
+
+
+def test_and_on_the_other_store(up: Project, kept: Kept, embedded: Platform) -> None:
+    """MinIO takes versitygw's place by a setting; what the backup does not hold is delivered again, and the next beside it."""
+    up.environment["ESTUAIRE_STORE_SERVER"] = "minio"
+    up.compose("build", "--quiet", "store", timeout=3600)
+    _restored(up, kept)
+    assert up.container("store")["Config"]["Image"].startswith("estuaire/minio:")
     up.wait_published(up.deliver())
     same(copied(up.settings()), published_beside(embedded, up.sequence))
