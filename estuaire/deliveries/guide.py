@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 import jinja2
 import numpy as np
 import polars as pl
-import yaml
 
+from estuaire.base import yaml_text
 from estuaire.base.errors import ContractError, explained_errors
 from estuaire.contract.codes import CodeSystem, code_systems
 from estuaire.contract.combinations import recorded_dose
@@ -84,7 +84,7 @@ def _sample_rows(version: str) -> dict[str, list[dict[str, Any]]]:
         ContractError: a table of the contract has no record there, or a record names another column.
     """
     path = FOLDER / f"sample_v{version}.yml"
-    rows: dict[str, list[dict[str, Any]]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    rows: dict[str, list[dict[str, Any]]] = yaml_text.read(path.read_text(encoding="utf-8"))
     for table in load_contract(version).tables:
         known = {c.name for c in table.columns}
         if not rows.get(table.name):

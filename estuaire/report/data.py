@@ -11,8 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from estuaire.base import yaml_text
 from estuaire.base.errors import FullHeld, explained_errors
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import load_registry
@@ -248,7 +247,7 @@ def rule_labels() -> dict[str, Text]:
         for stage in ("landed", "consolidated"):
             labels |= {r.id: Text(r.label_fr, r.label_en) for r in implied_rules(table, stage)}
     for file in sorted(Path(RULES_FOLDER).rglob("*.yml")):
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = yaml_text.read(file.read_text(encoding="utf-8"))
         for rule in document.get("rules", []) if isinstance(document, dict) else []:
             if "label" in rule:
                 labels[rule["id"]] = Text(rule["label"]["fr"], rule["label"]["en"])

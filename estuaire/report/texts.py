@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-import yaml
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal, format_percent
 from markupsafe import Markup, escape
+
+from estuaire.base import yaml_text
 
 LANGUAGES = ("fr", "en")
 _LOCALES = {"fr": "fr_FR", "en": "en_GB"}
@@ -42,7 +43,7 @@ class Text(NamedTuple):
 @lru_cache(maxsize=1)
 def catalogue() -> dict[str, Text]:
     """Every sentence of the page by its key."""
-    raw = yaml.safe_load(_CATALOGUE.read_text(encoding="utf-8"))
+    raw = yaml_text.read(_CATALOGUE.read_text(encoding="utf-8"))
     return {key: Text(value["fr"], value["en"]) for key, value in raw.items()}
 
 

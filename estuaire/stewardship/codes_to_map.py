@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from estuaire.base import private_files
+from estuaire.base import private_files, yaml_text
 from estuaire.base.errors import SetupError
 from estuaire.base.settings import Settings
 from estuaire.contract.codes import CodeSystem, code_systems
@@ -213,10 +213,10 @@ def name_code_map(text: str, system: str, file: str) -> str:
         newline = text.find("\n", last)
         at = len(text) if newline < 0 else newline
         changed = f"{text[:at]}\n{' ' * node.value[0][0].start_mark.column}{system}: {file}{text[at:]}"
-    expected = yaml.safe_load(text)
+    expected = yaml_text.read(text)
     expected["code_maps"] = {**(expected.get("code_maps") or {}), system: file}
     try:
-        same = yaml.safe_load(changed) == expected
+        same = yaml_text.read(changed) == expected
     except yaml.YAMLError:
         same = False
     if not same:

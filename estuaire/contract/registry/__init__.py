@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from zoneinfo import ZoneInfo
 import jsonschema
 import yaml
 
+from estuaire.base import json_schema, yaml_text
 from estuaire.base.errors import ContractError, UnknownHospital
 from estuaire.base.settings import PROJECT_ROOT
 from estuaire.contract.tables import Contract, load_contract
@@ -146,9 +146,8 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
     Raises:
         ContractError: wrong form, a table or column that the contract does not have, an unknown dialect or time zone.
     """
-    schema = json.loads((FOLDER / "hospital.schema.json").read_text(encoding="utf-8"))
     try:
-        jsonschema.validate(raw, schema)
+        json_schema.validate(raw, FOLDER / "hospital.schema.json")
     except jsonschema.ValidationError as error:
         of = error.schema if isinstance(error.schema, Mapping) and error.validator == "additionalProperties" else {}
         allowed = of.get("properties", {})
@@ -392,7 +391,7 @@ def _guessed_encoding(raw: bytes) -> str:
 def _document(file: Path) -> Any:
     """Raises ContractError, with the line, where the file is no YAML."""
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml_text.read(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
