@@ -10,9 +10,10 @@ import pytest
 from beside import published_beside, same
 from compose_project import Project
 from published import copied
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
 
 pytestmark = [pytest.mark.compose]
 
@@ -23,11 +24,13 @@ KEPT = (
 )
 
 
-def test_a_backup_makes_the_platform_again_on_empty_volumes(up: Project, embedded: Platform, tmp_path: Path) -> None:
+def test_a_backup_makes_the_platform_again_on_empty_volumes(
+    up: Project, embedded: SmallPlatform, tmp_path: Path
+) -> None:
     if up.sequence == 0:
         up.wait_published(up.deliver())
     before = copied(up.settings())
-    ledger_before = [ledger.fetch(up.settings(), asked) for asked in KEPT]
+    ledger_before = [ledger.fetch(Database.of(up.settings()), asked) for asked in KEPT]
     folder = tmp_path / "backup"
     folder.mkdir()
     os.chown(folder, 10001, 10001)
@@ -49,6 +52,6 @@ def test_a_backup_makes_the_platform_again_on_empty_volumes(up: Project, embedde
     print(f"restore {time.monotonic() - began:.0f} s")
     up.start()
     same(copied(up.settings()), before)
-    assert [ledger.fetch(up.settings(), asked) for asked in KEPT] == ledger_before
+    assert [ledger.fetch(Database.of(up.settings()), asked) for asked in KEPT] == ledger_before
     up.wait_published(up.deliver())
     same(copied(up.settings()), published_beside(embedded, up.sequence))
