@@ -7,6 +7,7 @@ import io
 import psycopg2
 
 from estuaire.base.settings import Settings
+from estuaire.storage.database import Database
 
 RELEASE_COLUMNS = ("release_id", "lake_snapshot", "built_at", "code_version")
 ROW_KEYS = (
@@ -19,7 +20,7 @@ ROW_KEYS = (
 def copied(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, bytes]:
     """Every published table (marts and conformed) as an ordered COPY, without the columns that name the release (and ``without``)."""
     found: dict[str, bytes] = {}
-    with psycopg2.connect(settings.dsn()) as session, session.cursor() as cursor:
+    with psycopg2.connect(Database.of(settings).dsn()) as session, session.cursor() as cursor:
         cursor.execute(
             "select table_schema, table_name, string_agg(quote_ident(column_name), ', ' order by ordinal_position) "
             "from information_schema.columns join information_schema.tables using (table_schema, table_name) "

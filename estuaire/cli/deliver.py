@@ -98,8 +98,9 @@ def _ends(configured: Settings, manifest: Manifest) -> list[Fewer]:
     if importlib.util.find_spec("psycopg2") is None:
         return []
     from estuaire.deliveries.confirmation import would_end
+    from estuaire.storage.platform import Platform
 
-    return would_end(configured, manifest)
+    return would_end(Platform(configured), manifest)
 
 
 def _print_ends(found: list[Fewer], chosen: str) -> None:

@@ -103,14 +103,17 @@ def explain(
     from estuaire.base.settings import settings
     from estuaire.cli.tables import name_held_back
     from estuaire.runs import explain as explaining
+    from estuaire.storage.platform import Platform
 
-    name_held_back(settings())
-    found = explaining.explain(settings(), name)
+    platform = Platform(settings())
+
+    name_held_back(platform.registry)
+    found = explaining.explain(platform, name)
     if as_json:
         _with_sentences(found)
         typer.echo(shown_json(json.dumps(asdict(found), default=str, ensure_ascii=False, indent=1)))
         return
-    _print(found, french=(lang or settings().language) == "fr")
+    _print(found, french=(lang or platform.settings.language) == "fr")
 
 
 def _with_sentences(found: Explanation) -> None:
@@ -224,22 +227,24 @@ def retry(name: Name = None) -> None:
     from estuaire.operations.pipeline_run import follow, under_way
     from estuaire.operations.retry import retry as make_ready
     from estuaire.stack.airflow_client import AirflowClient
-    from estuaire.storage.stores import open_store
+    from estuaire.storage.platform import Platform
+
+    platform = Platform(settings())
 
     with Progress(Console(stderr=True), "asking Airflow whether a run is under way") as progress:
-        with AirflowClient(settings()) as client:
-            going_on = under_way(settings(), client)
+        with AirflowClient(platform.settings) as client:
+            going_on = under_way(platform.database, client)
         if going_on:
             raise NothingToRetry(
                 f"run {going_on.run_id} is under way; nothing was changed",
                 remedy="`estuaire run` follows it; try again once it has ended",
             )
-        plan = make_ready(settings(), open_store(settings()), name)
+        plan = make_ready(platform.database, platform.store, name)
         for hospital, delivery in plan.put_back:
             progress(f"{hospital}/{delivery} is pending again")
         for reason in plan.left:
             progress(f"left as it is: {reason}")
-        result = follow(settings(), progress, start=plan.start, root=plan.root)
+        result = follow(platform, progress, start=plan.start, root=plan.root)
     show_followed(result)
     if result.blocked:
         raise typer.Exit(PARTLY_BLOCKED)
@@ -253,9 +258,12 @@ def run_logs(name: str | None, stage: str | None, lines: int) -> None:
     from estuaire.runs.task_logs import task_logs
     from estuaire.stack import processes
     from estuaire.stack.airflow_client import log_line
+    from estuaire.storage.platform import Platform
 
-    subject = explaining.resolve(settings(), name)
-    logs = task_logs(settings(), explaining.runs_of(settings(), subject), stage)
+    platform = Platform(settings())
+
+    subject = explaining.resolve(platform.database, name)
+    logs = task_logs(platform.settings, explaining.runs_of(platform.database, subject), stage)
     if not logs:
         raise UnknownName(
             f"no task of {subject.name}{f' is named {stage} and' if stage else ''} has a log on this machine",

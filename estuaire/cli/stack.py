@@ -95,10 +95,13 @@ def _print_waiting(language: str) -> None:
     from estuaire.base.settings import settings
     from estuaire.runs import held_fulls
     from estuaire.storage import error_columns, set_aside
+    from estuaire.storage.platform import Platform
+
+    platform = Platform(settings())
 
     held_word, waits = ("À CONFIRMER", "EN ATTENTE") if language == "fr" else ("HELD", "WAITS")
     try:
-        held, aside = held_fulls.waiting(settings()), set_aside.standing(settings())
+        held, aside = held_fulls.waiting(platform), set_aside.standing(platform.database)
     except (EstuaireError, UndefinedTable, UndefinedColumn):  # down, or not set up yet: the table says so
         return
     for one in held:

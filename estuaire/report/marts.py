@@ -17,10 +17,9 @@ import structlog
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import RealDictCursor
 
-from estuaire.base.settings import Settings
 from estuaire.contract.registry import GROUP
 from estuaire.report.planted import Planted, matching, planted_effects
-from estuaire.storage import sessions
+from estuaire.storage.platform import Platform
 
 _log = structlog.get_logger(__name__)
 _Panel = TypeVar("_Panel")
@@ -192,17 +191,17 @@ class Marts:
     uncounted: list[UncountedDoses] | None = None
 
 
-def read(settings: Settings) -> Marts:
+def read(platform: Platform) -> Marts:
     """The published marts, as they are at one moment.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    with sessions.session(settings, "analyst") as session:
+    with platform.database.session("analyst") as session:
         session.set_session(readonly=True)
         with session.cursor(cursor_factory=RealDictCursor) as cur:
             cur.execute("select set_config('statement_timeout', %s, true)", (str(_TIMEOUT_MS),))
-            planted = planted_effects(settings)
+            planted = planted_effects(platform)
             return Marts(
                 _panel(cur, "release", _served),
                 _panel(cur, "cumulative_antibiogram", _antibiogram),

@@ -8,6 +8,7 @@ from shlex import quote
 
 from estuaire.base.settings import Settings
 from estuaire.storage.ledger import fetch
+from estuaire.storage.platform import Platform
 
 
 def share(settings: Settings, table: str) -> float:
@@ -79,15 +80,17 @@ def _percent(share: float, language: str) -> str:
     return f"{told.replace('.', ',')}\u00a0%" if language == "fr" else f"{told}%"
 
 
-def waiting(settings: Settings) -> list[Waiting]:
+def waiting(platform: Platform) -> list[Waiting]:
     """Deliveries that are held now, by hospital and sequence."""
     rows = fetch(
-        settings,
+        platform.database,
         "select hospital_id, delivery_id, ends from control.delivery where state = 'held' order by hospital_id, sequence, delivery_id",
     )
     found = []
     for row in rows:
-        endings = [Ending(t, int(n), int(of), share(settings, t)) for t, (n, of) in (row["ends"] or {}).items() if n]
+        endings = [
+            Ending(t, int(n), int(of), share(platform.settings, t)) for t, (n, of) in (row["ends"] or {}).items() if n
+        ]
         endings.sort(key=lambda e: (-e.share, e.table))
         found.append(Waiting(row["hospital_id"], row["delivery_id"], tuple(endings)))
     return found

@@ -13,6 +13,7 @@ from psycopg2.extensions import connection
 from published import ROW_KEYS, copied
 
 from estuaire.base.settings import Settings
+from estuaire.storage.platform import Platform
 from estuaire.warehouse.publish import build_and_publish
 
 PSEUDONYMS = (
@@ -51,7 +52,7 @@ def test_two_keys_publish_the_same_marts(warehouse: connection, warehouse_settin
         with warehouse.cursor() as cur:
             staging_world.reset(cur)
             staging_world.load(cur, under(key, world))
-        outcome = build_and_publish(warehouse_settings, f"key-{n}", 42 + n, "abc123", rules=rules)
+        outcome = build_and_publish(Platform(warehouse_settings), f"key-{n}", 42 + n, "abc123", rules=rules)
         assert outcome.state == "published"
         seen.append(published(warehouse_settings))
     assert {m for m in seen[0] if seen[0][m] != seen[1].get(m)} == set()

@@ -42,6 +42,8 @@ from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle, processes
 from estuaire.stack.airflow_client import AirflowClient
 from estuaire.storage import error_columns, ledger, migrations
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.storage.stores import open_store
 from estuaire.warehouse import dbt_build
 from estuaire.warehouse.query import run_query
@@ -58,13 +60,13 @@ def deliver(settings: Settings, upto: int, *, bad: bool = True) -> None:
 
 
 def run(settings: Settings) -> Followed:
-    return follow(settings, lambda _: None)
+    return follow(Platform(settings), lambda _: None)
 
 
 def published(settings: Settings) -> list[dict[str, Any]]:
     """The mart as analysts see it, without the columns that name the release."""
     result = run_query(
-        settings,
+        Platform(settings),
         "select * from antibiotic_consumption where grouping = 'total' order by hospital_id, month, scope",
         limit=100_000,
     )
@@ -74,13 +76,17 @@ def published(settings: Settings) -> list[dict[str, Any]]:
 
 def release(settings: Settings) -> int:
     return int(
-        ledger.fetch(settings, "select release_id from control.release where state = 'published'")[0]["release_id"]
+        ledger.fetch(Database.of(settings), "select release_id from control.release where state = 'published'")[0][
+            "release_id"
+        ]
     )
 
 
 def delivery(settings: Settings, place: tuple[str, str]) -> dict[str, Any]:
     """The ledger's row of a delivery, with its error's sentence as `estuaire run` shows it."""
-    [row] = ledger.fetch(settings, "select * from control.delivery where hospital_id = %s and delivery_id = %s", place)
+    [row] = ledger.fetch(
+        Database.of(settings), "select * from control.delivery where hospital_id = %s and delivery_id = %s", place
+    )
     error = error_columns.read(row)
     return row | {"error": None if error is None else error.sentence()}
 
@@ -104,7 +110,7 @@ def story(running_stack: Settings) -> Settings:
 
 def test_history_is_published_and_every_record_accounted_for(story: Settings) -> None:
     truth = json.loads((story.root / "simulation" / "truth.json").read_text(encoding="utf-8"))
-    accounts = ledger.fetch(story, "select * from control.accounting where stage = 'land'")
+    accounts = ledger.fetch(Database.of(story), "select * from control.accounting where stage = 'land'")
     for hospital, deliveries in truth["hospitals"].items():
         for table, planted in deliveries["2025-10-full"]["tables"].items():
             account = next(a for a in accounts if (a["hospital_id"], a["table_name"]) == (hospital, table))
@@ -121,11 +127,13 @@ def test_history_is_published_and_every_record_accounted_for(story: Settings) ->
 
 
 def test_great_expectations_counted_at_every_gate_what_was_counted_natively(story: Settings) -> None:
-    totals = ledger.fetch(story, "select * from quality.result where hospital_id = '*'")
+    totals = ledger.fetch(Database.of(story), "select * from quality.result where hospital_id = '*'")
     assert all(t["rows_failed_gx"] is not None and t["status"] != "error" for t in totals)
     tables = {stage: {t["table_name"] for t in totals if t["stage"] == stage} for stage in STAGES}
     # the history holds no identity merge: gate 1 judges the empty file, there is nothing to consolidate of it
-    written = {f["table_name"] for f in ledger.fetch(story, "select distinct table_name from control.landed_file")}
+    written = {
+        f["table_name"] for f in ledger.fetch(Database.of(story), "select distinct table_name from control.landed_file")
+    }
     assert set(load_contract().names) - {"patient_merge"} <= written
     assert (tables["landed"], tables["consolidated"]) == (set(load_contract().names), written)
     assert tables["conformed"] == set(load_rules("conformed"))
@@ -133,7 +141,7 @@ def test_great_expectations_counted_at_every_gate_what_was_counted_natively(stor
 
 
 def test_each_stage_tells_what_it_cost(story: Settings) -> None:
-    stages = ledger.fetch(story, "select * from control.stage_run")
+    stages = ledger.fetch(Database.of(story), "select * from control.stage_run")
     assert {s["stage"] for s in stages} == {"land", "consolidate", "load", "publish"}
     for stage in stages:
         assert stage["state"] == "committed"
@@ -143,17 +151,25 @@ def test_each_stage_tells_what_it_cost(story: Settings) -> None:
 
 
 def test_a_publication_tells_each_models_seconds_and_has_a_page_of_their_lineage(story: Settings) -> None:
-    built = ledger.fetch(story, "select distinct name from control.model_build where kind = 'model'")
+    built = ledger.fetch(Database.of(story), "select distinct name from control.model_build where kind = 'model'")
     assert {b["name"] for b in built} == {p.stem for p in (dbt_build.PROJECT / "models").rglob("*.sql")}
     assert (story.root / "models" / "index.html").stat().st_size > 1_000_000
 
 
 def test_a_second_run_changes_nothing_and_says_so(story: Settings) -> None:
-    before = (release(story), published(story), ledger.fetch(story, "select count(*) from control.stage_run"))
+    before = (
+        release(story),
+        published(story),
+        ledger.fetch(Database.of(story), "select count(*) from control.stage_run"),
+    )
     result = run(story)
     assert result.outcome == "nothing_new"
     assert "nothing new" in result.message
-    assert before == (release(story), published(story), ledger.fetch(story, "select count(*) from control.stage_run"))
+    assert before == (
+        release(story),
+        published(story),
+        ledger.fetch(Database.of(story), "select count(*) from control.stage_run"),
+    )
 
 
 def test_a_bad_delivery_is_blocked_and_the_others_publish(story: Settings) -> None:
@@ -215,10 +231,12 @@ def test_a_killed_scheduler_costs_nothing(story: Settings) -> None:
         except BaseException as error:  # noqa: BLE001 - handed to the test below
             ended.append(error)
 
-    known = len(ledger.fetch(story, "select 1 from control.stage_run where stage = 'land'"))
+    known = len(ledger.fetch(Database.of(story), "select 1 from control.stage_run where stage = 'land'"))
     thread = threading.Thread(target=following)
     thread.start()
-    _until(lambda: len(ledger.fetch(story, "select 1 from control.stage_run where stage = 'land'")) > known)
+    _until(
+        lambda: len(ledger.fetch(Database.of(story), "select 1 from control.stage_run where stage = 'land'")) > known
+    )
     scheduler = processes.find(story, "scheduler")
     assert scheduler is not None
     scheduler.kill()
@@ -227,7 +245,7 @@ def test_a_killed_scheduler_costs_nothing(story: Settings) -> None:
     thread.join(timeout=420)
     assert not thread.is_alive()
     assert isinstance(ended[0], Followed), ended
-    states = ledger.fetch(story, "select distinct state from control.delivery")
+    states = ledger.fetch(Database.of(story), "select distinct state from control.delivery")
     assert states == [{"state": "landed"}]
 
 
@@ -412,7 +430,7 @@ def _outside_landing(settings: Settings) -> Iterator[tuple[str, str]]:
             continue
         yield str(path.relative_to(settings.root)), text
     for database, role in ((settings.postgres_database, "estuaire"), ("airflow", "airflow")):
-        with psycopg2.connect(settings.dsn(role, database)) as session, session.cursor() as cursor:
+        with psycopg2.connect(Database.of(settings).dsn(role, database)) as session, session.cursor() as cursor:
             cursor.execute(
                 "select format('%I.%I', schemaname, tablename) from pg_tables "
                 "where schemaname not in ('pg_catalog', 'information_schema')"
@@ -449,7 +467,7 @@ def test_a_fresh_database_and_other_workers_give_the_same_tables(story: Settings
     before = copied(story)
     assert len(before) > 15
     assert sum(map(len, before.values())) > 100_000
-    with psycopg2.connect(story.dsn()) as session, session.cursor() as cursor:
+    with psycopg2.connect(Database.of(story).dsn()) as session, session.cursor() as cursor:
         for schema in ("control", "quality", "staging", "marts", "conformed", "stats", "lake"):
             cursor.execute(f"drop schema if exists {schema} cascade")
         cursor.execute("select nspname from pg_namespace where nspname like 'marts%' or nspname like 'conformed%'")
@@ -460,7 +478,7 @@ def test_a_fresh_database_and_other_workers_give_the_same_tables(story: Settings
     lifecycle.down(story)
     alone = story.model_copy(update={"spark_master": "local[1]"})
     lifecycle.up(alone)
-    migrations.upgrade(alone)
+    migrations.upgrade(Database.of(alone))
     assert run(alone).outcome == "success"
     after = copied(alone)
     assert {name for name in before if before[name] != after.get(name)} == set()

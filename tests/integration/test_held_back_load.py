@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from small_platform import Platform, rewrite_as
+from small_platform import SmallPlatform, rewrite_as
 
 from estuaire.base.settings import Settings
 from estuaire.gates import consolidated as gate
@@ -17,7 +17,7 @@ DELIVERY = "2025-10-full"
 RULE = "prescription.dose.positive"  # gate 2 has none like it
 
 
-def spoiled(platform: Platform, results: dict[str, list[dict[str, Any]]]) -> None:
+def spoiled(platform: SmallPlatform, results: dict[str, list[dict[str, Any]]]) -> None:
     """h01's prescriptions with negative doses, as its consolidation would have written and counted them."""
     [outcome] = [o for o in results["h01"] if o["table"] == "prescription"]
     path = platform.settings.store_path / outcome["output"]
@@ -27,7 +27,7 @@ def spoiled(platform: Platform, results: dict[str, list[dict[str, Any]]]) -> Non
 
 
 def test_a_hospital_that_gate_3_refuses_is_served_as_it_was(
-    new_platform: Callable[[], Platform], tmp_path: Path
+    new_platform: Callable[[], SmallPlatform], tmp_path: Path
 ) -> None:
     platform = new_platform()
     plan = SimulationPlan(

@@ -12,7 +12,7 @@ import pytest
 from calm_stages import Pair, pair, without_engines
 
 from estuaire.base.settings import Settings
-from estuaire.contract.registry import load_registry
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import publish, staging_content
 from spark_jobs import load
 
@@ -30,7 +30,7 @@ def loaded(pair: Pair) -> Any:
 
 def _loads(platform: Any) -> list[str]:
     """Hospitals that a load now takes."""
-    found: list[str] = load.run(platform.settings, platform.new_run(), None)["hospitals"]
+    found: list[str] = load.run(platform, platform.new_run(), None)["hospitals"]
     return found
 
 
@@ -71,7 +71,7 @@ def test_other_columns_load_all(loaded: Any, monkeypatch: pytest.MonkeyPatch, wh
         return [*rest, replace(last, **{what: f"{getattr(last, what)}_2"})] if table.name == "unit" else [*rest, last]
 
     monkeypatch.setattr(staging_content, "staging_columns", others)
-    assert sorted(staging_content.pending(loaded.settings)) == ["h01", "h02"]
+    assert sorted(staging_content.pending(loaded)) == ["h01", "h02"]
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,10 @@ def test_other_columns_load_all(loaded: Any, monkeypatch: pytest.MonkeyPatch, wh
 def test_another_basis_of_combinations_loads_the_hospital(
     loaded: Any, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
-    registry = load_registry(loaded.settings.registry_dir)
+    registry = loaded.registry
     hospitals = {**registry.hospitals, "h02": replace(registry.hospitals["h02"], **other)}
     with monkeypatch.context() as patch:
-        for module in (load, staging_content):
-            patch.setattr(module, "load_registry", lambda _: replace(registry, hospitals=hospitals))
+        patch.setattr(Platform, "registry", replace(registry, hospitals=hospitals))
         assert _loads(loaded) == ["h02"]
         assert _loads(loaded) == []
     assert _loads(loaded) == ["h02"]
@@ -121,7 +120,7 @@ def released(loaded: Any) -> Iterator[Any]:
 def _publishes(settings: Settings, project: Path = publish.dbt_build.PROJECT) -> bool:
     """Whether a publication now builds a release."""
     try:
-        return publish.build_and_publish(settings, "run-x", 1, "tests", project=project).state != "unchanged"
+        return publish.build_and_publish(Platform(settings), "run-x", 1, "tests", project=project).state != "unchanged"
     except Rebuilt:
         return True
 

@@ -15,10 +15,11 @@ from estuaire.base.errors import SetupError
 from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import processes, roles
+from estuaire.storage.database import Database
 
 
 def _ask(settings: Settings, role: str, query: str, database: str | None = None) -> object:
-    session = psycopg2.connect(settings.dsn(role, database))
+    session = psycopg2.connect(Database.of(settings).dsn(role, database))
     try:
         with session.cursor() as cursor:
             cursor.execute(query)
@@ -123,7 +124,7 @@ def test_start_twice_changes_nothing(postgres: Settings) -> None:
 
 
 def test_committed_rows_survive_kill_9(postgres: Settings) -> None:
-    session = psycopg2.connect(postgres.dsn())
+    session = psycopg2.connect(Database.of(postgres).dsn())
     with session.cursor() as cursor:
         cursor.execute("CREATE TABLE survivor AS SELECT 42 AS n")
     session.commit()
