@@ -93,19 +93,19 @@ def _print_waiting(language: str) -> None:
 
     from estuaire.base.errors import EstuaireError
     from estuaire.base.settings import settings
+    from estuaire.base.texts import say
     from estuaire.runs import held_fulls
     from estuaire.storage import error_columns, set_aside
 
-    held_word, waits = ("À CONFIRMER", "EN ATTENTE") if language == "fr" else ("HELD", "WAITS")
     try:
         held, aside = held_fulls.waiting(settings()), set_aside.standing(settings())
     except (EstuaireError, UndefinedTable, UndefinedColumn):  # down, or not set up yet: the table says so
         return
     for one in held:
-        typer.echo(shown(f"{held_word} {one.text(language)}"))
+        typer.echo(shown(say(language, "status.held", what=one.text(language))))
     for row in aside:
         error = error_columns.read(row)
-        typer.echo(shown(f"{waits} {error.sentence() if error else row['hospital_id']}"))
+        typer.echo(shown(say(language, "status.set_aside", what=error.sentence() if error else row["hospital_id"])))
 
 
 def status(

@@ -1,4 +1,5 @@
-"""What `make hospital-package` puts into the wheel beside estuaire/: the project's files that a hospital's commands read.
+"""What `make hospital-package` puts into the wheel beside estuaire/: the project's files that a hospital's commands read, and the catalogues
+of texts, compiled: no Babel is there that reads the source.
 
 setuptools calls it (pyproject.toml, ``cmdclass``). They go to ``estuaire/project/``, where ``estuaire.base.settings`` finds them in the
 place of the project's folder. An editable installation (`make setup`) is the project itself: there it does nothing.
@@ -9,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from setuptools.command.build_py import build_py
+
+from estuaire.base import texts
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path("estuaire") / "project"
@@ -32,8 +35,12 @@ def carried() -> list[str]:
     return found
 
 
+def _compiled(language: str) -> Path:
+    return texts.source(language).relative_to(ROOT).with_suffix(".mo")
+
+
 class BuildPy(build_py):
-    """As setuptools', with the carried files."""
+    """As setuptools', with the carried files and the compiled catalogues."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -47,11 +54,23 @@ class BuildPy(build_py):
                 target = Path(self.build_lib) / TARGET / name
                 self.mkpath(str(target.parent))
                 self.copy_file(str(ROOT / name), str(target))
+            for language in texts.LANGUAGES:
+                compiled = Path(self.build_lib) / _compiled(language)
+                self.mkpath(str(compiled.parent))
+                compiled.write_bytes(texts.compiled(language))
 
     def get_source_files(self) -> list[str]:
         """For an sdist, from which a wheel may be built."""
-        return [*super().get_source_files(), *carried(), str(Path(__file__).resolve().relative_to(ROOT))]
+        return [
+            *super().get_source_files(),
+            *carried(),
+            *(str(texts.source(x).relative_to(ROOT)) for x in texts.LANGUAGES),
+            str(Path(__file__).resolve().relative_to(ROOT)),
+        ]
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        own = [] if self.editable_mode else [str(Path(self.build_lib) / TARGET / name) for name in carried()]
+        own: list[str] = []
+        if not self.editable_mode:
+            own = [str(Path(self.build_lib) / TARGET / name) for name in carried()]
+            own += [str(Path(self.build_lib) / _compiled(language)) for language in texts.LANGUAGES]
         return [*super().get_outputs(include_bytecode), *own]
