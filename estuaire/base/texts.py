@@ -58,6 +58,11 @@ def _catalogue(language: str) -> gettext.GNUTranslations:
     return gettext.GNUTranslations(io.BytesIO(compiled(language)))
 
 
+def spoken(asked: str) -> str:
+    """The language that is asked for; English for one that there is no catalogue of."""
+    return asked if asked in LANGUAGES else "en"
+
+
 def known(key: str) -> bool:
     """Whether there is such a message."""
     return _catalogue(LANGUAGES[0]).gettext(key) != key

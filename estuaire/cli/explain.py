@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from estuaire.base.display_text import shown, shown_json, shown_lines
-from estuaire.base.texts import say
+from estuaire.base.texts import say, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ def explain(
         _with_sentences(found)
         typer.echo(shown_json(json.dumps(asdict(found), default=str, ensure_ascii=False, indent=1)))
         return
-    _print(found, language="fr" if (lang or settings().language) == "fr" else "en")
+    _print(found, language=spoken(lang or settings().language))
 
 
 def _with_sentences(found: Explanation) -> None:

@@ -116,13 +116,14 @@ def status(
     from rich.console import Console
 
     from estuaire.base.settings import settings
+    from estuaire.base.texts import spoken
 
     parts = stack_status(settings())
     if as_json:
         typer.echo(json.dumps(parts, indent=2))
     else:
         Console().print(stack_table(parts))
-        _print_waiting(lang or settings().language)
+        _print_waiting(spoken(lang or settings().language))
     if any(part["state"] != "running" for part in parts):
         raise typer.Exit(3)
 

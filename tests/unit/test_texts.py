@@ -91,6 +91,10 @@ def test_a_message_that_is_missing_is_a_typed_error(language: str) -> None:
     assert texts.known("report.n_rows")
 
 
+def test_a_language_that_there_is_not_is_english() -> None:
+    assert [texts.spoken(asked) for asked in ("fr", "en", "de", "")] == ["fr", "en", "en", "en"]
+
+
 # ------------------------------------------------------------------------------------------------ compiled, for a hospital
 
 
