@@ -19,11 +19,11 @@ FIRST_QUERY = (
     "select hospital_id, month, patient_days, ddd_per_1000_patient_days, dot_per_1000_patient_days from antibiotic_consumption "
     "where grouping = 'total' and scope = 'spares' and month between '2025-10-01' and '2026-09-30' order by hospital_id, month"
 )
-HEADS = {
+HEADS = {  # {group}: all hospitals together
     "cumulative_antibiogram": "select species_name, agent_code, isolates, tested, resistant, pct_resistant from cumulative_antibiogram "
-    "where hospital_id = 'group' and dedup_scope = 'group' and method = 'm39' and among = 'tested' and breakpoint_indication = 'general' "
+    "where hospital_id = {group} and dedup_scope = {group} and method = 'm39' and among = 'tested' and breakpoint_indication = 'general' "
     "and specimen_nature = 'all' and not below_30 "
-    "and year = (select max(year) from cumulative_antibiogram where hospital_id = 'group') order by tested desc, species_name, agent_code limit 8",
+    "and year = (select max(year) from cumulative_antibiogram where hospital_id = {group}) order by tested desc, species_name, agent_code limit 8",
     "exposure_resistance": "select effect, window_days, excluded_last_days, estimate, odds_ratio, ci_low, ci_high, index_isolates "
     "from exposure_resistance order by window_days <> 90 or excluded_last_days <> 0, effect, window_days, excluded_last_days, estimate limit 8",
 }
@@ -118,14 +118,16 @@ What to open and what to try:
 def _show_heads() -> None:
     """The first rows of two marts, each after the query that gives them."""
     from estuaire.base.settings import settings
+    from estuaire.base.sql import literal
     from estuaire.cli.tables import show_result
+    from estuaire.contract.registry import GROUP
     from estuaire.storage.platform import Platform
     from estuaire.warehouse.query import run_query
 
     platform = Platform(settings())
 
     for name, text in HEADS.items():
-        head = run_query(platform, text)
+        head = run_query(platform, text.format(group=literal(GROUP)))
         typer.echo(f"\nHead of {name}:")
         show_result(head.columns, head.rows)
 

@@ -14,6 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import DatabaseUnavailable, EstuaireError, FullHeld, UnknownName
 from estuaire.base.settings import Settings
+from estuaire.base.texts import say
 from estuaire.contract.manifest import Manifest
 from estuaire.runs.held_fulls import share
 from estuaire.storage import error_columns
@@ -116,19 +117,13 @@ class Fewer:
 
     def text(self, language: str) -> str:
         """One sentence for whoever delivers."""
-        ended = self.standing - self.delivered
-        if language == "fr":
-            waits = " ; au-delà de la part admise, la livraison attendra une confirmation" if self.asks else ""
-            return (
-                f"table {self.table} : {self.delivered} lignes livrées, {self.standing} enregistrements en place ; "
-                f"cette livraison complète met fin à {ended} au moins{waits}"
-            )
-        waits = (
-            "; that is more than may end without a confirmation, for which the delivery will wait" if self.asks else ""
-        )
-        return (
-            f"table {self.table}: {self.delivered} rows delivered, {self.standing} records stand; "
-            f"this full delivery ends at least {ended}{waits}"
+        return say(
+            language,
+            "full.fewer_asks" if self.asks else "full.fewer",
+            table=self.table,
+            delivered=self.delivered,
+            standing=self.standing,
+            ended=self.standing - self.delivered,
         )
 
 

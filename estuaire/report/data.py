@@ -13,8 +13,9 @@ from typing import Any
 
 from estuaire.base import yaml_text
 from estuaire.base.errors import FullHeld, explained_errors
+from estuaire.base.texts import say
 from estuaire.contract.tables import UPDATED_COLUMN, load_contract
-from estuaire.report.texts import Text, percent, same, text, word
+from estuaire.report.texts import Text, counted, percent, same, text, word
 from estuaire.rules.rule_registry import FOLDER as RULES_FOLDER
 from estuaire.rules.rule_registry import implied_rules
 from estuaire.runs.explain import Explanation, Stop, explain
@@ -442,14 +443,15 @@ def _state(found: Explanation, verdicts: Mapping[Any, Verdict], deliveries: list
 
 def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list[Quarantined]) -> list[Todo]:
     """Blocked deliveries and failed stages first, then warnings, then records that wait for a correction."""
-    by_code = dict(explained_errors())
+    by_code = frozenset(explained_errors())
     places = {f"{r['hospital_id']}/{r['delivery_id']}" for r in found.arrived}
     todo = []
     for stop in found.stopped:
-        known = by_code.get(stop.code)
         what, remedy = same(stop.what), same(stop.remedy)
-        if known is not None:
-            what, remedy = Text(known.what_fr, stop.what), Text(known.remedy_fr, stop.remedy or known.remedy_en)
+        if stop.code in by_code:
+            place = f"refusal.{stop.code}"
+            what = Text(say("fr", f"{place}.what"), stop.what)
+            remedy = Text(say("fr", f"{place}.remedy"), stop.remedy or say("en", f"{place}.remedy"))
         what, remedy = _sentence(what), _sentence(remedy)
         who = "hospital" if stop.where in places else "platform"
         todo.append(Todo(who, stop.where, what, remedy))
@@ -459,12 +461,12 @@ def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list
     warned = sorted({v.hospital for v in verdicts.values() if v.verdict == "warn" and v.hospital != ALL})
     if warned:
         todo.append(
-            Todo("platform", "", text("todo_warned", n=len(warned), names=_few(warned)), text("todo_warned_do"))
+            Todo("platform", "", counted("todo_warned", len(warned), names=_few(warned)), text("todo_warned_do"))
         )
     waiting = sum(q.still_open for q in quarantined)
     if waiting:
-        count = len({q.hospital for q in quarantined if q.still_open})
-        todo.append(Todo("hospital", "", text("todo_waiting", n=waiting, h=count), text("todo_waiting_do")))
+        of = counted("n_hospitals", len({q.hospital for q in quarantined if q.still_open}))
+        todo.append(Todo("hospital", "", counted("todo_waiting", waiting, hospitals=of), text("todo_waiting_do")))
     return todo
 
 

@@ -22,12 +22,14 @@ from estuaire.base.settings import PROJECT_ROOT
 from estuaire.base.sql import literal, texts
 from estuaire.contract import mapped_share
 from estuaire.contract.codes import code_systems
+from estuaire.contract.registry import GROUP
 from estuaire.contract.tables import Column, Table, load_contract
 from estuaire.rules import rule_relations
 from estuaire.rules.rule_relations import MODELS, Relation
 from estuaire.rules.rule_subset import check_expression, check_texts, translated
 
 FOLDER = PROJECT_ROOT / "expectations"
+THE_GROUP = "{the_group}"  # in a rule file: the text that stands for all hospitals together, as the macro of that name is in a model
 ORPHAN_SHARE, ORPHAN_BLOCK = 0.005, 0.2  # docs/domain/quality.md; above the second the tables do not belong together
 SHARE_MIN_ROWS = 500  # a share of fewer rows says too little to block a hospital
 # dates: nothing that a hospital's systems hold happened before, and nothing is planned beyond what the clock knows (estuaire.kernel.clock)
@@ -393,7 +395,7 @@ def stage_rules(stage: str, folder: Path = FOLDER, models: Path = MODELS) -> Sta
         relations = dict(rule_relations.known(stage, models))
         rules = {t.name: implied_rules(t, stage) for t in load_contract().tables}
     for file in sorted((folder / stage).glob("*.yml")):
-        document = yaml_text.read(file.read_text(encoding="utf-8"))
+        document = yaml_text.read(file.read_text(encoding="utf-8").replace(THE_GROUP, literal(GROUP)))
         relation, own = _parse(document, stage, f"{stage}/{file.name}", models)
         relations[relation.name] = relation
         # a file says more of one column's mapped share, or of one date, than the contract implies

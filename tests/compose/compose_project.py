@@ -174,8 +174,8 @@ class Project:
         def done() -> bool:
             settings = self.settings()
             return (
-                bool(ledger.fetch(settings, refused, (hospital, delivery)))
-                and bool(ledger.fetch(settings, told))
+                bool(ledger.fetch(Database.of(settings), refused, (hospital, delivery)))
+                and bool(ledger.fetch(Database.of(settings), told))
                 and not self.airflow(active)
             )
 

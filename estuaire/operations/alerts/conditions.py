@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from shlex import quote  # a delivery's name is a folder's: whoever copies a command runs no other
 from typing import Any
-
-import yaml
 
 from estuaire.base.display_text import shown
 from estuaire.base.errors import ErrorFields, EstuaireError, explained_errors
 from estuaire.base.settings import Settings
+from estuaire.base.texts import say
 from estuaire.report import files, serving
 from estuaire.runs import current_state as standing_now
 from estuaire.storage import error_columns, held_hospitals
@@ -49,11 +47,25 @@ Standing = frozenset[tuple[str, str]]  # (kind, subject) of what was found befor
 Condition = Callable[[Platform, datetime, Standing], list[Found]]
 
 
-@lru_cache(maxsize=1)
-def texts() -> dict[str, Any]:
-    """The catalogue: kind -> severity, and per language title, what, remedy."""
-    raw: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "texts.yml").read_text(encoding="utf-8"))
-    return raw
+# of each kind; what it says are the messages alert.<kind>.title, .what (where the ledger holds no typed error) and .remedy
+SEVERITIES = {
+    "run_failed": "error",
+    "delivery_blocked": "warning",
+    "delivery_held": "warning",
+    "hospital_blocked": "warning",
+    "hospital_late": "warning",
+    "run_stalled": "error",
+    "disk_filling": "error",
+    "store_filling": "warning",
+    "database_filling": "warning",
+    "release_old": "warning",
+    "check_failed": "error",
+}
+
+
+def title(kind: str, language: str) -> str:
+    """What a kind of condition is called."""
+    return say(language, f"alert.{kind}.title")
 
 
 def find(platform: Platform, now: datetime, standing: Standing = frozenset()) -> tuple[list[Found], set[str]]:
@@ -87,17 +99,15 @@ def _made(
         page: the run whose report shows it.
         remedy: the one that the ledger holds, instead of the kind's own.
     """
-    entry = texts()[kind]
-    said = entry[settings.language]
     facts = {name: shown(str(value)) for name, value in facts.items()}
     return Found(
         kind=kind,
         subject=shown(subject),
-        severity=entry["severity"],
+        severity=SEVERITIES[kind],
         since=since,
-        title=said["title"],
-        what=_short(said["what"].format(**facts)),
-        remedy=_short(shown(remedy) or said["remedy"].format(**facts)),
+        title=title(kind, settings.language),
+        what=_short(say(settings.language, f"alert.{kind}.what", **facts)),
+        remedy=_short(shown(remedy) or say(settings.language, f"alert.{kind}.remedy", **facts)),
         link=link(settings, page),
     )
 
@@ -119,9 +129,9 @@ def _told(settings: Settings, error: ErrorFields | None, note: str = "") -> tupl
     if error is None:
         return note, ""
     what = f"{note}: {error.statement()}" if note else error.statement()
-    known = dict(explained_errors()).get(error.code)
-    if settings.language == "fr" and known is not None:
-        return f"[{error.code}] {known.what_fr} ({what})", known.remedy_fr
+    if settings.language == "fr" and error.code in explained_errors():
+        told, remedy = (say("fr", f"refusal.{error.code}.{part}") for part in ("what", "remedy"))
+        return f"[{error.code}] {told} ({what})", remedy
     return what, error.remedy.rstrip(".")
 
 

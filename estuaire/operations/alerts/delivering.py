@@ -162,7 +162,7 @@ def _ended(
     )
     rows: Any = cursor.fetchall()
     return [
-        messages.event("resolved", {**r, "title": conditions.texts()[r["kind"]][settings.language]["title"]})
+        messages.event("resolved", {**r, "title": conditions.title(r["kind"], settings.language)})
         for r in sorted(rows, key=lambda r: (r["kind"], r["subject"]))
         if r["told_at"] is not None
     ]
