@@ -1,8 +1,8 @@
 """The whole chain through the real scheduler, Spark, Great Expectations, dbt and PostgreSQL, as `make demo` runs it.
 
-The tests of this file tell one story, in order, on one stack: history is published; nothing new changes nothing; a damaged delivery is
-blocked and the others publish; mended, it lands; the scheduler is killed in mid-run and the run still ends; and a fresh database fed with
-the same deliveries at once publishes the same marts.
+The tests of this file tell one story, in order, on one stack: history is published; nothing new changes nothing; each faulty delivery of a
+run is blocked by its own error and the others publish; one is mended and lands with newer ones, though the scheduler is killed in mid-run;
+and a fresh database fed with the same deliveries at once publishes the same marts.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -172,83 +173,6 @@ def test_a_second_run_changes_nothing_and_says_so(story: Settings) -> None:
     )
 
 
-def test_a_bad_delivery_is_blocked_and_the_others_publish(story: Settings) -> None:
-    before = release(story)
-    deliver(story, 2)
-    result = run(story)
-    blocked = delivery(story, BAD)
-    assert (blocked["state"], blocked["error_code"]) == ("blocked", "E_CHECKSUM")
-    for part in ("h02/2025-11-delta", ".csv", "What to do"):
-        assert part in blocked["error"]
-    assert [delivery(story, (h, "2025-11-delta"))["state"] for h in ("h01", "h03")] == ["landed", "landed"]
-    assert result.blocked == [blocked["error"]]
-    assert release(story) == before + 1
-    assert gates(story) == {"h01": "success", "h02": "failed", "h03": "success"}
-    with AirflowClient(story) as client:
-        newest = client.dag_runs(INGEST)[0]["dag_run_id"]
-        index = next(
-            t["map_index"]
-            for t in client.task_instances(INGEST, newest)
-            if t["task_id"] == "gate" and t["rendered_map_index"] == "h02"
-        )
-        log = client.task_log(INGEST, newest, "gate", map_index=index)
-    assert "E_CHECKSUM" in log
-    assert "h02/2025-11-delta" in log
-
-
-def _mend(settings: Settings) -> None:
-    """What the hospital does: write the manifest again, with the checksums of the files that it sends."""
-    store = open_store(settings)
-    key = f"landing/{BAD[0]}/{BAD[1]}/manifest.json"
-    with store.open(key) as stream:
-        manifest = json.loads(stream.read())
-    for file in manifest["files"]:
-        with store.open(f"landing/{BAD[0]}/{BAD[1]}/{file['path']}") as stream:
-            file["sha256"] = hashlib.sha256(stream.read()).hexdigest()
-    store.put_bytes(key, json.dumps(manifest, indent=2).encode())
-
-
-def test_the_mended_delivery_lands(story: Settings) -> None:
-    _mend(story)
-    assert run(story).outcome == "success"
-    assert delivery(story, BAD)["state"] == "landed"
-
-
-def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
-
-
-def test_a_killed_scheduler_costs_nothing(story: Settings) -> None:
-    deliver(story, 3, bad=False)
-    ended: list[Followed | BaseException] = []
-
-    def following() -> None:
-        try:
-            ended.append(run(story))
-        except BaseException as error:  # noqa: BLE001 - handed to the test below
-            ended.append(error)
-
-    known = len(ledger.fetch(Database.of(story), "select 1 from control.stage_run where stage = 'land'"))
-    thread = threading.Thread(target=following)
-    thread.start()
-    _until(
-        lambda: len(ledger.fetch(Database.of(story), "select 1 from control.stage_run where stage = 'land'")) > known
-    )
-    scheduler = processes.find(story, "scheduler")
-    assert scheduler is not None
-    scheduler.kill()
-    time.sleep(2)
-    lifecycle.up(story)
-    thread.join(timeout=420)
-    assert not thread.is_alive()
-    assert isinstance(ended[0], Followed), ended
-    states = ledger.fetch(Database.of(story), "select distinct state from control.delivery")
-    assert states == [{"state": "landed"}]
-
-
 # ------------------------------------------------------------------------------------------------ what must be refused, or never be seen
 
 CANARIES = {
@@ -272,6 +196,14 @@ FAULTS = {
     ("h01", "version"): ("E_CONTRACT_VERSION", "manifest.json"),
     ("h01", "outside"): ("E_PATH_OUTSIDE", "manifest.json"),
 }
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """The run that refuses, and the release that was served before it."""
+
+    before: int
+    run: Followed
 
 
 def _write(
@@ -348,12 +280,42 @@ def _ingest_logs(settings: Settings) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.log"))
 
 
-def test_each_faulty_delivery_is_refused_by_its_own_error_and_the_others_go_on(story: Settings) -> None:
+@pytest.fixture(scope="module")
+def refusing(story: Settings) -> Refusing:
+    """One run of a delivery with a wrong checksum, one each of many other faults, and sound ones of the same hospitals and another."""
     before = release(story)
+    deliver(story, 2)
     _deliver_faults(story)
-    assert run(story).outcome == "success"
+    return Refusing(before, run(story))
+
+
+def test_a_bad_delivery_is_blocked_and_the_others_publish(story: Settings, refusing: Refusing) -> None:
+    blocked = delivery(story, BAD)
+    assert (blocked["state"], blocked["error_code"]) == ("blocked", "E_CHECKSUM")
+    for part in ("h02/2025-11-delta", ".csv", "What to do"):
+        assert part in blocked["error"]
+    assert [delivery(story, (h, "2025-11-delta"))["state"] for h in ("h01", "h03")] == ["landed", "landed"]
+    assert sorted(refusing.run.blocked) == sorted(delivery(story, place)["error"] for place in (BAD, *FAULTS))
+    assert release(story) == refusing.before + 1
+    told = gates(story)
+    assert {h: told[h] for h in ("h01", "h02", "h03")} == {"h01": "failed", "h02": "failed", "h03": "success"}
+    with AirflowClient(story) as client:
+        newest = client.dag_runs(INGEST)[0]["dag_run_id"]
+        index = next(
+            t["map_index"]
+            for t in client.task_instances(INGEST, newest)
+            if t["task_id"] == "gate" and t["rendered_map_index"] == "h02"
+        )
+        log = client.task_log(INGEST, newest, "gate", map_index=index)
+    assert "E_CHECKSUM" in log
+    assert "h02/2025-11-delta" in log
+
+
+def test_each_faulty_delivery_is_refused_by_its_own_error_and_the_others_go_on(
+    story: Settings, refusing: Refusing
+) -> None:
+    assert refusing.run.outcome == "success"
     assert delivery(story, ("h01", "good"))["state"] == "landed"
-    assert release(story) == before + 1
     logs = _ingest_logs(story)
     for place, (code, file) in FAULTS.items():
         row = delivery(story, place)
@@ -377,6 +339,58 @@ def test_the_same_id_with_other_bytes_is_refused(story: Settings) -> None:
     assert "h01/good" in good["error"]
     assert "[E_DELIVERY_CHANGED] delivery h01/good" in _ingest_logs(story)
     _deliver_faults(story)  # the first bytes again
+
+
+def _mend(settings: Settings) -> None:
+    """What the hospital does: write the manifest again, with the checksums of the files that it sends."""
+    store = open_store(settings)
+    key = f"landing/{BAD[0]}/{BAD[1]}/manifest.json"
+    with store.open(key) as stream:
+        manifest = json.loads(stream.read())
+    for file in manifest["files"]:
+        with store.open(f"landing/{BAD[0]}/{BAD[1]}/{file['path']}") as stream:
+            file["sha256"] = hashlib.sha256(stream.read()).hexdigest()
+    store.put_bytes(key, json.dumps(manifest, indent=2).encode())
+
+
+def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_a_mended_delivery_lands_and_a_killed_scheduler_costs_nothing(story: Settings) -> None:
+    before = release(story)
+    _mend(story)
+    deliver(story, 3, bad=False)
+    ended: list[Followed | BaseException] = []
+
+    def following() -> None:
+        try:
+            ended.append(run(story))
+        except BaseException as error:  # noqa: BLE001 - handed to the test below
+            ended.append(error)
+
+    known = len(ledger.fetch(Database.of(story), "select 1 from control.stage_run where stage = 'land'"))
+    thread = threading.Thread(target=following)
+    thread.start()
+    _until(
+        lambda: len(ledger.fetch(Database.of(story), "select 1 from control.stage_run where stage = 'land'")) > known
+    )
+    scheduler = processes.find(story, "scheduler")
+    assert scheduler is not None
+    scheduler.kill()
+    time.sleep(2)
+    lifecycle.up(story)
+    thread.join(timeout=420)
+    assert not thread.is_alive()
+    assert isinstance(ended[0], Followed), ended
+    assert ended[0].outcome == "success"
+    assert delivery(story, BAD)["state"] == "landed"
+    states = ledger.fetch(Database.of(story), "select hospital_id, delivery_id, state from control.delivery")
+    assert {s["state"] for s in states if (s["hospital_id"], s["delivery_id"]) not in FAULTS} == {"landed"}
+    assert release(story) > before
 
 
 def _forms(value: str) -> set[str]:
