@@ -79,9 +79,9 @@ def test_an_attempt_whose_lock_was_lost_in_mid_commit_commits_nothing_after_a_ne
     else:
         assert shared.state("d1") == ("landed", None)
     module = STAGES[stage]
-    with paused_in_mid_commit(monkeypatch, lambda: module.run(shared.settings, shared.new_run(), shared.spark)) as old:
+    with paused_in_mid_commit(monkeypatch, lambda: module.run(shared, shared.new_run(), shared.spark)) as old:
         assert _lose_the_lock(shared) == 1
-        module.run(shared.settings, shared.new_run(), shared.spark)
+        module.run(shared, shared.new_run(), shared.spark)
         assert _records(shared, layer) == [(DOSES, DOSES)]
     assert [type(x) for x in old] == [Fenced]
     assert _records(shared, layer) == [(DOSES, DOSES)]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from calm_stages import Pair, pair, without_engines
 
-from estuaire.base.settings import Settings
 from estuaire.storage.platform import Platform
 from estuaire.warehouse import publish, staging_content
 from spark_jobs import load
@@ -104,7 +103,7 @@ def released(loaded: Any) -> Iterator[Any]:
         raise Rebuilt
 
     code = publish.dbt_build.project_hash(publish.dbt_build.PROJECT)
-    with publish.releases.connect(loaded.settings) as session, session.cursor() as cur:
+    with publish.releases.connect(loaded.database) as session, session.cursor() as cur:
         inputs = publish.input_hash(cur, code)
         session.rollback()
     loaded.execute(
@@ -117,10 +116,10 @@ def released(loaded: Any) -> Iterator[Any]:
         yield loaded
 
 
-def _publishes(settings: Settings, project: Path = publish.dbt_build.PROJECT) -> bool:
+def _publishes(platform: Platform, project: Path = publish.dbt_build.PROJECT) -> bool:
     """Whether a publication now builds a release."""
     try:
-        return publish.build_and_publish(Platform(settings), "run-x", 1, "tests", project=project).state != "unchanged"
+        return publish.build_and_publish(platform, "run-x", 1, "tests", project=project).state != "unchanged"
     except Rebuilt:
         return True
 
@@ -148,14 +147,14 @@ DEPENDENCIES = {
 
 @pytest.mark.parametrize("change", DEPENDENCIES)
 def test_each_dependency_of_a_release_builds_another(released: Any, change: str) -> None:
-    assert not _publishes(released.settings)
+    assert not _publishes(released)
     how, undone = DEPENDENCIES[change]
     released.execute(how)
     try:
-        assert _publishes(released.settings)
+        assert _publishes(released)
     finally:
         released.execute(undone)
-    assert not _publishes(released.settings)
+    assert not _publishes(released)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ def test_another_model_or_statistics_function_builds_another_release(released: A
     """A corrected interval must be published."""
     project = tmp_path / "dbt_project"
     shutil.copytree(publish.dbt_build.PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
-    assert not _publishes(released.settings, project)
+    assert not _publishes(released, project)
     with (project / file).open("a", encoding="utf-8") as changed:
         changed.write("-- another way of computing it\n")
-    assert _publishes(released.settings, project)
+    assert _publishes(released, project)
