@@ -42,7 +42,7 @@ def wrong_checksum(document: dict[str, Any]) -> None:
 
 
 def printed(found: Explanation, capsys: pytest.CaptureFixture[str], *, french: bool = False) -> str:
-    command._print(found, french=french)
+    command._print(found, language="fr" if french else "en")
     return capsys.readouterr().out
 
 

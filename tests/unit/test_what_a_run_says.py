@@ -85,7 +85,7 @@ def test_explain_names_the_release_that_is_served_where_the_run_made_none(
     found = Explanation(
         "run\x1b[2J", "success", "message\x1b", [], [], [], [], [], [stop], [], [], releases, served, [step]
     )
-    cli._print(found, french=False)
+    cli._print(found, language="en")
     out = capsys.readouterr().out
     assert line in [text.strip() for text in out.splitlines()]
     assert not {c for c in out if not c.isprintable()} - {"\n"}
