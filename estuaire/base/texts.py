@@ -1,7 +1,7 @@
 """What the program says to people, in French and English: one gettext catalogue a language, ``estuaire/locale/<language>/LC_MESSAGES/``.
 
 A message is known by a key, ``<area>.<name>``, and both languages have a catalogue: the same English word has several French ones, keys are
-built of codes (a state, a stage, an error), and an English word is mended without touching code (docs/decisions/0030). ``{name}`` is filled
+built of codes (a state, a stage, an error), and an English word is mended without touching code (docs/decisions/0029). ``{name}`` is filled
 in; a plural form is chosen by the catalogue's own rule (0 is singular in French alone).
 
 The platform reads the ``.po`` files that people edit, once a process, by Babel: there is no step to forget. A hospital's installation has
