@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from estuaire.base.settings import Settings
-from estuaire.contract.registry import Registry, load_registry
 from estuaire.storage.database import Database
-from estuaire.storage.lake import Lake
 from estuaire.storage.object_store import ObjectStore
 from estuaire.storage.stores import open_store
+
+if TYPE_CHECKING:
+    from estuaire.contract.registry import Registry
+    from estuaire.storage.lake import Lake
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,13 @@ class Platform:
     @property
     def registry(self) -> Registry:
         """The hospitals. Raises ContractError where there is none at all."""
+        from estuaire.contract.registry import load_registry
+
         return load_registry(self.settings.registry_dir)
 
     @property
     def lake(self) -> Lake:
         """The lake's catalog, written as the pipeline's role. Raises SecretUnusable."""
+        from estuaire.storage.lake import Lake  # DuckDB, a second that most commands need not wait
+
         return Lake(self.database, self.store)
