@@ -59,7 +59,7 @@ def test_an_external_server_is_checked_unless_the_settings_say_otherwise(tmp_pat
     given = Settings(_env_file=None, home=tmp_path, postgres_host="db.example", postgres_root_certificate="ca.pem")
     assert "sslmode=verify-full" in Database.of(given).dsn()
     assert f"sslrootcert={given.postgres_root_certificate}" in Database.of(given).dsn()
-    assert "sslmode" not in Settings(_env_file=None, home=tmp_path).dsn()
+    assert "sslmode" not in Database.of(Settings(_env_file=None, home=tmp_path)).dsn()
 
 
 def test_init_is_for_a_server_of_ones_own(tmp_path: Path) -> None:
