@@ -383,7 +383,7 @@ def test_a_mended_delivery_lands_and_a_killed_scheduler_costs_nothing(story: Set
     scheduler.kill()
     time.sleep(2)
     lifecycle.up(story)
-    thread.join(timeout=420)
+    thread.join(timeout=900)
     assert not thread.is_alive()
     assert isinstance(ended[0], Followed), ended
     assert ended[0].outcome == "success"
