@@ -155,9 +155,10 @@ def own_settings() -> Iterator[Settings]:
         yield settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_stack() -> Iterator[Settings]:
-    """PostgreSQL and Airflow with the project's DAGs, for tests marked ``stack``."""
+    """PostgreSQL and Airflow with the project's DAGs, for tests marked ``stack``. Of a file: idle, it takes a fifth of a core from all that
+    follow."""
     with started_stack(durable=False) as settings:
         yield settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import psycopg2
 import pytest
@@ -22,9 +23,13 @@ def test_a_watcher_of_another_key_is_removed_and_one_of_this_key_stays(running_s
     session = psycopg2.connect(Database.of(running_stack).dsn("airflow", running_stack.airflow_database))
     with contextlib.closing(session), session.cursor() as cursor:
         session.autocommit = True
-        cursor.execute("select id from asset limit 1")
-        asset = cursor.fetchone()
-        assert asset is not None
+        asset = None
+        limit = time.monotonic() + 120  # the DAG files are read
+        while asset is None:
+            assert time.monotonic() < limit
+            time.sleep(1)
+            cursor.execute("select id from asset limit 1")
+            asset = cursor.fetchone()
         made = {}
         for name, kept in {"own": own, "other": other}.items():
             cursor.execute(
