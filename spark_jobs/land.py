@@ -160,7 +160,7 @@ class Landing:
         return (
             error is not None
             and self.ends is None
-            and (error.retryable or error.explained is None or error.code == DeliveryChanged.code)
+            and (error.retryable or not error.explained or error.code == DeliveryChanged.code)
         )
 
 
