@@ -102,7 +102,7 @@ def implied_rules(table: Table, stage: str = "landed") -> list[Rule]:
     """What the contract asks: required columns and, landing, no event in the future; once consolidated keys, references, code systems,
     mapped shares, nothing that a full delivery omitted without our knowing when it was, and no stale correction."""
     owner: dict[str, Any] = {"version": 1, "table": table.name, "owner": "contract", "implied": True}
-    if stage == "landed":
+    if stage != "consolidated":
         return [*_required(table, {}, "quarantine", owner), *_future(table, owner), *_ranges(table, owner)]
     # an unmapped code is null: what must be present is the hospital's own
     source = {c.name: f"{c.name}_source" for c in table.columns if c.type == "code"}

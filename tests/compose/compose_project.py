@@ -27,6 +27,7 @@ SERVICES = {
 }  # fmt: skip
 HOSPITALS = ("h01", "h02", "h03", "h04", "h05", "h06")
 PLAN = SimulationPlan(hospitals=HOSPITALS, patients=120, administrations_per_patient=60.0, deliveries=12)
+ACTIVE = "select 1 from dag_run where state in ('running', 'queued') limit 1"
 SIMULATE = (
     "simulate", "--hospitals", ",".join(HOSPITALS), "--patients", str(PLAN.patients), "--json",
     "--administrations", str(PLAN.administrations_per_patient), "--deliveries", str(PLAN.deliveries),
@@ -148,14 +149,13 @@ class Project:
         shown = (
             "select max(snapshot_id) < (select max(snapshot_id) from control.release) as shown from control.delivery"
         )
-        active = "select 1 from dag_run where state in ('running', 'queued') limit 1"
 
         def done() -> bool:
             settings = self.settings()
             return (
                 bool(ledger.fetch(settings, landed, (deliveries - 1,)))
                 and bool(ledger.fetch(settings, shown)[0]["shown"])
-                and not self.airflow(active)
+                and not self.airflow(ACTIVE)
             )
 
         self._wait(done, f"{deliveries} deliveries are published", seconds)
@@ -163,15 +163,14 @@ class Project:
     def wait_blocked(self, hospital: str, delivery: str, seconds: float = 900.0) -> None:
         """Until a delivery has been refused, told as a condition that stands, and no run is left."""
         refused = "select 1 from control.delivery where hospital_id = %s and delivery_id = %s and state = 'blocked'"
-        told = "select 1 from control.alert where resolved_at is null limit 1"
-        active = "select 1 from dag_run where state in ('running', 'queued') limit 1"
+        told = "select 1 from control.alert where kind = 'delivery_blocked' and resolved_at is null limit 1"
 
         def done() -> bool:
             settings = self.settings()
             return (
                 bool(ledger.fetch(settings, refused, (hospital, delivery)))
                 and bool(ledger.fetch(settings, told))
-                and not self.airflow(active)
+                and not self.airflow(ACTIVE)
             )
 
         self._wait(done, f"{delivery} of {hospital} is blocked", seconds)
