@@ -11,6 +11,7 @@ from estuaire.base.settings import Settings
 from estuaire.orchestration import tasks
 from estuaire.orchestration.operators import StageSubmit
 from estuaire.orchestration.schedules import QUICK, task_defaults
+from estuaire.storage.platform import Platform
 
 
 def _run_id() -> str:
@@ -29,12 +30,12 @@ def _run_id() -> str:
 def consolidate() -> None:
     @task(execution_timeout=QUICK)
     def audited() -> list[str]:
-        return tasks.audited_hospitals(Settings(), _run_id())
+        return tasks.audited_hospitals(Platform(Settings()).database, _run_id())
 
     @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0, execution_timeout=QUICK)
     def gate(hospital: str) -> str:
         try:
-            return tasks.consolidated_verdict(Settings(), _run_id(), hospital)
+            return tasks.consolidated_verdict(Platform(Settings()).database, _run_id(), hospital)
         except EstuaireError as error:
             raise AirflowFailException(error.sentence()) from None
 

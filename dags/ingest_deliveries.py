@@ -13,6 +13,7 @@ from estuaire.base.settings import Settings
 from estuaire.orchestration import tasks
 from estuaire.orchestration.operators import StageSubmit
 from estuaire.orchestration.schedules import QUICK, SCAN, ingest_schedule, task_defaults
+from estuaire.storage.platform import Platform
 
 landed = Asset(LANDED_ASSET)
 
@@ -34,7 +35,7 @@ def ingest_deliveries() -> None:
     @task(execution_timeout=SCAN)
     def discover() -> list[str]:
         try:
-            found = tasks.discover(Settings(), _run_id())
+            found = tasks.discover(Platform(Settings()), _run_id())
         except EstuaireError as error:
             if error.retryable:
                 raise
@@ -46,14 +47,14 @@ def ingest_deliveries() -> None:
     @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0, execution_timeout=QUICK)
     def gate(hospital: str) -> list[str]:
         try:
-            return tasks.hospital_verdict(Settings(), _run_id(), hospital)
+            return tasks.hospital_verdict(Platform(Settings()).database, _run_id(), hospital)
         except EstuaireError as error:
             raise AirflowFailException(error.sentence()) from None
 
     @task(execution_timeout=QUICK, outlets=[landed], trigger_rule="all_done")
     def accept(**context: Any) -> str:
         try:
-            message = tasks.accept(Settings(), _run_id())
+            message = tasks.accept(Platform(Settings()), _run_id())
             if message is None:
                 raise AirflowSkipException("nothing new")
         except EstuaireError as error:

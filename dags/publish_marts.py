@@ -11,6 +11,7 @@ from estuaire.base.settings import Settings
 from estuaire.orchestration import tasks
 from estuaire.orchestration.operators import triggering_root
 from estuaire.orchestration.schedules import QUICK, task_defaults
+from estuaire.storage.platform import Platform
 
 
 @dag(
@@ -28,7 +29,7 @@ def publish_marts() -> None:
         context = get_current_context()
         try:
             return tasks.publish(
-                Settings(), ledger_run_id(PUBLISH, context["dag_run"].run_id), triggering_root(context)
+                Platform(Settings()), ledger_run_id(PUBLISH, context["dag_run"].run_id), triggering_root(context)
             )
         except EstuaireError as error:
             if error.retryable:
@@ -39,7 +40,7 @@ def publish_marts() -> None:
     def gate(stage: str) -> str:
         run_id = ledger_run_id(PUBLISH, get_current_context()["dag_run"].run_id)
         try:
-            return tasks.release_verdict(Settings(), run_id, stage)
+            return tasks.release_verdict(Platform(Settings()).database, run_id, stage)
         except EstuaireError as error:
             raise AirflowFailException(error.sentence()) from None
 

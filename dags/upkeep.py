@@ -10,6 +10,7 @@ from estuaire.base.run_names import UPKEEP
 from estuaire.base.settings import Settings
 from estuaire.operations import scheduled
 from estuaire.orchestration.schedules import task_defaults, upkeep_schedule
+from estuaire.storage.platform import Platform
 
 
 @dag(
@@ -25,7 +26,7 @@ def upkeep() -> None:
     @task
     def put_away() -> str:
         try:
-            return scheduled.upkeep(Settings())
+            return scheduled.upkeep(Platform(Settings()))
         except EstuaireError as error:
             if error.retryable:
                 raise

@@ -10,6 +10,7 @@ from estuaire.base.run_names import WATCH
 from estuaire.base.settings import Settings
 from estuaire.operations import scheduled
 from estuaire.orchestration.schedules import QUICK, task_defaults, watch_schedule
+from estuaire.storage.platform import Platform
 
 
 @dag(
@@ -25,7 +26,7 @@ def watch_platform() -> None:
     @task(retries=0, execution_timeout=QUICK)
     def watch() -> str:
         try:
-            return scheduled.watch(Settings())
+            return scheduled.watch(Platform(Settings()))
         except EstuaireError as error:
             raise AirflowFailException(error.sentence()) from None
 

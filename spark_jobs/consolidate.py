@@ -20,11 +20,9 @@ import duckdb
 from estuaire.base import disk_space, faults
 from estuaire.base.errors import EstuaireError, FileMissing, StoreUnavailable, TaskFailed
 from estuaire.base.metering import Meter
-from estuaire.base.settings import Settings
 from estuaire.base.sql import Sql, texts
 from estuaire.contract.codes import registry_error
 from estuaire.contract.layer_columns import consolidated_columns
-from estuaire.contract.registry import load_registry
 from estuaire.contract.tables import load_contract
 from estuaire.gates import consolidated as gate
 from estuaire.gates.gx import warm_up
@@ -32,12 +30,13 @@ from estuaire.kernel import consolidate as kernel
 from estuaire.orchestration.consolidation_inputs import changed_of, forget_blocks, inputs, with_rules
 from estuaire.stewardship import unmapped_codes
 from estuaire.storage import error_columns, set_aside
+from estuaire.storage.database import Database
 from estuaire.storage.duck import nothing, of_files, readable, reading
 from estuaire.storage.lake import PATIENT_MAP, Change, Lake, NewFile
 from estuaire.storage.ledger import Account, Stage, fetch, write_accounts
 from estuaire.storage.local_files import local_files
-from estuaire.storage.sessions import transaction
-from estuaire.storage.stores import open_store
+from estuaire.storage.object_store import ObjectStore
+from estuaire.storage.platform import Platform
 from spark_jobs.damaged_files import hospital_of, lost_files, not_readable_back, unreadable, unreadable_files
 from spark_jobs.patient_map import STATEMENTS, patient_map
 from spark_jobs.session import guarded, spread_each
@@ -71,16 +70,18 @@ class Failure:
     error: EstuaireError
 
 
-def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str, Any]] | Failure]:
+def consolidate_one(platform: Platform, work: Work) -> tuple[str, list[dict[str, Any]] | Failure]:
     """Consolidate one hospital, inside a Spark task; what each table gave. Whatever its files do ends at this hospital.
 
     Raises:
         EstuaireError: one that may pass (the store does not answer): the stage is tried again.
     """
     try:
-        return work.hospital, guarded(partial(_consolidate, settings), work)
+        return work.hospital, guarded(partial(_consolidate, platform), work)
     except EstuaireError as error:
-        unreadable = unreadable_files(settings, [key for _, key in work.files]) if error.code in _MAY_BE_A_FILE else []
+        unreadable = (
+            unreadable_files(platform.store, [key for _, key in work.files]) if error.code in _MAY_BE_A_FILE else []
+        )
         if unreadable:
             return work.hospital, Failure(lost_files(work.hospital, unreadable))
         if isinstance(error, disk_space.KINDS) or (error.retryable and not isinstance(error, TaskFailed)):
@@ -92,13 +93,13 @@ def consolidate_one(settings: Settings, work: Work) -> tuple[str, list[dict[str,
 _MAY_BE_A_FILE = (TaskFailed.code, FileMissing.code, StoreUnavailable.code)
 
 
-def _consolidate(settings: Settings, work: Work) -> list[dict[str, Any]]:
-    with local_files(settings, open_store(settings)) as local:
+def _consolidate(platform: Platform, work: Work) -> list[dict[str, Any]]:
+    with local_files(platform.settings, platform.store) as local:
         files: dict[str, list[str]] = {}
         for table, key in work.files:
             files.setdefault(table, []).append(str(local.fetched(key)))
         given = kernel.HospitalInput(
-            load_registry(settings.registry_dir).get(work.hospital),
+            platform.registry.get(work.hospital),
             files,
             list(work.fulls),
             list(work.rejected),
@@ -107,7 +108,7 @@ def _consolidate(settings: Settings, work: Work) -> list[dict[str, Any]]:
         outcomes = kernel.consolidate_hospital(
             given, load_contract(), lambda table: local.path(output_key(work, table))
         )
-        shifted = gate.shifted_hospitals(settings)
+        shifted = gate.shifted_hospitals(platform.registry)
         results = [
             asdict(o)
             | {"output": output_key(work, o.table)}
@@ -119,9 +120,8 @@ def _consolidate(settings: Settings, work: Work) -> list[dict[str, Any]]:
     return results
 
 
-def read_back(settings: Settings, keys: list[str]) -> dict[tuple[str, str], tuple[int, int]]:
+def read_back(store: ObjectStore, keys: list[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """Per (key, delivery) rows and hash sum of written files, read from the files themselves."""
-    store = open_store(settings)
     found: dict[tuple[str, str], tuple[int, int]] = {}
     by_table: dict[str, dict[str, str]] = {}
     for key in keys:
@@ -134,10 +134,10 @@ def read_back(settings: Settings, keys: list[str]) -> dict[tuple[str, str], tupl
     return found
 
 
-def came_in(settings: Settings, hospitals: list[str]) -> dict[tuple[str, str, str], tuple[int, int]]:
+def came_in(database: Database, hospitals: list[str]) -> dict[tuple[str, str, str], tuple[int, int]]:
     """Per (hospital, delivery, table) what landing's own accounting put into the lake."""
     rows = fetch(
-        settings,
+        database,
         "select a.hospital_id, a.delivery_id, a.table_name, a.rows_out, a.hash_out from control.accounting a "
         "join control.delivery d on d.hospital_id = a.hospital_id and d.delivery_id = a.delivery_id "
         "and d.run_id = a.run_id where a.stage = 'land' and d.state = 'landed' and a.hospital_id = any(%s)",
@@ -149,12 +149,12 @@ def came_in(settings: Settings, hospitals: list[str]) -> dict[tuple[str, str, st
 
 
 def accounts(
-    settings: Settings, results: dict[str, list[dict[str, Any]]], before: dict[tuple[str, str, str], tuple[int, int]]
+    store: ObjectStore, results: dict[str, list[dict[str, Any]]], before: dict[tuple[str, str, str], tuple[int, int]]
 ) -> list[Account]:
     """The accounting of the rebuilt hospitals: in by landing's ledger, out by reading back, superseded by the kernel's count."""
     keys = [o["output"] for outcomes in results.values() for o in outcomes]
     by_key: dict[str, dict[str, tuple[int, int]]] = {}
-    for (key, delivery), counted in read_back(settings, keys).items():
+    for (key, delivery), counted in read_back(store, keys).items():
         by_key.setdefault(key, {})[delivery] = counted
     found = {place: Account(*place, rows_in=rows, hash_in=total) for place, (rows, total) in before.items() if rows > 0}
     for hospital, outcomes in results.items():
@@ -199,16 +199,16 @@ def publish(cursor: Any, intent: dict[str, Any], run_id: str, snapshot: int) -> 
         unmapped_codes.write(cursor, item["hospital_id"], item["unmapped"], blocked=False)
 
 
-def _patient_map(settings: Settings, lake: Lake, stage: Stage, results: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _patient_map(platform: Platform, lake: Lake, stage: Stage, results: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Write the patient map over all hospitals (rebuilt ones from their new files); keys of its files. A hospital whose file cannot be
     read keeps the rows that it has in the map that stands."""
-    store = open_store(settings)
+    store = platform.store
     new = [store.url(o["output"]) for outcomes in results.values() for o in outcomes if o["table"] == "patient"]
     old = [p for p in lake.list_files("consolidated", "patient") if hospital_of(p) not in results]
     if not new and not old:
         return []
     key = f"lake/consolidated/patient_map/{stage.run_id}-{stage.token}.parquet"
-    with local_files(settings, store) as local, reading(store, threads=2) as connection:
+    with local_files(platform.settings, store) as local, reading(store, threads=2) as connection:
         path = local.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -253,7 +253,7 @@ def _with_former(
 
 def _rebuild_next(stage: Stage, hospitals: list[str]) -> None:
     """Let the next attempt build these hospitals' files anew from their landed ones."""
-    with transaction(stage.settings) as connection, connection.cursor() as cursor:
+    with stage.database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         rebuild(cursor, hospitals)
 
@@ -266,33 +266,34 @@ def rebuild(cursor: Any, hospitals: list[str]) -> None:
     )
 
 
-def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
+def run(platform: Platform, run_id: str, spark: Any) -> dict[str, Any]:
     """Consolidate the hospitals that changed; returns those committed, those blocked and the rows written.
 
     Raises:
         AccountingImbalance: rows were lost or gained on the way; nothing was committed.
     """
-    lake = Lake(settings)
+    lake = platform.lake
     lake.ensure()
     return attempt(
-        settings,
+        platform,
         run_id,
         STAGE,
-        lambda stage, meter: _run(settings, stage, spark, lake, meter),
+        lambda stage, meter: _run(platform, stage, spark, lake, meter),
         lambda stage: recover(stage, lake, change_of, publish),
     )
 
 
-def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter) -> dict[str, Any]:
-    given = inputs(settings)
-    forget_blocks(settings, given)
-    hospitals = changed_of(settings, given)
+def _run(platform: Platform, stage: Stage, spark: Any, lake: Lake, meter: Meter) -> dict[str, Any]:
+    database = platform.database
+    given = inputs(platform)
+    forget_blocks(platform, given)
+    hospitals = changed_of(database, given)
     if not hospitals:
-        with transaction(settings) as connection, connection.cursor() as cursor:
+        with database.transaction() as connection, connection.cursor() as cursor:
             stage.end(cursor, "committed", meter.cost(), 0, None, "nothing new")
         return {"hospitals": [], "blocked": [], "rows": 0}
     warm_up()
-    registry = load_registry(settings.registry_dir)
+    registry = platform.registry
     wrong = {h: broken for h in hospitals if (broken := registry_error(registry, h)) is not None}
     work = [
         (
@@ -310,41 +311,41 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter)
         for h in hospitals
         if h not in wrong
     ]
-    done, away = spread_each(spark, work, partial(consolidate_one, settings))
+    done, away = spread_each(spark, work, partial(consolidate_one, platform))
     found = {h: outcomes for h, outcomes in done if not isinstance(outcomes, Failure)}
     failed = {h: failure.error for h, failure in done if isinstance(failure, Failure)}
     failed |= {one.item.hospital: one.error for one in away}
     meter.step(f"{len(work)} hospitals consolidated")
     faults.reach("consolidate.written", found)
     with meter.gate():
-        audited = gate.audit(settings, spark, stage.run_id, found)
+        audited = gate.audit(platform, spark, stage.run_id, found)
     meter.step("audited")
     failed |= {h: not_readable_back(keys, h) for h, keys in audited.unread.items()}
     blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
-    _note_verdicts(settings, stage, audited, blocked, given, found)
+    _note_verdicts(database, stage, audited, blocked, given, found)
     faults.reach("consolidate.judged")
     results = {h: outcomes for h, outcomes in found.items() if h not in blocked and h not in failed}
     intent: dict[str, Any] = _intent(given, results, [])
     failed |= {item["hospital_id"]: error for item, error in refused(stage, intent, publish)}
     _set_aside(stage, failed, sorted({h for h, _ in done} - failed.keys()))
     blocked |= failed
-    _discard(settings, blocked, found)
+    _discard(platform.store, blocked, found)
     results = {h: outcomes for h, outcomes in results.items() if h not in blocked}
     snapshot: int | None = None
-    results, mapped, accounted, lost = _read_whole(settings, lake, stage, meter, results)
-    _discard(settings, lost, found)
+    results, mapped, accounted, lost = _read_whole(platform, lake, stage, meter, results)
+    _discard(platform.store, lost, found)
     blocked |= lost
     rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
     if results:
         intent = _intent(given, results, mapped)
-        with transaction(settings) as connection, connection.cursor() as cursor:
+        with database.transaction() as connection, connection.cursor() as cursor:
             stage.check_fence(cursor)
             write_accounts(cursor, stage, accounted)
         meter.step("read back and accounted for")
         faults.reach("consolidate.accounted")
         stage.intend(intent)
         snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         if snapshot is not None:
             publish(cursor, intent, stage.run_id, snapshot)
@@ -354,7 +355,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter)
 
 
 def _read_whole(
-    settings: Settings,
+    platform: Platform,
     lake: Lake,
     stage: Stage,
     meter: Meter,
@@ -368,12 +369,12 @@ def _read_whole(
     lost: dict[str, EstuaireError] = {}
     while results:
         try:
-            mapped = _patient_map(settings, lake, stage, results)
+            mapped = _patient_map(platform, lake, stage, results)
             meter.step("patient map written")
             faults.reach("consolidate.mapped", results)
-            return results, mapped, accounts(settings, results, came_in(settings, sorted(results))), lost
+            return results, mapped, accounts(platform.store, results, came_in(platform.database, sorted(results))), lost
         except (duckdb.Error, StoreUnavailable):
-            found = unreadable(settings, results)
+            found = unreadable(platform.store, results)
             if not found:
                 raise
             _set_aside(stage, dict(found), [])
@@ -382,18 +383,18 @@ def _read_whole(
     return {}, [], [], lost
 
 
-def _discard(settings: Settings, errors: dict[str, EstuaireError], found: dict[str, list[dict[str, Any]]]) -> None:
+def _discard(store: ObjectStore, errors: dict[str, EstuaireError], found: dict[str, list[dict[str, Any]]]) -> None:
     """Say why these hospitals go no further, and delete the files that were written of them."""
     for hospital, error in errors.items():
         print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
         for outcome in found.get(hospital, []):
             with suppress(EstuaireError, OSError):  # no reader knows it: what stays is swept by age
-                open_store(settings).delete(outcome["output"])
+                store.delete(outcome["output"])
 
 
 def _set_aside(stage: Stage, failed: dict[str, EstuaireError], passed: list[str]) -> None:
     """Note the hospitals that this attempt goes on without, and that others no longer are any."""
-    with transaction(stage.settings) as connection, connection.cursor() as cursor:
+    with stage.database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         set_aside.settle(cursor, stage, failed, passed)
         for hospital, error in failed.items():
@@ -405,7 +406,7 @@ def _message(blocked: dict[str, EstuaireError]) -> str:
 
 
 def _note_verdicts(
-    settings: Settings,
+    database: Database,
     stage: Stage,
     audited: gate.Audit,
     blocked: dict[str, EstuaireError],
@@ -413,7 +414,7 @@ def _note_verdicts(
     found: dict[str, list[dict[str, Any]]],
 ) -> None:
     """Verdicts, results and standing blocks, in one transaction; whatever becomes of the commit, they tell what was found."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         gate.write(cursor, stage.run_id, audited)
         for hospital, error in blocked.items():
@@ -456,9 +457,9 @@ def _intent(
     }
 
 
-def main(settings: Settings, run_id: str, spark: Any) -> str:
+def main(platform: Platform, run_id: str, spark: Any) -> str:
     """Consolidate, and say in one line what was done."""
-    result = run(settings, run_id, spark)
+    result = run(platform, run_id, spark)
     blocked = f"; blocked by the gate: {', '.join(result['blocked'])}" if result["blocked"] else ""
     return (
         f"consolidated hospitals: {', '.join(result['hospitals']) or 'none'}; {result['rows']} current records{blocked}"

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from estuaire.base.errors import LakeFileUnreadable
-from estuaire.base.settings import Settings
 from estuaire.storage.duck import readable, reading
-from estuaire.storage.stores import open_store
+from estuaire.storage.object_store import ObjectStore
 
 
 def hospital_of(path: str) -> str:
@@ -16,9 +15,8 @@ def hospital_of(path: str) -> str:
     return path.split("/hospital=")[1].split("/")[0]
 
 
-def unreadable_files(settings: Settings, keys: list[str]) -> list[str]:
+def unreadable_files(store: ObjectStore, keys: list[str]) -> list[str]:
     """Of these files of the lake those that are lost or damaged, read whole."""
-    store = open_store(settings)
     with reading(store) as connection:
         return [key for key in keys if store.stat(key) is None or not readable(connection, store.url(key))]
 
@@ -44,11 +42,11 @@ def not_readable_back(keys: Sequence[str], hospital: str, delivery: str | None =
     )
 
 
-def unreadable(settings: Settings, results: Mapping[str, list[dict[str, Any]]]) -> dict[str, LakeFileUnreadable]:
+def unreadable(store: ObjectStore, results: Mapping[str, list[dict[str, Any]]]) -> dict[str, LakeFileUnreadable]:
     """Of these hospitals' new files (see ``consolidate_one``) those that cannot be read whole, as the error of each hospital.
 
     Raises:
         StoreUnavailable: the store did not answer.
     """
-    lost = {h: unreadable_files(settings, [o["output"] for o in outcomes]) for h, outcomes in results.items()}
+    lost = {h: unreadable_files(store, [o["output"] for o in outcomes]) for h, outcomes in results.items()}
     return {h: not_readable_back(keys, h) for h, keys in lost.items() if keys}

@@ -37,10 +37,8 @@ from estuaire.base.errors import (
     unforeseen,
 )
 from estuaire.base.metering import Meter
-from estuaire.base.settings import Settings
 from estuaire.base.sql import Statements, texts
 from estuaire.contract.manifest import LANDING, Manifest, ManifestFile
-from estuaire.contract.registry import load_registry
 from estuaire.contract.tables import load_contract
 from estuaire.deliveries import confirmation
 from estuaire.deliveries.landing_scan import check_unchanged, note_error, received_manifest
@@ -51,13 +49,13 @@ from estuaire.kernel.land_file import REJECT_SCHEMA, FileOutcome, land_file
 from estuaire.orchestration.consolidation_inputs import inputs
 from estuaire.rules.rule_registry import load_rules
 from estuaire.storage import error_columns, pseudonym_key, set_aside
+from estuaire.storage.database import Database
 from estuaire.storage.duck import reading
 from estuaire.storage.lake import Change, Lake, NewFile
 from estuaire.storage.ledger import Account, Stage, fetch, write_accounts
 from estuaire.storage.local_files import local_files
 from estuaire.storage.object_store import ObjectStore
-from estuaire.storage.sessions import transaction
-from estuaire.storage.stores import open_store
+from estuaire.storage.platform import Platform
 from spark_jobs.damaged_files import lost_files, not_readable_back, unreadable_files
 from spark_jobs.session import refuse_all, spread_each
 from spark_jobs.stage import attempt, recover, refused, without
@@ -89,31 +87,30 @@ _RECEIVED: dict[tuple[int, str], dict[tuple[str, str], dict[str, Any]]] = {}
 _MANIFESTS: dict[tuple[int, str, str, str], Manifest] = {}
 
 
-def _manifest(settings: Settings, work: Work) -> Manifest:
+def _manifest(platform: Platform, work: Work) -> Manifest:
     """The delivery's manifest as it was received; the ledger is asked once an attempt in each process."""
     attempt_of, place = (work.token, work.run_id), (work.hospital, work.delivery)
     if attempt_of not in _RECEIVED:
         _RECEIVED.clear()
         _MANIFESTS.clear()
-        _RECEIVED[attempt_of] = {(r["hospital_id"], r["delivery_id"]): r for r in received(settings)}
+        _RECEIVED[attempt_of] = {(r["hospital_id"], r["delivery_id"]): r for r in received(platform.database)}
     if (*attempt_of, *place) not in _MANIFESTS:
         row = _RECEIVED[attempt_of][place]
-        _MANIFESTS[(*attempt_of, *place)] = received_manifest(row, load_registry(settings.registry_dir))
+        _MANIFESTS[(*attempt_of, *place)] = received_manifest(row, platform.registry)
     return _MANIFESTS[(*attempt_of, *place)]
 
 
-def land_one(settings: Settings, work: Work) -> dict[str, Any]:
+def land_one(platform: Platform, work: Work) -> dict[str, Any]:
     """Land one file, inside a Spark task."""
-    store = open_store(settings)
-    registry = load_registry(settings.registry_dir)
-    manifest = _manifest(settings, work)
+    store, registry = platform.store, platform.registry
+    manifest = _manifest(platform, work)
     file: ManifestFile = manifest.files[work.index]
     output, rejects = output_keys(work, file.table)
 
     def open_raw() -> BinaryIO:
         return store.open(f"{LANDING}{work.hospital}/{work.delivery}/{file.path}")
 
-    with local_files(settings, store) as local:
+    with local_files(platform.settings, store) as local:
         outcome = land_file(
             open_raw,
             manifest=manifest,
@@ -121,7 +118,7 @@ def land_one(settings: Settings, work: Work) -> dict[str, Any]:
             table=load_contract(manifest.contract_version).table(file.table),
             hospital=registry.get(work.hospital),
             rules=load_rules("landed")[file.table],
-            key=pseudonym_key.read(settings, work.key_fingerprint),
+            key=pseudonym_key.read(platform.settings, work.key_fingerprint),
             output=local.path(output),
             rejects=local.path(rejects),
         )
@@ -163,30 +160,30 @@ class Landing:
         return (
             error is not None
             and self.ends is None
-            and (error.retryable or error.explained is None or error.code == DeliveryChanged.code)
+            and (error.retryable or not error.explained or error.code == DeliveryChanged.code)
         )
 
 
-def received(settings: Settings) -> list[dict[str, Any]]:
+def received(database: Database) -> list[dict[str, Any]]:
     """Deliveries that the ledger holds as received; none of hospitals whose lake it does not know whole."""
     rows = fetch(
-        settings,
+        database,
         "select hospital_id, delivery_id, content_hash, manifest from control.delivery where state = 'received' "
         "order by hospital_id, sequence",
     )
-    aside = set_aside.unresolved(settings)
+    aside = set_aside.unresolved(database)
     return [row for row in rows if row["hospital_id"] not in aside]
 
 
-def planned(settings: Settings) -> list[Landing]:
+def planned(platform: Platform) -> list[Landing]:
     """A landing for each delivery that was received, its manifest checked against what stands in landing/ now.
 
     Raises:
         StoreUnavailable, StoreRefused: the store gave none of them.
     """
-    store, registry = open_store(settings), load_registry(settings.registry_dir)
+    store, registry = platform.store, platform.registry
     landings = []
-    for row in received(settings):
+    for row in received(platform.database):
         landing = Landing((row["hospital_id"], row["delivery_id"]), row["content_hash"])
         landings.append(landing)
         try:
@@ -203,9 +200,8 @@ def planned(settings: Settings) -> list[Landing]:
     return landings
 
 
-def read_back(settings: Settings, files: list[FileOutcome]) -> dict[str, tuple[int, int]]:
+def read_back(store: ObjectStore, files: list[FileOutcome]) -> dict[str, tuple[int, int]]:
     """Rows and hash sum of each written file, read from the file itself: key -> (rows, sum)."""
-    store = open_store(settings)
     found: dict[str, tuple[int, int]] = {}
     by_table: dict[str, dict[str, str]] = {}
     for file in files:
@@ -228,12 +224,11 @@ def _rows_of(store: ObjectStore, key: str) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def store_rejects(
-    cursor: Cursor, settings: Settings, stage: Stage, landing: Landing
+    cursor: Cursor, store: ObjectStore, stage: Stage, landing: Landing
 ) -> dict[str, tuple[int, int, int, int]]:
     """Write where the rejected records of a delivery stand; returns, read back, per table
     (quarantined rows, their hash sum, unparseable rows, their hash sum)."""
     hospital, delivery = landing.place
-    store = open_store(settings)
     cursor.execute(
         "delete from control.rejected_record where hospital_id = %s and delivery_id = %s", (hospital, delivery)
     )
@@ -332,13 +327,13 @@ def _file_error(fields: dict[str, Any]) -> EstuaireError:
     return error
 
 
-def _land_files(settings: Settings, stage: Stage, spark: Any, landings: list[Landing]) -> int:
+def _land_files(platform: Platform, stage: Stage, spark: Any, landings: list[Landing]) -> int:
     """Every file of the sound deliveries through the kernel; returns how many.
 
     Raises:
         StoreUnavailable, DatabaseUnavailable: for none of them did a server answer.
     """
-    key = pseudonym_key.checked(settings)
+    key = pseudonym_key.checked(platform)
     work = [
         (file.bytes, Work(*x.place, i, stage.run_id, stage.token, key, file.path))
         for x in landings
@@ -347,7 +342,7 @@ def _land_files(settings: Settings, stage: Stage, spark: Any, landings: list[Lan
     ]
     if work:
         warm_up()
-    results, failed = spread_each(spark, work, partial(land_one, settings))
+    results, failed = spread_each(spark, work, partial(land_one, platform))
     by_place = {x.place: x for x in landings}
     for outcome in (FileOutcome(**r) for r in results):
         landing = by_place[outcome.hospital, outcome.delivery]
@@ -365,28 +360,28 @@ def _sound(landings: list[Landing]) -> list[Landing]:
     return [x for x in landings if x.error is None]
 
 
-def _read_back(settings: Settings, landings: list[Landing]) -> dict[str, tuple[int, int]]:
+def _read_back(store: ObjectStore, landings: list[Landing]) -> dict[str, tuple[int, int]]:
     """``read_back`` of all sound deliveries at once; where that fails, of each by itself, so that it fails for its own alone.
 
     Raises:
         StoreUnavailable: the store did not answer.
     """
     try:
-        return read_back(settings, [f for x in _sound(landings) for f in x.files])
+        return read_back(store, [f for x in _sound(landings) for f in x.files])
     except (duckdb.Error, StoreUnavailable):
         found: dict[str, tuple[int, int]] = {}
         for landing in _sound(landings):
             try:
-                found |= read_back(settings, landing.files)
+                found |= read_back(store, landing.files)
             except (duckdb.Error, StoreUnavailable) as error:
-                lost = unreadable_files(settings, [f.output for f in landing.files if f.output])
+                lost = unreadable_files(store, [f.output for f in landing.files if f.output])
                 landing.failed(not_readable_back(lost, *landing.place) if lost else error)
         return found
 
 
 def _judge(
     cursor: Cursor,
-    settings: Settings,
+    store: ObjectStore,
     stage: Stage,
     landing: Landing,
     written: dict[str, tuple[int, int]],
@@ -399,7 +394,7 @@ def _judge(
     """
     cursor.execute("savepoint delivery")
     try:
-        rejected = store_rejects(cursor, settings, stage, landing)
+        rejected = store_rejects(cursor, store, stage, landing)
         write_accounts(cursor, stage, accounts(landing, written, rejected))
         landing.error = gate.write(cursor, stage.run_id, audit.findings[landing.place])
         landing.judged = True
@@ -457,46 +452,46 @@ def _intent(store: ObjectStore, passed: list[Landing], written: dict[str, tuple[
     }
 
 
-def run(settings: Settings, run_id: str, spark: Any) -> dict[str, int]:
+def run(platform: Platform, run_id: str, spark: Any) -> dict[str, int]:
     """Land everything pending; returns counts of deliveries landed and blocked, and of rows.
 
     Raises:
         AccountingImbalance: rows were lost or gained on the way; nothing was committed.
     """
-    lake = Lake(settings)
+    lake = platform.lake
     lake.ensure()
     return attempt(
-        settings,
+        platform,
         run_id,
         STAGE,
-        lambda stage, meter: _run(settings, stage, spark, lake, meter),
+        lambda stage, meter: _run(platform, stage, spark, lake, meter),
         lambda stage: recover(stage, lake, change_of, publish),
     )
 
 
-def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter) -> dict[str, int]:
-    store = open_store(settings)
-    landings = planned(settings)
-    count = _land_files(settings, stage, spark, landings)
+def _run(platform: Platform, stage: Stage, spark: Any, lake: Lake, meter: Meter) -> dict[str, int]:
+    store = platform.store
+    landings = planned(platform)
+    count = _land_files(platform, stage, spark, landings)
     meter.step(f"{count} files read and written")
     faults.reach("land.written")
     with meter.gate():
-        audit = gate.audit(settings, spark, stage.run_id, [(x.read, x.files) for x in _sound(landings)])
+        audit = gate.audit(platform, spark, stage.run_id, [(x.read, x.files) for x in _sound(landings)])
     for landing in landings:
         if landing.place in audit.unread:
             landing.failed(not_readable_back(audit.unread[landing.place], *landing.place))
     meter.step("audited")
     faults.reach("land.audited", landings)
-    written = _read_back(settings, landings)
+    written = _read_back(store, landings)
     meter.step("read back")
-    held = to_hold(settings, spark, [x for x in _sound(landings) if audit.findings[x.place].verdict()[0] != "block"])
+    held = to_hold(platform, spark, [x for x in _sound(landings) if audit.findings[x.place].verdict()[0] != "block"])
     rows = 0
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with platform.database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         gate.write_totals(cursor, stage.run_id, audit.totals)
         for landing in landings:
             if landing.error is None:
-                _judge(cursor, settings, stage, landing, written, audit)
+                _judge(cursor, store, stage, landing, written, audit)
                 rows += sum(f.rows_in for f in landing.files) if landing.judged else 0
             if landing.place in held and landing.error is None:
                 landing.error, landing.ends = held[landing.place]
@@ -505,14 +500,14 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter)
                 _note(cursor, stage, landing, landing.error)
     meter.step("accounted for")
     faults.reach("land.judged")
-    intent = _accepted(settings, stage, store, landings, written)
+    intent = _accepted(platform.database, stage, store, landings, written)
     snapshot: int | None = None
     if intent["deliveries"]:
         stage.intend(intent)
         snapshot = lake.commit(change_of(stage.run_id, stage.token, intent))
     _discard(store, [f.rejects for x in landings for f in x.files])
     faults.reach("land.tidied")
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with platform.database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         if snapshot is not None:
             publish(cursor, intent, stage.run_id, snapshot)
@@ -525,7 +520,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, lake: Lake, meter: Meter)
 
 
 def _accepted(
-    settings: Settings, stage: Stage, store: ObjectStore, landings: list[Landing], written: dict[str, tuple[int, int]]
+    database: Database, stage: Stage, store: ObjectStore, landings: list[Landing], written: dict[str, tuple[int, int]]
 ) -> dict[str, Any]:
     """The intent of the deliveries to commit; the errors of the others are told and their files discarded. One whose rows the ledger would
     not take after the lake's commit is left out before it."""
@@ -533,7 +528,7 @@ def _accepted(
     failures = refused(stage, intent, publish)
     refusals = {(item["hospital_id"], item["delivery_id"]): error for item, error in failures}
     if refusals:
-        with transaction(settings) as connection, connection.cursor() as cursor:
+        with database.transaction() as connection, connection.cursor() as cursor:
             stage.check_fence(cursor)
             for landing in landings:
                 if landing.place in refusals:
@@ -569,11 +564,11 @@ class Weighing:
     arriving: tuple[Arriving, ...]
 
 
-def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, confirmation.Ends | EstuaireError]]:
+def ends_one(platform: Platform, weighing: Weighing) -> tuple[str, dict[str, confirmation.Ends | EstuaireError]]:
     """What each full delivery of a hospital that must be held would end, inside a Spark task; or which file of the lake, lost or damaged,
     keeps that from being told."""
     found: dict[str, confirmation.Ends | EstuaireError] = {}
-    with local_files(settings, open_store(settings)) as local:
+    with local_files(platform.settings, platform.store) as local:
 
         def fetched(files: tuple[tuple[str, str], ...]) -> dict[str, list[str]]:
             by_table: dict[str, list[str]] = {}
@@ -581,7 +576,7 @@ def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, con
                 by_table.setdefault(table, []).append(str(local.fetched(key)))
             return by_table
 
-        hospital = load_registry(settings.registry_dir).get(weighing.hospital)
+        hospital = platform.registry.get(weighing.hospital)
         files, fulls, rejected = weighing.files, weighing.fulls, weighing.rejected
         for one in weighing.arriving:
             if one.full is not None and not one.confirmed and files:
@@ -589,12 +584,12 @@ def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, con
                     standing = kernel.HospitalInput(hospital, fetched(files), list(fulls), list(rejected))
                     ends = kernel.ended_by(standing, one.full, fetched(one.files), list(one.rejected), load_contract())
                 except Exception:
-                    unreadable = unreadable_files(settings, [key for _, key in files])
+                    unreadable = unreadable_files(platform.store, [key for _, key in files])
                     if not unreadable:
                         raise
                     found[one.delivery] = lost_files(weighing.hospital, unreadable)
                     continue
-                if confirmation.too_many(settings, ends):
+                if confirmation.too_many(platform.settings, ends):
                     found[one.delivery] = ends
                     continue
             files, rejected = (*files, *one.files), (*rejected, *one.rejected)
@@ -603,25 +598,25 @@ def ends_one(settings: Settings, weighing: Weighing) -> tuple[str, dict[str, con
 
 
 def to_hold(
-    settings: Settings, spark: Any, passed: list[Landing]
+    platform: Platform, spark: Any, passed: list[Landing]
 ) -> dict[tuple[str, str], tuple[EstuaireError, confirmation.Ends | None]]:
     """Full deliveries that would end more than may go without a word -> the error to show, and what they would end (docs/decisions/0017);
     None of one that cannot be weighed now: the next run tries again."""
     fulls = {x.read.hospital for x in passed if x.read.kind == "full"}
     if not fulls:
         return {}
-    landed, confirmed = inputs(settings, sorted(fulls)), confirmation.confirmed(settings)
+    landed, confirmed = inputs(platform, sorted(fulls)), confirmation.confirmed(platform.database)
     work = []
     for hospital in sorted(fulls):
         own = sorted((x for x in passed if x.read.hospital == hospital), key=lambda x: x.read.sequence)
         known = landed.get(hospital, {"files": [], "fulls": [], "rejected": []})
         if not known["files"] and not any(x.read.kind == "full" for x in own[1:]):
             continue  # its first delivery: nothing stands
-        arriving = tuple(filter(None, (_arriving(settings, x, confirmed) for x in own)))
+        arriving = tuple(filter(None, (_arriving(platform.store, x, confirmed) for x in own)))
         weighing = Weighing(hospital, tuple(known["files"]), tuple(known["fulls"]), tuple(known["rejected"]), arriving)
         work.append((sum(f.rows_in for x in own for f in x.files), weighing))
     found: dict[tuple[str, str], tuple[EstuaireError, confirmation.Ends | None]] = {}
-    weighed_all, away = spread_each(spark, work, partial(ends_one, settings))
+    weighed_all, away = spread_each(spark, work, partial(ends_one, platform))
     for one in away:  # none of this hospital's can be weighed now: tried again with the next run
         found |= {(one.item.hospital, arriving.delivery): (one.error, None) for arriving in one.item.arriving}
     for hospital, weighed in weighed_all:
@@ -630,21 +625,21 @@ def to_hold(
                 ends.hospital, ends.delivery = hospital, delivery
                 found[hospital, delivery] = (ends, None)
             else:
-                found[hospital, delivery] = (confirmation.held(settings, hospital, delivery, ends), ends)
+                found[hospital, delivery] = (confirmation.held(platform.settings, hospital, delivery, ends), ends)
     return found
 
 
-def _arriving(settings: Settings, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving | None:
+def _arriving(store: ObjectStore, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving | None:
     """A delivery as it is weighed; None, and set aside, where the file of its rejected records cannot be read back."""
     try:
-        return _as_weighed(settings, landing, confirmed)
+        return _as_weighed(store, landing, confirmed)
     except (OSError, EstuaireError, pa.ArrowException) as error:
         landing.failed(error)
         return None
 
 
-def _as_weighed(settings: Settings, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving:
-    manifest, store = landing.read, open_store(settings)
+def _as_weighed(store: ObjectStore, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving:
+    manifest = landing.read
     full = None
     if manifest.kind == "full":
         tables = tuple(sorted({f.table for f in manifest.files}))
@@ -670,9 +665,9 @@ def _missing(key: str) -> Any:
     raise FileNotFoundError(Path(key).name)
 
 
-def main(settings: Settings, run_id: str, spark: Any) -> str:
+def main(platform: Platform, run_id: str, spark: Any) -> str:
     """Land, and say in one line what was done."""
-    result = run(settings, run_id, spark)
+    result = run(platform, run_id, spark)
     waiting = f", {result['held']} held until they are confirmed" if "held" in result else ""
     waiting += f", {result['waiting']} to be tried again" if "waiting" in result else ""
     return f"landed {result['landed']} deliveries, blocked {result['blocked']}{waiting}, {result['rows']} records"

@@ -21,17 +21,16 @@ from psycopg2.extras import Json, execute_values
 from estuaire.base import disk_space, faults
 from estuaire.base.errors import EstuaireError, StoreUnavailable, TaskFailed
 from estuaire.base.metering import Meter
-from estuaire.base.settings import Settings
 from estuaire.base.sql import literal
 from estuaire.contract.layer_columns import consolidated_columns, staging_columns
-from estuaire.contract.registry import Hospital, load_registry
+from estuaire.contract.registry import Hospital, Registry
 from estuaire.contract.tables import load_contract
 from estuaire.storage import ended_attempts, set_aside
+from estuaire.storage.database import Database
 from estuaire.storage.duck import load_extension, of_files, readable, reading
 from estuaire.storage.lake import PATIENT_MAP, Lake
 from estuaire.storage.ledger import Account, Stage, fetch, write_accounts
-from estuaire.storage.sessions import transaction
-from estuaire.storage.stores import open_store
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import last_good_content
 from estuaire.warehouse.dbt_sources import DERIVED_TABLES
 from estuaire.warehouse.staging_content import pending, rows_wanted, why_not_loaded
@@ -76,7 +75,7 @@ class Failure:
     lost: bool
 
 
-def load_one(settings: Settings, works: tuple[Work, ...]) -> list[Loaded] | Failure:
+def load_one(platform: Platform, works: tuple[Work, ...]) -> list[Loaded] | Failure:
     """Load a hospital, inside a Spark task. Whatever its files do ends at this hospital.
 
     Raises:
@@ -84,28 +83,28 @@ def load_one(settings: Settings, works: tuple[Work, ...]) -> list[Loaded] | Fail
     """
     hospital = works[0].hospital
     try:
-        return guarded(partial(load_hospital, settings), works)
+        return guarded(partial(load_hospital, platform), works)
     except EstuaireError as error:
         if isinstance(error, disk_space.KINDS) or (
             error.retryable and not isinstance(error, TaskFailed | StoreUnavailable)
         ):
             raise
-        with reading(open_store(settings)) as duck:
+        with reading(platform.store) as duck:
             lost = [f for work in works for f in work.files if not readable(duck, f)]
         if not lost and error.retryable and not isinstance(error, TaskFailed):
             raise
         return Failure(hospital, lost_files(hospital, lost) if lost else error, bool(lost))
 
 
-def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
+def load_hospital(platform: Platform, works: tuple[Work, ...]) -> list[Loaded]:
     """Fill the partition tables of a hospital, inside a Spark task."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with platform.database.transaction() as connection, connection.cursor() as cursor:
         for work in works:
             cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(work.partition)))
-    with reading(open_store(settings)) as duck:
+    with reading(platform.store) as duck:
         load_extension(duck, "postgres_scanner")
         duck.execute("set timezone = 'UTC'")
-        duck.execute(f"attach {literal(settings.dsn())} as warehouse (type postgres)")
+        duck.execute(f"attach {literal(platform.database.dsn())} as warehouse (type postgres)")
         # created and filled in one transaction: with wal_level minimal PostgreSQL writes no WAL for it
         duck.execute("begin")
         for work in works:
@@ -116,7 +115,7 @@ def load_hospital(settings: Settings, works: tuple[Work, ...]) -> list[Loaded]:
             names = ", ".join(c.name for c in staging_columns(load_contract().table(work.table)))
             duck.execute(f"insert into warehouse.staging.{work.partition} select {names} from {_source(duck, work)}")
         duck.execute("commit")
-        with transaction(settings) as connection, connection.cursor() as cursor:
+        with platform.database.transaction() as connection, connection.cursor() as cursor:
             return [Loaded(work, _accounts(duck, cursor, work), _days(duck, work)) for work in works]
 
 
@@ -219,10 +218,10 @@ def _ensure_hospital(cursor: Any) -> bool:
     return bool(present)
 
 
-def consolidated_rows(settings: Settings) -> dict[tuple[str, str], dict[str, int]]:
+def consolidated_rows(database: Database) -> dict[tuple[str, str], dict[str, int]]:
     """Current records by (hospital, table), then delivery, as the newest consolidation of each hospital accounted for them."""
     rows = fetch(
-        settings,
+        database,
         "select a.hospital_id, a.table_name, a.delivery_id, a.rows_out from control.accounting a join control.consolidation c "
         "on c.hospital_id = a.hospital_id and c.run_id = a.run_id where a.stage = 'consolidate'",
     )
@@ -245,11 +244,11 @@ def accounts_of(
     return [found[place] for place in sorted(found)]
 
 
-def _analyze(settings: Settings, tables: list[str]) -> None:
+def _analyze(database: Database, tables: list[str]) -> None:
     """Statistics of the whole tables, two at a time: those of each partition (analyze without ONLY) cost as much again and plan nothing."""
 
     def one(name: str) -> None:
-        with transaction(settings) as connection, connection.cursor() as cursor:
+        with database.transaction() as connection, connection.cursor() as cursor:
             # a small sample plans the models as well, in a quarter of the time
             cursor.execute("set default_statistics_target = 20")
             cursor.execute(sql.SQL("analyze only staging.{}").format(sql.Identifier(name)))
@@ -343,8 +342,8 @@ def _latest_days(cursor: Any, registered: Mapping[str, Hospital]) -> dict[str, d
     return {h: (at + timedelta(days=1)).astimezone(ZoneInfo(registered[h].timezone)).date() for h, at in newest.items()}
 
 
-def _reload_hospitals(cursor: Any, settings: Settings) -> None:
-    registered = load_registry(settings.registry_dir).hospitals
+def _reload_hospitals(cursor: Any, registry: Registry) -> None:
+    registered = registry.hospitals
     latest = _latest_days(cursor, registered)
     # the rows of a hospital that was loaded and that the registry does not hold any more, or not rightly, keep what is known of it
     cursor.execute(
@@ -372,8 +371,8 @@ def _reload_hospitals(cursor: Any, settings: Settings) -> None:
     )
 
 
-def _reload_guidelines(cursor: Any, settings: Settings) -> None:
-    registered = load_registry(settings.registry_dir).hospitals
+def _reload_guidelines(cursor: Any, registry: Registry) -> None:
+    registered = registry.hospitals
     cursor.execute(
         "delete from staging.hospital_guideline where hospital_id = any(%s) "
         "or hospital_id not in (select hospital_id from control.load)",
@@ -386,39 +385,40 @@ def _reload_guidelines(cursor: Any, settings: Settings) -> None:
     )
 
 
-def run(settings: Settings, run_id: str, spark: Any) -> dict[str, Any]:
+def run(platform: Platform, run_id: str, spark: Any) -> dict[str, Any]:
     """Load the hospitals whose consolidated content changed; returns them and the rows loaded.
 
     Raises:
         AccountingImbalance: staging would not hold what consolidation accounted for, less what is not loaded for a reason.
     """
     return attempt(
-        settings,
+        platform,
         run_id,
         STAGE,
-        lambda stage, meter: _run(settings, stage, spark, meter),
-        lambda stage: ended_attempts.sweep(settings, Lake(settings)),
+        lambda stage, meter: _run(platform, stage, spark, meter),
+        lambda stage: ended_attempts.sweep(platform),
     )
 
 
-def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str, Any]:
-    with transaction(settings) as connection, connection.cursor() as cursor:
+def _run(platform: Platform, stage: Stage, spark: Any, meter: Meter) -> dict[str, Any]:
+    database = platform.database
+    with database.transaction() as connection, connection.cursor() as cursor:
         if ensure_staging(cursor):
             cursor.execute("delete from control.load")
             last_good_content.drop(cursor)  # its rows have the former columns
-    hospitals = pending(settings)
-    lake = Lake(settings)
+    hospitals = pending(platform)
+    lake = platform.lake
     files = _lake_files(lake)
-    with transaction(settings) as connection, connection.cursor() as cursor:
-        hospitals = _ghosts(settings, cursor, files) | hospitals
-    sizes = consolidated_rows(settings) if hospitals else {}
+    with database.transaction() as connection, connection.cursor() as cursor:
+        hospitals = _ghosts(database, cursor, files) | hospitals
+    sizes = consolidated_rows(database) if hospitals else {}
     work: dict[str, list[tuple[int, Work]]] = {}
     for hospital in hospitals:
         for table, paths in files.get(hospital, {}).items():
             item = Work(hospital, table, stage.token, tuple(paths))
             work.setdefault(hospital, []).append((sum(sizes.get((hospital, table), {}).values()), item))
     packets = [(sum(size for size, _ in items), tuple(w for _, w in items)) for items in work.values()]
-    done, away = spread_each(spark, packets, partial(load_one, settings))
+    done, away = spread_each(spark, packets, partial(load_one, platform))
     failures = {part.hospital: part for part in done if isinstance(part, Failure)}
     failures |= {one.item[0].hospital: Failure(one.item[0].hospital, one.error, False) for one in away}
     loaded = [pair for part in done if not isinstance(part, Failure) for pair in part]
@@ -427,7 +427,7 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     meter.step("copied")
     faults.reach("load.filled")
     snapshot = lake.snapshot()
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         rows = 0
         if hospitals:
@@ -442,8 +442,8 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
                 _drop_partition(cursor, table, hospital)
             _reload_days(cursor, hospitals, loaded)
             rows += _reload_patient_map(cursor, lake)
-            _reload_hospitals(cursor, settings)
-            _reload_guidelines(cursor, settings)
+            _reload_hospitals(cursor, platform.registry)
+            _reload_guidelines(cursor, platform.registry)
             execute_values(
                 cursor,
                 "insert into control.load (hospital_id, content_hash, run_id) values %s on conflict (hospital_id) "
@@ -454,11 +454,11 @@ def _run(settings: Settings, stage: Stage, spark: Any, meter: Meter) -> dict[str
     faults.reach("load.committed")
     meter.step("swapped in")
     if loaded:
-        _analyze(settings, [*sorted({one.work.table for one in loaded}), "patient_map", "administration_day"])
+        _analyze(database, [*sorted({one.work.table for one in loaded}), "patient_map", "administration_day"])
         meter.step("analysed")
     note = set_aside.not_loaded(failures[h].error.fields for h in sorted(failures))
     note = note or ("" if hospitals else "nothing new")
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         stage.end(cursor, "committed", meter.cost(), rows, snapshot, note)
     return {"hospitals": sorted(hospitals), "rows": rows}
@@ -473,17 +473,17 @@ def _lake_files(lake: Lake) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def _ghosts(settings: Settings, cursor: Any, files: dict[str, dict[str, list[str]]]) -> dict[str, str]:
+def _ghosts(database: Database, cursor: Any, files: dict[str, dict[str, list[str]]]) -> dict[str, str]:
     """Hospitals noted as loaded of which staging shows rows that the lake does not hold (an earlier version left them there) -> the hash
     of what they are loaded with, so that they are loaded once more."""
-    aside = set_aside.unresolved(settings)
+    aside = set_aside.unresolved(database)
     loaded = {h: content for h, content in last_good_content.loaded(cursor).items() if h not in aside}
     return {h: loaded[h] for _, h in emptied(cursor, {h: set(tables) for h, tables in files.items()}, loaded)}
 
 
 def _set_aside(stage: Stage, failures: dict[str, Failure], passed: list[str]) -> None:
     """Note the hospitals that this attempt goes on without; a lost file of the lake is built anew by the next consolidation."""
-    with transaction(stage.settings) as connection, connection.cursor() as cursor:
+    with stage.database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         set_aside.settle(cursor, stage, {h: failure.error for h, failure in failures.items()}, passed)
         for failure in failures.values():
@@ -491,7 +491,7 @@ def _set_aside(stage: Stage, failures: dict[str, Failure], passed: list[str]) ->
         rebuild(cursor, [h for h, failure in failures.items() if failure.lost])
 
 
-def main(settings: Settings, run_id: str, spark: Any) -> str:
+def main(platform: Platform, run_id: str, spark: Any) -> str:
     """Load, and say in one line what was done."""
-    result = run(settings, run_id, spark)
+    result = run(platform, run_id, spark)
     return f"loaded hospitals: {', '.join(result['hospitals']) or 'none'}; {result['rows']} rows"

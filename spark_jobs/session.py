@@ -227,7 +227,7 @@ def spread_each(
 
 def ours_to_mend(error: EstuaireError) -> bool:
     """Whether an error is none that a hospital's delivery can meet by what it holds, nor one that nobody foresaw."""
-    return error.explained is None and not isinstance(error, TaskFailed)
+    return not error.explained and not isinstance(error, TaskFailed)
 
 
 def refuse_all(errors: Sequence[EstuaireError]) -> None:

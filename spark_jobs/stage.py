@@ -11,13 +11,13 @@ import psycopg2
 from estuaire.base import disk_space, faults, progress
 from estuaire.base.errors import EstuaireError, LedgerRefused
 from estuaire.base.metering import Cost, Meter, spark_root
-from estuaire.base.settings import Settings
 from estuaire.storage import s3a, set_aside
+from estuaire.storage.database import Database
 from estuaire.storage.duck import store_error
 from estuaire.storage.lake import Change, Lake
 from estuaire.storage.ledger import Stage, begin_stage, fetch, unfinished
 from estuaire.storage.local_files import sweep
-from estuaire.storage.sessions import transaction
+from estuaire.storage.platform import Platform
 
 R = TypeVar("R")
 NO_COST = Cost(0.0, 0.0, 0)
@@ -43,7 +43,7 @@ def without(intent: Intent, dropped: list[dict[str, Any]]) -> Intent:
 def refused(stage: Stage, intent: Intent, publish: Publish) -> list[tuple[dict[str, Any], LedgerRefused]]:
     """Items of an intent whose ledger rows PostgreSQL will not take: asked before the lake's commit, after which nothing may fail, by
     writing them all and rolling back."""
-    with transaction(stage.settings) as connection, connection.cursor() as cursor:
+    with stage.database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
         found = _written(cursor, intent, stage.run_id, 0, publish)
         connection.rollback()
@@ -87,9 +87,9 @@ def recover(stage: Stage, lake: Lake, change_of: ChangeOf, publish: Publish) -> 
     aside, its part of the intent stays and is tried again by the next attempt; the other hospitals go on.
     """
     finished = 0
-    for row in unfinished(stage.settings, stage.name, stage.token):
+    for row in unfinished(stage.database, stage.name, stage.token):
         snapshot = lake.find_commit(change_of(row["run_id"], row["token"], row["intent"]))
-        with transaction(stage.settings) as connection, connection.cursor() as cursor:
+        with stage.database.transaction() as connection, connection.cursor() as cursor:
             stage.check_fence(cursor)
             left: list[dict[str, Any]] = []
             if snapshot is not None:
@@ -116,24 +116,24 @@ def _done(intent: Intent, left: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item, _ in items(intent) if item not in left]
 
 
-def reported(settings: Settings, run_id: str, stage_name: str, work: Callable[[], R]) -> R:
+def reported(database: Database, run_id: str, stage_name: str, work: Callable[[], R]) -> R:
     """``work()``, with a failure from before its attempt began noted in the ledger as a failed attempt: a typed one is not lost
     ("ended without a word"), and a permanent one not tried again."""
-    before = _attempts(settings, run_id, stage_name)
+    before = _attempts(database, run_id, stage_name)
     try:
         return work()
     except BaseException as error:
         with suppress(
             Exception
         ):  # without a database there is nowhere to note it: what happened is raised all the same
-            if _attempts(settings, run_id, stage_name) == before:
-                begin_stage(settings, run_id, stage_name).fail(NO_COST, error)
+            if _attempts(database, run_id, stage_name) == before:
+                begin_stage(database, run_id, stage_name).fail(NO_COST, error)
         raise
 
 
-def _attempts(settings: Settings, run_id: str, stage_name: str) -> list[int]:
+def _attempts(database: Database, run_id: str, stage_name: str) -> list[int]:
     rows = fetch(
-        settings,
+        database,
         "select token from control.stage_run where run_id = %s and stage = %s order by token",
         (run_id, stage_name),
     )
@@ -141,7 +141,7 @@ def _attempts(settings: Settings, run_id: str, stage_name: str) -> list[int]:
 
 
 def attempt(
-    settings: Settings,
+    platform: Platform,
     run_id: str,
     stage_name: str,
     work: Callable[[Stage, Meter], R],
@@ -156,8 +156,8 @@ def attempt(
         StoreUnavailable, StoreRefused: Spark or one of its tasks met an object store that does not answer, or forbids.
         EstuaireError: what a task met of ours (``spark_jobs.session``).
     """
-    sweep(settings)
-    stage = begin_stage(settings, run_id, stage_name)
+    sweep(platform.settings)
+    stage = begin_stage(platform.database, run_id, stage_name)
     meter = Meter(spark_root())
     try:
         with meter, progress.noted(stage):

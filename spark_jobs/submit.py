@@ -9,6 +9,7 @@ import sys
 
 from estuaire.base import private_files
 from estuaire.base.settings import Settings
+from estuaire.storage.platform import Platform
 
 
 def main() -> None:
@@ -22,9 +23,12 @@ def main() -> None:
     from spark_jobs.stage import reported
 
     module = {"land": land, "consolidate": consolidate, "load": load}[stage]
-    settings = Settings()
+    platform = Platform(Settings())
     done = reported(
-        settings, run_id, stage, lambda: module.main(settings, run_id, session(f"estuaire-{stage}", settings))
+        platform.database,
+        run_id,
+        stage,
+        lambda: module.main(platform, run_id, session(f"estuaire-{stage}", platform.settings)),
     )
     print(done, flush=True)  # noqa: T201
 

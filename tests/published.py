@@ -7,6 +7,7 @@ import io
 import psycopg2
 
 from estuaire.base.settings import Settings
+from estuaire.storage.database import Database
 
 RELEASE_COLUMNS = ("release_id", "lake_snapshot", "built_at", "code_version")
 ROW_KEYS = (
@@ -16,16 +17,18 @@ ROW_KEYS = (
 )  # of patient-level marts: pseudonyms, which another key changes
 
 
-def copied(settings: Settings, without: tuple[str, ...] = ()) -> dict[str, bytes]:
+def copied(
+    settings: Settings, without: tuple[str, ...] = (), schemas: tuple[str, ...] = ("marts", "conformed")
+) -> dict[str, bytes]:
     """Every published table (marts and conformed) as an ordered COPY, without the columns that name the release (and ``without``)."""
     found: dict[str, bytes] = {}
-    with psycopg2.connect(settings.dsn()) as session, session.cursor() as cursor:
+    with psycopg2.connect(Database.of(settings).dsn()) as session, session.cursor() as cursor:
         cursor.execute(
             "select table_schema, table_name, string_agg(quote_ident(column_name), ', ' order by ordinal_position) "
             "from information_schema.columns join information_schema.tables using (table_schema, table_name) "
-            "where table_schema in ('marts', 'conformed') and table_type = 'BASE TABLE' and column_name <> all(%s) "
+            "where table_schema = any(%s) and table_type = 'BASE TABLE' and column_name <> all(%s) "
             "and table_name <> 'release' group by 1, 2 order by 1, 2",
-            ([*RELEASE_COLUMNS, *without],),
+            (list(schemas), [*RELEASE_COLUMNS, *without]),
         )
         for schema, table, columns in cursor.fetchall():
             content = io.BytesIO()

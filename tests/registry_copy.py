@@ -14,8 +14,11 @@ from estuaire.contract.registry import FOLDER
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Settings:
-    """Settings with a copy of the registry that a test may write to; h02 has no organism map, h03 no drug map."""
-    shutil.copytree(FOLDER, tmp_path / "registry", ignore=shutil.ignore_patterns("__pycache__"))
+    """Settings with a registry of four hospitals that a test may write to; h02 has no organism map, h03 no drug map."""
+    for hospital in ("h01", "h02", "h03", "h04"):  # of all each test would read some three hundred code maps
+        (tmp_path / "registry" / "hospitals").mkdir(parents=True, exist_ok=True)
+        shutil.copy(FOLDER / "hospitals" / f"{hospital}.yml", tmp_path / "registry" / "hospitals")
+        shutil.copytree(FOLDER / "code_maps" / hospital, tmp_path / "registry" / "code_maps" / hospital)
     for hospital, system in (("h02", "organism"), ("h03", "drug")):
         described = tmp_path / "registry" / "hospitals" / f"{hospital}.yml"
         document = yaml.safe_load(described.read_text(encoding="utf-8"))

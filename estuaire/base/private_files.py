@@ -25,6 +25,12 @@ def folder(path: Path) -> None:
         one.mkdir(mode=0o700, exist_ok=True)
 
 
+def closed_folder(path: Path) -> None:
+    """``folder``, and mode 0700 where it was there before: what is shown to those alone who log in lies behind no open folder."""
+    folder(path)
+    path.chmod(0o700)
+
+
 def new_file(path: Path) -> None:
     """Make an empty file of mode 0600, to be opened and written by name."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

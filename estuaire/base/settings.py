@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticUseDefault
@@ -313,24 +312,6 @@ class Settings(BaseSettings):
             if self.postgres_root_certificate is not None:
                 line["sslrootcert"] = str(self.postgres_root_certificate)
         return line
-
-    def dsn(self, role: str = "estuaire", database: str | None = None) -> str:
-        """libpq connection string without a password (see ``passfile``).
-
-        Args:
-            role: ``estuaire`` (owner, the pipeline), ``analyst`` (read-only, published marts), ``airflow``, ``postgres_admin``.
-        """
-        values = self.postgres_line() | {
-            "dbname": database or self.postgres_database,
-            "user": role,
-            "application_name": "estuaire",
-        }
-        return conninfo(values)
-
-    def sqlalchemy_url(self, role: str = "estuaire", database: str | None = None) -> str:
-        """The same as an address of SQLAlchemy over psycopg2."""
-        query = urlencode(self.postgres_line() | {"application_name": "estuaire"})
-        return f"postgresql+psycopg2://{role}@/{database or self.postgres_database}?{query}"
 
 
 def conninfo(values: Mapping[str, str]) -> str:

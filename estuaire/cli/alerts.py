@@ -45,13 +45,16 @@ def alerts(
     from estuaire.base import alert_settings
     from estuaire.base.settings import settings
     from estuaire.operations.alerts import delivering
+    from estuaire.storage.platform import Platform
 
-    alert_settings.check_settings(settings())
-    checked = delivering.check(settings()) if check else None
-    standing, undelivered = delivering.standing(settings()), delivering.undelivered(settings())
+    platform = Platform(settings())
+
+    alert_settings.check_settings(platform.settings)
+    checked = delivering.check(platform) if check else None
+    standing, undelivered = delivering.standing(platform), delivering.undelivered(platform.database)
     if as_json:
         document = {
-            "channels": alert_settings.reached(settings()),
+            "channels": alert_settings.reached(platform.settings),
             "checked": asdict(checked) if checked else None,
             "standing": standing,
             "undelivered": undelivered,
@@ -61,7 +64,7 @@ def alerts(
     _print(standing, undelivered)
     if checked is not None:
         typer.echo(f"Checked: {checked.sentence()}.")
-    if not alert_settings.reached(settings()):
+    if not alert_settings.reached(platform.settings):
         typer.echo(
             "Nobody is told by itself: docs/engineers/alerts.md says which settings name a mail server or a webhook."
         )

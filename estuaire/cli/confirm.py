@@ -22,8 +22,11 @@ def confirm(
     """Confirm that a full delivery may end as many records as it does; the next run lands it."""
     from estuaire.base.settings import settings
     from estuaire.deliveries.confirmation import confirm as confirmed
+    from estuaire.storage.platform import Platform
 
-    ends = confirmed(settings(), hospital, delivery, by, reason)
+    platform = Platform(settings())
+
+    ends = confirmed(platform.database, hospital, delivery, by, reason)
     for table, (ended, standing) in sorted(ends.items()):
         typer.echo(f"{table}: ends {ended} of {standing} records")
     typer.echo(shown(f"{hospital}/{delivery} is confirmed by {by}; `estuaire run` lands it"))

@@ -121,11 +121,14 @@ def run(as_json: Json = False) -> None:
     from estuaire.cli.progress import Progress
     from estuaire.cli.tables import name_held_back
     from estuaire.operations.pipeline_run import follow
+    from estuaire.storage.platform import Platform
 
-    name_held_back(settings())
+    platform = Platform(settings())
+
+    name_held_back(platform.registry)
     console = Console(stderr=True)
     with Progress(console, "asking Airflow to run the pipeline") as progress:
-        result = follow(settings(), progress)
+        result = follow(platform, progress)
     if as_json:
         _print_json(asdict(result))
     else:
@@ -151,8 +154,11 @@ def runs(as_json: Json = False, limit: Annotated[int, typer.Option(help="Newest 
     from estuaire.base.settings import settings
     from estuaire.cli.tables import show, slowest
     from estuaire.storage.ledger import fetch
+    from estuaire.storage.platform import Platform
 
-    rows = fetch(settings(), _RUNS, (limit,))
+    platform = Platform(settings())
+
+    rows = fetch(platform.database, _RUNS, (limit,))
     for row in rows:
         row["message"] = error_columns.said(row)
     if as_json:
@@ -188,10 +194,13 @@ def accounting(
     from estuaire.cli.tables import show
     from estuaire.runs.explain import resolve, runs_of
     from estuaire.storage.ledger import fetch
+    from estuaire.storage.platform import Platform
+
+    platform = Platform(settings())
 
     if stage is not None and stage not in _STAGES:
         raise typer.BadParameter(f"the stages with an account are {', '.join(_STAGES)}", param_hint="--stage")
-    runs = None if run_id is None else list(runs_of(settings(), resolve(settings(), run_id)))
+    runs = None if run_id is None else list(runs_of(platform.database, resolve(platform.database, run_id)))
     if delivery and "/" in delivery:
         hospital, delivery = delivery.split("/", 1)
     asked: dict[str, object] = {
@@ -201,7 +210,7 @@ def accounting(
         "delivery": delivery,
         "table": table,
     }
-    rows = fetch(settings(), _ACCOUNTING, asked)
+    rows = fetch(platform.database, _ACCOUNTING, asked)
     if as_json:
         _print_json(rows)
         return
@@ -269,8 +278,11 @@ def rejected(
     from estuaire.base.settings import settings
     from estuaire.cli.tables import show
     from estuaire.storage.ledger import fetch
+    from estuaire.storage.platform import Platform
 
-    rows = fetch(settings(), _REJECTED, {"name": name, "still": still, "limit": limit + 1})
+    platform = Platform(settings())
+
+    rows = fetch(platform.database, _REJECTED, {"name": name, "still": still, "limit": limit + 1})
     more = rows[limit:]
     if as_json:
         _print_json(rows[:limit])

@@ -6,38 +6,18 @@ import importlib.util
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from estuaire.base.display_text import shown
+from estuaire.base.texts import number, say
 
 if TYPE_CHECKING:
     from estuaire.base.settings import Settings
     from estuaire.contract.manifest import Manifest
     from estuaire.deliveries.confirmation import Fewer
     from estuaire.deliveries.hand_in import Receipt
-
-_WORDS = {
-    "fr": {
-        "handed_in": "Livraison déposée",
-        "unchanged": "Livraison déjà déposée, octets identiques",
-        "prepared": "Manifeste préparé, rien n'est déposé",
-        "hospital": "Hôpital", "delivery": "Livraison", "sequence": "Numéro d'ordre", "kind": "Nature",
-        "full": "complète", "delta": "différentielle", "period": "Période", "span": "du {} au {} (exclu)", "at": "Heure",
-        "table": "table", "file": "fichier", "rows": "lignes", "bytes": "octets", "total": "total", "warning": "À noter",
-        "next": "Suite",
-    },
-    "en": {
-        "handed_in": "Delivery handed in",
-        "unchanged": "Delivery handed in before, same bytes",
-        "prepared": "Manifest prepared, nothing handed in",
-        "hospital": "Hospital", "delivery": "Delivery", "sequence": "Sequence", "kind": "Kind",
-        "full": "full", "delta": "delta", "period": "Period", "span": "{} to {} (excluded)", "at": "Time",
-        "table": "table", "file": "file", "rows": "rows", "bytes": "bytes", "total": "total", "warning": "Note",
-        "next": "Next",
-    },
-}  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -98,17 +78,17 @@ def _ends(configured: Settings, manifest: Manifest) -> list[Fewer]:
     if importlib.util.find_spec("psycopg2") is None:
         return []
     from estuaire.deliveries.confirmation import would_end
+    from estuaire.storage.platform import Platform
 
-    return would_end(configured, manifest)
+    return would_end(Platform(configured), manifest)
 
 
 def _print_ends(found: list[Fewer], chosen: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    colon = " :" if chosen == "fr" else ":"
     for one in found:
-        Console(soft_wrap=True).print(Text(f"{_WORDS[chosen]['warning']}{colon} {one.text(chosen)}", style="yellow"))
+        Console(soft_wrap=True).print(Text(say(chosen, "deliver.noted", what=one.text(chosen)), style="yellow"))
 
 
 def _print(done: Receipt, chosen: str) -> None:
@@ -117,37 +97,34 @@ def _print(done: Receipt, chosen: str) -> None:
 
     from estuaire.cli.tables import show
 
-    words, manifest = _WORDS[chosen], done.manifest
+    def word(key: str, /, **values: Any) -> str:
+        return say(chosen, f"deliver.{key}", **values)
+
+    manifest = done.manifest
     console = Console(soft_wrap=True)
     lines = {
         "hospital": f"{done.hospital.name} ({done.hospital.id}, FINESS {manifest.finess})",
         "delivery": manifest.delivery_id,
         "sequence": str(manifest.sequence),
-        "kind": words[manifest.kind],
-        "period": words["span"].format(manifest.period_from, manifest.period_to),
+        "kind": word(manifest.kind),
+        "period": word("span", first=manifest.period_from, after=manifest.period_to),
         "at": f"{done.at:%Y-%m-%d %H:%M:%S %z}",
     }
-    console.print(Text(words[done.state], style="bold"))
-    widest = max(len(words[k]) for k in lines)
+    console.print(Text(word(done.state), style="bold"))
+    widest = max(len(word(k)) for k in lines)
     for key, value in lines.items():
-        console.print(Text(f"{words[key].ljust(widest)}  {shown(value)}"))
-    colon = " :" if chosen == "fr" else ":"
+        console.print(Text(f"{word(key).ljust(widest)}  {shown(value)}"))
     rows = [(f.table, f.path, f.rows, f.bytes, f.sha256) for f in manifest.files]
-    rows.append((words["total"], f"{len(rows)}", done.rows, done.bytes, ""))
-    counts = [[_number(n, chosen) for n in row[2:4]] for row in rows]
-    wide = [max(len(words[k]), *(len(c[i]) for c in counts)) for i, k in enumerate(("rows", "bytes"))]
+    rows.append((word("total"), f"{len(rows)}", done.rows, done.bytes, ""))
+    counts = [[number(n, chosen) for n in row[2:4]] for row in rows]
+    wide = [max(len(word(k)), *(len(c[i]) for c in counts)) for i, k in enumerate(("rows", "bytes"))]
     show(
         [
             {"table": r[0], "file": r[1], "rows": c[0].rjust(wide[0]), "bytes": c[1].rjust(wide[1]), "sha256": r[4]}
             for r, c in zip(rows, counts, strict=True)
         ],
-        {k: words.get(k, k) for k in ("table", "file", "rows", "bytes", "sha256")},
+        {k: k if k == "sha256" else word(k) for k in ("table", "file", "rows", "bytes", "sha256")},
     )
     for warned in done.warnings:
-        console.print(Text(shown(f"{words['warning']}{colon} {warned.text(chosen)}"), style="yellow"))
-    console.print(Text(shown(f"{words['next']}{colon} {done.next_step(chosen)}")))
-
-
-def _number(value: int, chosen: str) -> str:
-    """1,234 in English; in French, where a comma is a decimal sign, with a no-break space."""
-    return f"{value:,}".replace(",", "\u00a0") if chosen == "fr" else f"{value:,}"
+        console.print(Text(shown(word("noted", what=warned.text(chosen))), style="yellow"))
+    console.print(Text(shown(word("then", what=done.next_step(chosen)))))

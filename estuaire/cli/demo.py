@@ -19,11 +19,11 @@ FIRST_QUERY = (
     "select hospital_id, month, patient_days, ddd_per_1000_patient_days, dot_per_1000_patient_days from antibiotic_consumption "
     "where grouping = 'total' and scope = 'spares' and month between '2025-10-01' and '2026-09-30' order by hospital_id, month"
 )
-HEADS = {
+HEADS = {  # {group}: all hospitals together
     "cumulative_antibiogram": "select species_name, agent_code, isolates, tested, resistant, pct_resistant from cumulative_antibiogram "
-    "where hospital_id = 'group' and dedup_scope = 'group' and method = 'm39' and among = 'tested' and breakpoint_indication = 'general' "
+    "where hospital_id = {group} and dedup_scope = {group} and method = 'm39' and among = 'tested' and breakpoint_indication = 'general' "
     "and specimen_nature = 'all' and not below_30 "
-    "and year = (select max(year) from cumulative_antibiogram where hospital_id = 'group') order by tested desc, species_name, agent_code limit 8",
+    "and year = (select max(year) from cumulative_antibiogram where hospital_id = {group}) order by tested desc, species_name, agent_code limit 8",
     "exposure_resistance": "select effect, window_days, excluded_last_days, estimate, odds_ratio, ci_low, ci_high, index_isolates "
     "from exposure_resistance order by window_days <> 90 or excluded_last_days <> 0, effect, window_days, excluded_last_days, estimate limit 8",
 }
@@ -52,34 +52,36 @@ def demo(
     from estuaire.base.settings import settings
     from estuaire.cli import stack
     from estuaire.cli.progress import Progress
-    from estuaire.contract.registry import load_registry
     from estuaire.deliveries import real_data
     from estuaire.operations.pipeline_run import follow
     from estuaire.report.serving import address
     from estuaire.simulator import SimulationPlan
     from estuaire.stack import preflight
+    from estuaire.storage.platform import Platform
     from estuaire.warehouse.query import run_query
+
+    platform = Platform(settings())
 
     began = time.monotonic()
     if real:
-        real_data.check(settings())
+        real_data.check(platform.settings)
     if full:
         patients = FULL_PATIENTS
-        preflight.check_room(settings(), disk_gib=FULL_DISK_GIB, memory_gib=FULL_MEMORY_GIB)
+        preflight.check_room(platform.settings, disk_gib=FULL_DISK_GIB, memory_gib=FULL_MEMORY_GIB)
     console = Console(stderr=True)
     try:
         stack.up()
-        fictional = [h.id for h in load_registry(settings().registry_dir).hospitals.values() if h.fictional]
+        fictional = [h.id for h in platform.registry.hospitals.values() if h.fictional]
         plan = SimulationPlan(
             hospitals=tuple(fictional[:hospitals]), patients=patients, deliveries=deliveries, seed=seed
         )
         with Progress(console, "simulating the hospitals' deliveries") as progress:
             _simulated(plan, progress)
         if real:
-            handed_in = real_data.deliver(settings())
+            handed_in = real_data.deliver(platform)
             typer.echo(f"Hospital 38: delivery {handed_in.manifest.delivery_id} {handed_in.state.replace('_', ' ')}.")
         with Progress(console, "running the pipeline") as progress:
-            result = follow(settings(), progress)
+            result = follow(platform, progress)
     except KeyboardInterrupt:
         raise FollowingStopped(
             "the demo has stopped before its run began", remedy="`estuaire demo` again goes on from what is done"
@@ -90,20 +92,20 @@ def demo(
     from estuaire.cli.tables import show_result
 
     typer.echo(f'estuaire query "{FIRST_QUERY}"')
-    first = run_query(settings(), FIRST_QUERY)
+    first = run_query(platform, FIRST_QUERY)
     show_result(first.columns, first.rows)
     _show_heads()
     _show_planted()
     if real:
         typer.echo(
-            f"\nHospital 38: {real_data.accounts(settings())}\n  balance     {real_data.folder(settings()) / 'balance.json'}"
+            f"\nHospital 38: {real_data.accounts(platform)}\n  balance     {real_data.folder(platform.settings) / 'balance.json'}"
         )
     typer.echo(
         f"""
 What to open and what to try:
   report      {result.report or "none: nothing new was done; `estuaire report` writes the last run's"}
-              {address(settings())} (the same, behind Airflow's login)
-  Airflow     {public_url(settings())}   user admin, password in {settings().secrets_path}/airflow_admin
+              {address(platform.settings)} (the same, behind Airflow's login)
+  Airflow     {public_url(platform.settings)}   user admin, password in {platform.settings.secrets_path}/airflow_admin
   runs        .venv/bin/estuaire runs
   explain     .venv/bin/estuaire explain
   accounting  .venv/bin/estuaire accounting
@@ -116,11 +118,16 @@ What to open and what to try:
 def _show_heads() -> None:
     """The first rows of two marts, each after the query that gives them."""
     from estuaire.base.settings import settings
+    from estuaire.base.sql import literal
     from estuaire.cli.tables import show_result
+    from estuaire.contract.registry import GROUP
+    from estuaire.storage.platform import Platform
     from estuaire.warehouse.query import run_query
 
+    platform = Platform(settings())
+
     for name, text in HEADS.items():
-        head = run_query(settings(), text)
+        head = run_query(platform, text.format(group=literal(GROUP)))
         typer.echo(f"\nHead of {name}:")
         show_result(head.columns, head.rows)
 
@@ -131,8 +138,11 @@ def _show_planted() -> None:
     from estuaire.cli.tables import show
     from estuaire.report.marts import read
     from estuaire.report.planted_comparison import beside
+    from estuaire.storage.platform import Platform
 
-    rows = beside(settings(), read(settings()).exposures or [])
+    platform = Platform(settings())
+
+    rows = beside(platform, read(platform).exposures or [])
     if rows:
         typer.echo("")
         show(rows, {key: key for key in rows[0]}, title="What the simulation planted, and what the platform found")
@@ -167,6 +177,7 @@ def clean(
     from estuaire.cli.asking import ask
     from estuaire.operations import cleaning
     from estuaire.stack import lifecycle
+    from estuaire.storage.platform import Platform
 
     own = settings()
     if any(part.state != "stopped" for part in lifecycle.status(own)):
@@ -179,5 +190,5 @@ def clean(
         typer.echo(line)
     if not yes:
         ask("Remove these for good?", otherwise="`estuaire clean --yes` removes without asking")
-    cleaning.remove(own, going)
+    cleaning.remove(Platform(own).store, going)
     typer.echo(f"Removed; kept {', '.join(map(str, going.kept))}" if going.kept else "Removed")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from estuaire.base.display_text import shown, shown_json, shown_lines
+from estuaire.base.texts import say, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,74 +18,6 @@ if TYPE_CHECKING:
 Name = Annotated[
     str | None, typer.Argument(help="A run's id, hospital/delivery or a delivery's id; default: last run.")
 ]
-
-# (English, French) of headings, columns and next steps
-_WORDS = {
-    "arrived": ("What arrived", "Ce qui est arrivé"),
-    "tables": ("Tables of the delivery, as its manifest declares them", "Tables de la livraison, d'après son manifeste"),
-    "stages": (
-        "What each stage did: rows in = out + quarantined + superseded + unparseable + not loaded",
-        "Ce qu'a fait chaque étape : lignes en entrée = sorties + quarantaine + remplacées + illisibles + non chargées",
-    ),
-    "slowest": ("Slowest models", "Modèles les plus lents"),
-    "gates": ("What the gates decided", "Décisions des contrôles"),
-    "rules": ("Rules that records broke", "Règles enfreintes"),
-    "stopped": ("Why it stopped", "Pourquoi cela s'est arrêté"),
-    "held": (
-        "Waits for a confirmation: what each full delivery would end",
-        "Attend une confirmation : ce à quoi chaque livraison complète mettrait fin",
-    ),
-    "would_end": ("would end", "fin de"), "standing": ("of records", "sur lignes"), "share": ("share", "part"),
-    "may": ("may go", "part admise"),
-    "ended": ("Where it ended", "Où cela a abouti"),
-    "next": ("What to do next", "Que faire ensuite"),
-    "hospital_id": ("hospital", "hôpital"), "delivery_id": ("delivery", "livraison"), "kind": ("kind", "nature"),
-    "period": ("period", "période"), "how_many": ("tables", "tables"), "table": ("table", "table"), "table_name": ("table", "table"),
-    "files": ("files", "fichiers"), "rows": ("rows", "lignes"), "state": ("state", "état"), "error_code": ("error", "erreur"),
-    "stage": ("stage", "étape"), "rows_in": ("in", "entrée"), "rows_out": ("out", "sorties"),
-    "quarantined": ("quarantined", "quarantaine"), "superseded": ("superseded", "remplacées"),
-    "unparseable": ("unparseable", "illisibles"), "not_loaded": ("not loaded", "non chargées"), "seconds": ("seconds", "secondes"), "cpu_seconds": ("CPU s", "s CPU"),
-    "peak_mib": ("peak MiB", "pic Mio"), "verdict": ("verdict", "verdict"), "reasons": ("reasons", "raisons"),
-    "rule_id": ("rule", "règle"), "action": ("action", "action"), "rate": ("rate", "taux"),
-    "threshold": ("threshold", "seuil"), "rows_failed": ("broken by", "enfreinte par"),
-    "rows_checked": ("of records", "sur lignes"), "started_at": ("started", "début"),
-    "snapshot": ("lake snapshot", "instantané du lac"), "release": ("release of the marts", "version des marts"),
-    "none": ("none", "aucun"), "file": ("file", "fichier"), "remedy": ("remedy", "remède"),
-    "state_held": ("held, to be confirmed", "en attente de confirmation"),
-    "follow": ("it is under way; this follows it", "c'est en cours ; ceci le suit"),
-    "land": ("received, not landed yet; this lands it", "reçue, pas encore intégrée ; ceci l'intègre"),
-    "correct": ("the hospital corrects {about}", "l'hôpital corrige {about}"),
-    "confirm": (
-        "{about} waits: confirm that the export is whole, or the hospital delivers it again under a new id",
-        "{about} attend : confirmez que l'export est complet, ou l'hôpital le livre de nouveau sous un nouvel identifiant",
-    ),
-    "renew": (
-        "{about} stays as it was landed; the correction comes as a new delivery",
-        "{about} reste telle qu'intégrée ; la correction arrive comme nouvelle livraison",
-    ),
-    "again": (
-        "{about} could not be landed; it is still received, and the next run tries again",
-        "{about} n'a pas pu être intégrée ; elle reste reçue, et le prochain passage réessaie",
-    ),
-    "wait": (
-        "{about} is not complete yet: nothing to do while it is uploaded",
-        "{about} n'est pas encore complète : rien à faire tant que le dépôt continue",
-    ),
-    "serves": ("release {about} is served", "la version {about} est servie"),
-    "retry": (
-        "mend the cause of {about} here (registry, rules) and retry; corrected by the hospital it needs no retry",
-        "corriger ici la cause de {about} (registre, règles) et relancer ; corrigée par l'hôpital, rien à relancer",
-    ),
-    "gate": (
-        "mend the cause of {about}'s block (a corrected delivery, a code map, a rule); the next run takes it up by itself",
-        "corriger la cause du blocage de {about} (livraison corrigée, table de codes, règle) ; le prochain passage le reprend",
-    ),
-    "logs": ("read the failed task's log", "lire le journal de la tâche en échec"),
-    "rerun": ("make what failed run again", "relancer ce qui a échoué"),
-    "query": ("look at the marts", "regarder les marts"),
-    "rejected": ("{about} records were set aside; this names file, line and rule", "{about} lignes mises à part ; ceci donne fichier, ligne et règle"),
-    "worklist": ("{about} records bear codes without a standard one", "{about} lignes portent des codes sans code standard"),
-}  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -103,14 +36,17 @@ def explain(
     from estuaire.base.settings import settings
     from estuaire.cli.tables import name_held_back
     from estuaire.runs import explain as explaining
+    from estuaire.storage.platform import Platform
 
-    name_held_back(settings())
-    found = explaining.explain(settings(), name)
+    platform = Platform(settings())
+
+    name_held_back(platform.registry)
+    found = explaining.explain(platform, name)
     if as_json:
         _with_sentences(found)
         typer.echo(shown_json(json.dumps(asdict(found), default=str, ensure_ascii=False, indent=1)))
         return
-    _print(found, french=(lang or settings().language) == "fr")
+    _print(found, language=spoken(lang or platform.settings.language))
 
 
 def _with_sentences(found: Explanation) -> None:
@@ -129,15 +65,15 @@ def _with_sentences(found: Explanation) -> None:
         row["reasons"] = error_columns.reasons(row)
 
 
-def _print(found: Explanation, *, french: bool) -> None:
+def _print(found: Explanation, *, language: str) -> None:
     from rich.console import Console
 
     from estuaire.cli.tables import show, slowest
 
     out = Console(soft_wrap=True, highlight=False)
 
-    def word(key: str) -> str:
-        return _WORDS[key][french]
+    def word(key: str, /, **values: Any) -> str:
+        return say(language, f"explain.{key}", **values)
 
     def table(title: str, rows: list[dict[str, Any]], *keys: str) -> None:
         used = [k for k in keys if any(row.get(k) is not None for row in rows)]
@@ -193,13 +129,11 @@ def _print(found: Explanation, *, french: bool) -> None:
     heading("ended")
     out.print(f"  {word('snapshot')}: {', '.join(map(str, found.snapshots)) or word('none')}")
     releases = ", ".join(f"{r['release_id']} ({r['state']})" for r in found.releases)
-    serves = (
-        f" ({word('serves').format(about=found.served)})" if not found.releases and found.served is not None else ""
-    )
+    serves = f" ({word('serves', about=found.served)})" if not found.releases and found.served is not None else ""
     out.print(f"  {word('release')}: {releases or word('none')}{serves}")
     heading("next")
     for step in found.next:
-        line(f"  {word(step.kind).format(about=step.about)}")
+        line(f"  {word(step.kind, about=step.about)}")
         if step.detail:
             line(f"    {word('remedy')}: {step.detail}")
         line(f"    {step.command}")
@@ -224,22 +158,24 @@ def retry(name: Name = None) -> None:
     from estuaire.operations.pipeline_run import follow, under_way
     from estuaire.operations.retry import retry as make_ready
     from estuaire.stack.airflow_client import AirflowClient
-    from estuaire.storage.stores import open_store
+    from estuaire.storage.platform import Platform
+
+    platform = Platform(settings())
 
     with Progress(Console(stderr=True), "asking Airflow whether a run is under way") as progress:
-        with AirflowClient(settings()) as client:
-            going_on = under_way(settings(), client)
+        with AirflowClient(platform.settings) as client:
+            going_on = under_way(platform.database, client)
         if going_on:
             raise NothingToRetry(
                 f"run {going_on.run_id} is under way; nothing was changed",
                 remedy="`estuaire run` follows it; try again once it has ended",
             )
-        plan = make_ready(settings(), open_store(settings()), name)
+        plan = make_ready(platform.database, platform.store, name)
         for hospital, delivery in plan.put_back:
             progress(f"{hospital}/{delivery} is pending again")
         for reason in plan.left:
             progress(f"left as it is: {reason}")
-        result = follow(settings(), progress, start=plan.start, root=plan.root)
+        result = follow(platform, progress, start=plan.start, root=plan.root)
     show_followed(result)
     if result.blocked:
         raise typer.Exit(PARTLY_BLOCKED)
@@ -253,9 +189,12 @@ def run_logs(name: str | None, stage: str | None, lines: int) -> None:
     from estuaire.runs.task_logs import task_logs
     from estuaire.stack import processes
     from estuaire.stack.airflow_client import log_line
+    from estuaire.storage.platform import Platform
 
-    subject = explaining.resolve(settings(), name)
-    logs = task_logs(settings(), explaining.runs_of(settings(), subject), stage)
+    platform = Platform(settings())
+
+    subject = explaining.resolve(platform.database, name)
+    logs = task_logs(platform.settings, explaining.runs_of(platform.database, subject), stage)
     if not logs:
         raise UnknownName(
             f"no task of {subject.name}{f' is named {stage} and' if stage else ''} has a log on this machine",

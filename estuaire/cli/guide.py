@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 def language(asked: str | None, configured: Settings) -> str:
     """The language asked for, else that of the settings. Raises SetupError."""
     from estuaire.base.errors import SetupError
+    from estuaire.base.texts import LANGUAGES
 
     chosen = asked or configured.language
-    if chosen not in ("fr", "en"):
+    if chosen not in LANGUAGES:
         raise SetupError("the guides and receipts are in French and English", remedy="give --lang fr or --lang en")
     return chosen
 
@@ -40,6 +41,7 @@ def guide(
     """Write a hospital's delivery guide, from the contract and the registry, with a sample delivery."""
     from estuaire.base.errors import SetupError
     from estuaire.base.settings import settings
+    from estuaire.base.texts import LANGUAGES
     from estuaire.contract.codes import map_error
     from estuaire.contract.registry import load_registry
     from estuaire.deliveries import guide as guides
@@ -56,7 +58,7 @@ def guide(
     if out is None:
         typer.echo(guides.guide(registry.get(hospital or ""), chosen), nl=False)
         return
-    languages = (chosen,) if lang else guides.LANGUAGES
+    languages = (chosen,) if lang else LANGUAGES
     entries = list(registry.hospitals.values()) if every else [registry.get(hospital or "")]
     for entry in entries:
         guides.write_guide(entry, out / entry.id if every else out, languages)

@@ -27,12 +27,15 @@ def register(app: typer.Typer) -> None:
         """Query the published marts, read-only: estuaire query "select * from antibiotic_consumption"."""
         from estuaire.base.settings import settings
         from estuaire.cli.tables import show_result
+        from estuaire.storage.platform import Platform
         from estuaire.warehouse import query as queries
         from estuaire.warehouse.patient_level import BANNER
 
+        platform = Platform(settings())
+
         if as_json and as_csv:
             raise typer.BadParameter("choose --json or --csv")
-        result = queries.run_query(settings(), sql, limit=limit, timeout_seconds=timeout)
+        result = queries.run_query(platform, sql, limit=limit, timeout_seconds=timeout)
         if result.patient_level:
             typer.echo(f"{BANNER} ({', '.join(result.patient_level)})", err=True)
         if result.renamed:

@@ -23,9 +23,12 @@ def register(app: typer.Typer) -> None:
         from rich.text import Text
 
         from estuaire.base.settings import settings
+        from estuaire.storage.platform import Platform
         from estuaire.warehouse.releases import list_releases
 
-        known = list_releases(settings())
+        platform = Platform(settings())
+
+        known = list_releases(platform.database)
         if as_json:
             typer.echo(json.dumps([{**asdict(r), "kept": r.kept} for r in known], default=str, indent=2))
             return
@@ -55,9 +58,12 @@ def register(app: typer.Typer) -> None:
         from estuaire.base.settings import settings
         from estuaire.report.files import build_quietly
         from estuaire.runs.explain import resolve
+        from estuaire.storage.platform import Platform
         from estuaire.warehouse import releases
 
-        served = releases.rollback(settings(), to)
+        platform = Platform(settings())
+
+        served = releases.rollback(platform, to)
         with contextlib.suppress(EstuaireError):  # the page of the last run tells what is served now; there may be none
-            build_quietly(settings(), resolve(settings(), None).name)
+            build_quietly(platform, resolve(platform.database, None).name)
         typer.echo(f"Release {served.release_id} is served (built {served.built_at:%Y-%m-%d %H:%M} UTC).")

@@ -19,9 +19,12 @@ def report(
     from estuaire.base.settings import settings
     from estuaire.report.files import build
     from estuaire.report.serving import address
+    from estuaire.storage.platform import Platform
 
-    path = build(settings(), run)
+    platform = Platform(settings())
+
+    path = build(platform, run)
     if open_path:
         typer.echo(path)
         return
-    typer.echo(f"The report is {path}\nAirflow shows it, too (log in first): {address(settings(), path.name)}")
+    typer.echo(f"The report is {path}\nAirflow shows it, too (log in first): {address(platform.settings, path.name)}")

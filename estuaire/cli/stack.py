@@ -93,19 +93,22 @@ def _print_waiting(language: str) -> None:
 
     from estuaire.base.errors import EstuaireError
     from estuaire.base.settings import settings
+    from estuaire.base.texts import say
     from estuaire.runs import held_fulls
     from estuaire.storage import error_columns, set_aside
+    from estuaire.storage.platform import Platform
 
-    held_word, waits = ("À CONFIRMER", "EN ATTENTE") if language == "fr" else ("HELD", "WAITS")
+    platform = Platform(settings())
+
     try:
-        held, aside = held_fulls.waiting(settings()), set_aside.standing(settings())
+        held, aside = held_fulls.waiting(platform), set_aside.standing(platform.database)
     except (EstuaireError, UndefinedTable, UndefinedColumn):  # down, or not set up yet: the table says so
         return
     for one in held:
-        typer.echo(shown(f"{held_word} {one.text(language)}"))
+        typer.echo(shown(say(language, "status.held", what=one.text(language))))
     for row in aside:
         error = error_columns.read(row)
-        typer.echo(shown(f"{waits} {error.sentence() if error else row['hospital_id']}"))
+        typer.echo(shown(say(language, "status.set_aside", what=error.sentence() if error else row["hospital_id"])))
 
 
 def status(
@@ -116,13 +119,14 @@ def status(
     from rich.console import Console
 
     from estuaire.base.settings import settings
+    from estuaire.base.texts import spoken
 
     parts = stack_status(settings())
     if as_json:
         typer.echo(json.dumps(parts, indent=2))
     else:
         Console().print(stack_table(parts))
-        _print_waiting(lang or settings().language)
+        _print_waiting(spoken(lang or settings().language))
     if any(part["state"] != "running" for part in parts):
         raise typer.Exit(3)
 

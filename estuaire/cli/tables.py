@@ -13,7 +13,7 @@ import typer
 from estuaire.base.display_text import shown
 
 if TYPE_CHECKING:
-    from estuaire.base.settings import Settings
+    from estuaire.contract.registry import Registry
 
 _ENDLESS = 100_000
 
@@ -98,9 +98,8 @@ def show_result(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     )
 
 
-def name_held_back(settings: Settings) -> None:
+def name_held_back(registry: Registry) -> None:
     """Say, beside a command's own answer, which hospitals the registry holds back, and why."""
-    from estuaire.contract.registry import load_registry
 
-    for hospital, error in sorted(load_registry(settings.registry_dir).wrong.items()):
+    for hospital, error in sorted(registry.wrong.items()):
         typer.echo(shown(f"held back: {hospital}: {error.what}. What to do: {error.remedy}."), err=True)

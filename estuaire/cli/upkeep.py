@@ -38,8 +38,11 @@ def backup(
     with Progress(console, "reading the settings") as progress:
         from estuaire.base.settings import settings
         from estuaire.operations.backup.making import make
+        from estuaire.storage.platform import Platform
 
-        made = make(settings(), folder, by_reference=by_reference, report=progress)
+        platform = Platform(settings())
+
+        made = make(platform, folder, by_reference=by_reference, report=progress)
     console.print(
         f"Backed up into {shown(str(made.folder))}: {shown(made.sentence())}.",
         highlight=False,
@@ -48,7 +51,7 @@ def backup(
     )
     console.print(
         f"Not in it: the pseudonym key (fingerprint {made.manifest.fingerprint}) and every other secret. Keep "
-        f"{settings().secrets_path / 'pseudonym_key'} elsewhere: without it this backup cannot be restored.",
+        f"{platform.settings.secrets_path / 'pseudonym_key'} elsewhere: without it this backup cannot be restored.",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
 
@@ -66,13 +69,14 @@ def restore(
     with Progress(console, "reading the settings") as progress:
         from estuaire.base.settings import settings
         from estuaire.operations.backup import restoring
+        from estuaire.storage.platform import Platform
 
         if check:
             found, _ = restoring.check(folder.expanduser().resolve(), progress)
             said = f"The backup of {found.made_at} is whole: {found.objects:,} objects, {found.bytes / 2**20:,.1f} MiB."
         else:
             _start_server(progress)
-            said = f"Done: {restoring.restore(settings(), folder, progress).sentence()}. Now `estuaire up`."
+            said = f"Done: {restoring.restore(Platform(settings()), folder, progress).sentence()}. Now `estuaire up`."
     console.print(shown(said), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -104,8 +108,11 @@ def upkeep(
     console = Console(stderr=as_json)
     with Progress(console, "reading the settings") as progress:
         from estuaire.base.settings import settings
+        from estuaire.storage.platform import Platform
 
-        done = keeping.run(settings(), dry_run=dry_run, report=progress)
+        platform = Platform(settings())
+
+        done = keeping.run(platform, dry_run=dry_run, report=progress)
     if as_json:
         typer.echo(json.dumps({**done.told(), "bytes": done.bytes, "dry_run": dry_run}, indent=1))
         return

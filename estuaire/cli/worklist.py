@@ -41,9 +41,12 @@ def worklist(
     from estuaire.base.settings import settings
     from estuaire.cli.tables import name_held_back, show
     from estuaire.stewardship import codes_to_map as work
+    from estuaire.storage.platform import Platform
 
-    name_held_back(settings())
-    entries = work.worklist(settings(), hospital=hospital, system=system, limit=limit)
+    platform = Platform(settings())
+
+    name_held_back(platform.registry)
+    entries = work.worklist(platform, hospital=hospital, system=system, limit=limit)
     if as_json:
         typer.echo(shown_json(json.dumps([entry.as_dict() for entry in entries], ensure_ascii=False, indent=1)))
         return
@@ -78,8 +81,11 @@ def accept(
     """Add a reviewed line to the hospital's code map; the next `estuaire run` rebuilds that hospital."""
     from estuaire.base.settings import settings
     from estuaire.stewardship import codes_to_map as work
+    from estuaire.storage.platform import Platform
 
-    done = work.accept(settings(), hospital, system, local, standard, reviewer)
+    platform = Platform(settings())
+
+    done = work.accept(platform, hospital, system, local, standard, reviewer)
     typer.echo(
         shown(
             f"{done.file}: {done.local_code} -> {done.standard_code} (reviewed by {done.reviewer}, {done.reviewed_on})"

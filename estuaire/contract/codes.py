@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import yaml
-
+from estuaire.base import yaml_text
 from estuaire.base.errors import ContractError, EstuaireError
 from estuaire.base.normal_text import compared
 from estuaire.base.settings import PROJECT_ROOT
@@ -51,7 +50,7 @@ def _seeded(file: str, column: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def code_systems() -> dict[str, CodeSystem]:
     """All code systems, by name."""
-    raw = yaml.safe_load((FOLDER / "code_systems.yml").read_text(encoding="utf-8"))
+    raw = yaml_text.read((FOLDER / "code_systems.yml").read_text(encoding="utf-8"))
     return {
         name: CodeSystem(
             name,

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import yaml
-
+from estuaire.base import yaml_text
 from estuaire.base.sql import literal
 from estuaire.contract.tables import FOLDER, Column, Table
 
@@ -29,7 +28,7 @@ IN_TEXT = {
 @lru_cache(maxsize=1)
 def marts_of_codes() -> dict[str, tuple[str, ...]]:
     """<table>.<column> -> published tables that read it; a coded column of the contract that is not in the file counts as read."""
-    raw = yaml.safe_load(MARTS_FILE.read_text(encoding="utf-8"))
+    raw = yaml_text.read(MARTS_FILE.read_text(encoding="utf-8"))
     return {place: tuple(marts) for place, marts in raw.items()}
 
 

@@ -6,7 +6,6 @@ described once, here.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
+from estuaire.base import json_schema, yaml_text
 from estuaire.base.errors import ContractError
 
 FOLDER = Path(__file__).parent / "hospital"
@@ -162,9 +161,8 @@ def parse_table(raw: Any, where: str) -> Table:
     Raises:
         ContractError: the document does not follow contract.schema.json, or names a column that it does not define.
     """
-    schema = json.loads((FOLDER / "contract.schema.json").read_text(encoding="utf-8"))
     try:
-        jsonschema.validate(raw, schema)
+        json_schema.validate(raw, FOLDER / "contract.schema.json")
     except jsonschema.ValidationError as error:
         raise ContractError(
             f"{where} at {error.json_path}: {error.message}",
@@ -235,7 +233,7 @@ def load_contract(version: str = "1") -> Contract:
     files = sorted(folder.glob("*.yml"))
     if version not in VERSIONS or not files:
         raise ContractError(f"contract version {version} is not known", remedy=f"use one of {', '.join(VERSIONS)}")
-    tables = [parse_table(yaml.safe_load(f.read_text(encoding="utf-8")), f"{folder.name}/{f.name}") for f in files]
+    tables = [parse_table(yaml_text.read(f.read_text(encoding="utf-8")), f"{folder.name}/{f.name}") for f in files]
     contract = Contract(version=version, tables=_ordered(tables))
     for table in contract.tables:
         if table.period_parent:

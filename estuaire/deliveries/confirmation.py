@@ -14,11 +14,13 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import DatabaseUnavailable, EstuaireError, FullHeld, UnknownName
 from estuaire.base.settings import Settings
+from estuaire.base.texts import say
 from estuaire.contract.manifest import Manifest
 from estuaire.runs.held_fulls import share
 from estuaire.storage import error_columns
+from estuaire.storage.database import Database
 from estuaire.storage.ledger import fetch
-from estuaire.storage.sessions import transaction
+from estuaire.storage.platform import Platform
 
 Ends = dict[str, tuple[int, int]]  # table -> (records that a full ends, records that lie in its period)
 
@@ -57,13 +59,13 @@ def note_ends(cursor: Cursor, hospital: str, delivery: str, ends: Ends | None) -
     )
 
 
-def confirmed(settings: Settings) -> set[tuple[str, str, str]]:
+def confirmed(database: Database) -> set[tuple[str, str, str]]:
     """(hospital, delivery, content hash) of what somebody confirmed."""
-    rows = fetch(settings, "select hospital_id, delivery_id, content_hash from control.confirmation")
+    rows = fetch(database, "select hospital_id, delivery_id, content_hash from control.confirmation")
     return {(r["hospital_id"], r["delivery_id"], r["content_hash"]) for r in rows}
 
 
-def confirm(settings: Settings, hospital: str, delivery: str, by: str, reason: str = "") -> Ends:
+def confirm(database: Database, hospital: str, delivery: str, by: str, reason: str = "") -> Ends:
     """Let a held delivery be landed by the next run; what it will end.
 
     Raises:
@@ -73,7 +75,7 @@ def confirm(settings: Settings, hospital: str, delivery: str, by: str, reason: s
     by = by.strip()
     if not by:
         raise NotHeld("a confirmation needs the name of whoever gives it", remedy="add --by NAME")
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             "select state, content_hash, ends from control.delivery where hospital_id = %s and delivery_id = %s for update",
             (hospital, delivery),
@@ -115,36 +117,30 @@ class Fewer:
 
     def text(self, language: str) -> str:
         """One sentence for whoever delivers."""
-        ended = self.standing - self.delivered
-        if language == "fr":
-            waits = " ; au-delà de la part admise, la livraison attendra une confirmation" if self.asks else ""
-            return (
-                f"table {self.table} : {self.delivered} lignes livrées, {self.standing} enregistrements en place ; "
-                f"cette livraison complète met fin à {ended} au moins{waits}"
-            )
-        waits = (
-            "; that is more than may end without a confirmation, for which the delivery will wait" if self.asks else ""
-        )
-        return (
-            f"table {self.table}: {self.delivered} rows delivered, {self.standing} records stand; "
-            f"this full delivery ends at least {ended}{waits}"
+        return say(
+            language,
+            "full.fewer_asks" if self.asks else "full.fewer",
+            table=self.table,
+            delivered=self.delivered,
+            standing=self.standing,
+            ended=self.standing - self.delivered,
         )
 
 
-def would_end(settings: Settings, manifest: Manifest) -> list[Fewer]:
+def would_end(platform: Platform, manifest: Manifest) -> list[Fewer]:
     """What a full delivery would end, by the ledger's counts; nothing for a delta, for a period that does not span what was delivered
     before (landing decides exactly), or where the ledger is not within reach (a hospital's own machine)."""
     if manifest.kind != "full":
         return []
     try:
         spans = fetch(
-            settings,
+            platform.database,
             "select coalesce(bool_and(period_from >= %s and period_to <= %s), false) as spans from control.delivery "
             "where hospital_id = %s and state = 'landed'",
             (manifest.period_from, manifest.period_to, manifest.hospital),
         )
         rows = fetch(
-            settings,
+            platform.database,
             "select a.table_name, sum(a.rows_out)::bigint as standing from control.accounting a join control.consolidation c "
             "on c.hospital_id = a.hospital_id and c.run_id = a.run_id where a.stage = 'consolidate' and a.hospital_id = %s group by 1",
             (manifest.hospital,),
@@ -161,5 +157,5 @@ def would_end(settings: Settings, manifest: Manifest) -> list[Fewer]:
         table, standing = row["table_name"], int(row["standing"])
         if table in delivered and delivered[table] < standing:
             ended = standing - delivered[table]
-            found.append(Fewer(table, standing, delivered[table], ended > share(settings, table) * standing))
+            found.append(Fewer(table, standing, delivered[table], ended > share(platform.settings, table) * standing))
     return sorted(found, key=lambda one: one.table)

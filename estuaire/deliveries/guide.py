@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,9 +17,11 @@ from zoneinfo import ZoneInfo
 import jinja2
 import numpy as np
 import polars as pl
-import yaml
 
+from estuaire.base import yaml_text
 from estuaire.base.errors import ContractError, explained_errors
+from estuaire.base.texts import LANGUAGES, say
+from estuaire.contract import mapped_share
 from estuaire.contract.codes import CodeSystem, code_systems
 from estuaire.contract.combinations import recorded_dose
 from estuaire.contract.manifest import NAME, Manifest, ManifestFile
@@ -29,40 +31,15 @@ from estuaire.rules.rule_registry import load_rules
 from estuaire.simulator.local_codes import inverted_maps
 from estuaire.simulator.text import as_text, file_bytes, null_text, with_own_headers
 
-LANGUAGES = ("fr", "en")
 SAMPLE = "sample"
 SAMPLE_ID = "example-0001-full"
-_TEMPLATES = Path(__file__).parent / "guide_templates"
 _SAMPLE_PERIOD = (date(2025, 3, 1), date(2025, 4, 1))
 _SHOWN_CODES = 12
 _POLARS: dict[str, Any] = {"date": pl.Date, "datetime": pl.Datetime("us"), "decimal": pl.Float64, "integer": pl.Int64}
 _EPOCH = datetime(1970, 1, 1)
 
-_ENCODINGS = {
-    "utf-8": {"fr": "UTF-8", "en": "UTF-8"},
-    "utf-8-sig": {"fr": "UTF-8 avec BOM", "en": "UTF-8 with a byte order mark"},
-    "cp1252": {"fr": "Windows-1252", "en": "Windows-1252"},
-    "iso8859-15": {"fr": "ISO 8859-15 (latin-9)", "en": "ISO 8859-15 (latin-9)"},
-}
-_DELIMITERS = {
-    ";": {"fr": "point-virgule `;`", "en": "semicolon `;`"},
-    ",": {"fr": "virgule `,`", "en": "comma `,`"},
-    "|": {"fr": "barre verticale `|`", "en": "vertical bar `|`"},
-    "\t": {"fr": "tabulation", "en": "tab"},
-}
-_TYPES = {
-    "string": {"fr": "texte", "en": "text"},
-    "code": {"fr": "code", "en": "code"},
-    "integer": {"fr": "entier", "en": "integer"},
-    "decimal": {"fr": "décimal", "en": "decimal"},
-    "date": {"fr": "date", "en": "date"},
-    "datetime": {"fr": "date et heure", "en": "date and time"},
-}
-# strptime's marks as people read them
-_MARKS = {
-    "fr": {"%d": "JJ", "%m": "MM", "%Y": "AAAA", "%y": "AA", "%b": "MMM", "%H": "hh", "%M": "mm", "%S": "ss", "%z": "±hh:mm"},
-    "en": {"%d": "DD", "%m": "MM", "%Y": "YYYY", "%y": "YY", "%b": "MMM", "%H": "hh", "%M": "mm", "%S": "ss", "%z": "±hh:mm"},
-}  # fmt: skip
+_DELIMITERS = {";": "semicolon", ",": "comma", "|": "bar", "\t": "tab"}
+_MARKS = "dmYybHMSz"  # strptime's, each of which has its message
 
 
 @dataclass(frozen=True)
@@ -84,7 +61,7 @@ def _sample_rows(version: str) -> dict[str, list[dict[str, Any]]]:
         ContractError: a table of the contract has no record there, or a record names another column.
     """
     path = FOLDER / f"sample_v{version}.yml"
-    rows: dict[str, list[dict[str, Any]]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    rows: dict[str, list[dict[str, Any]]] = yaml_text.read(path.read_text(encoding="utf-8"))
     for table in load_contract(version).tables:
         known = {c.name for c in table.columns}
         if not rows.get(table.name):
@@ -195,20 +172,24 @@ def _tables(hospital: Hospital, contract: Contract) -> list[Table]:
 
 def readable(fmt: str, language: str) -> str:
     """A strptime format as people read it: ``%d/%m/%Y`` is JJ/MM/AAAA in French."""
-    for mark, words in _MARKS[language].items():
-        fmt = fmt.replace(mark, words)
+    for mark in _MARKS:
+        fmt = fmt.replace(f"%{mark}", _said(language, f"mark_{mark}"))
     return fmt
+
+
+def _said(language: str, key: str, /, **values: Any) -> str:
+    return say(language, f"guide.{key}", **values)
 
 
 def _format(column: Column, dialect: Dialect, language: str) -> str:
     if column.type in ("date", "datetime"):
         formats = dialect.date_formats if column.type == "date" else dialect.datetime_formats
-        return (" ou " if language == "fr" else " or ").join(f"`{readable(f, language)}`" for f in formats)
+        return _said(language, "or").join(f"`{readable(f, language)}`" for f in formats)
     if column.type == "decimal":
-        sign = {"fr": {",": "virgule", ".": "point"}, "en": {",": "comma", ".": "point"}}[language][dialect.decimal]
-        return f"{_TYPES['decimal'][language]}, {sign}"
+        sign = _said(language, "decimal_comma" if dialect.decimal == "," else "decimal_point")
+        return f"{_said(language, 'type_decimal')}, {sign}"
     unit = column.unit_fr if language == "fr" else column.unit_en
-    return _TYPES[column.type][language] + (f", {unit}" if unit else "")
+    return _said(language, f"type_{column.type}") + (f", {unit}" if unit else "")
 
 
 def _label(thing: Any, language: str) -> str:
@@ -236,7 +217,6 @@ def _columns(hospital: Hospital, table: Table, dialect: Dialect, language: str) 
                 "own": own,
                 "name": column.name,
                 "renamed": own != column.name,
-                "type": _TYPES[column.type][language],
                 "format": _format(column, dialect, language),
                 "required": column.required,
                 "key": column.name in table.key,
@@ -261,22 +241,21 @@ def _system(hospital: Hospital, codes: CodeSystem, language: str) -> dict[str, A
         "more": max(0, len(pairs) - _SHOWN_CODES),
         "values": [_code(v) for v in codes.values[:_SHOWN_CODES]],
         "more_values": max(0, len(codes.values) - _SHOWN_CODES),
-        "aliases": [(_code(a), _code(b)) for a, b in codes.aliases],
+        "aliases": bool(codes.aliases),
+        "spellings": ", ".join(_said(language, "spelling", spelling=_code(a), code=_code(b)) for a, b in codes.aliases),
         "pattern": _code(codes.pattern) if codes.pattern else "",
     }
 
 
 def _dialect(dialect: Dialect, tables: list[str], language: str) -> dict[str, Any]:
-    either, nothing = (" ou ", "rien") if language == "fr" else (" or ", "nothing")
+    either, nothing = _said(language, "or"), _said(language, "nothing")
     return {
         "name": dialect.name,
         "tables": tables,
-        "encoding": _ENCODINGS[dialect.encoding][language],
-        "delimiter": _DELIMITERS[dialect.delimiter][language].replace("|", "\\|"),
+        "encoding": _said(language, f"encoding_{dialect.encoding}"),
+        "delimiter": _said(language, f"delimiter_{_DELIMITERS[dialect.delimiter]}").replace("|", "\\|"),
         "decimal": f"`{dialect.decimal}`",
-        "compression": "gzip (`.csv.gz`)"
-        if dialect.compression == "gzip"
-        else {"fr": "aucune", "en": "none"}[language],
+        "compression": "gzip (`.csv.gz`)" if dialect.compression == "gzip" else _said(language, "uncompressed"),
         "dates": either.join(f"`{readable(f, language)}`" for f in dialect.date_formats),
         "datetimes": either.join(f"`{readable(f, language)}`" for f in dialect.datetime_formats),
         "month_names": any("%b" in f for f in (*dialect.date_formats, *dialect.datetime_formats)),
@@ -322,6 +301,15 @@ def _sections(hospital: Hospital, contract: Contract, language: str) -> list[dic
     return sections
 
 
+def _doses(hospital: Hospital, language: str) -> str:
+    """What the hospital records of combinations, and of which drugs something else."""
+    told = {basis: _said(language, f"dose_{basis}") for basis in ("substance", "product")}
+    yours = told[hospital.combination_doses]
+    for drug, basis in sorted(hospital.combination_doses_by_drug.items()):
+        yours = _said(language, "dose_of_drug", yours=yours, drug=drug, dose=told[basis])
+    return yours
+
+
 def guide(hospital: Hospital, language: str) -> str:
     """The delivery guide of a hospital as Markdown, in ``fr`` or ``en``."""
     contract = load_contract()
@@ -329,14 +317,14 @@ def guide(hospital: Hospital, language: str) -> str:
     used = dict.fromkeys(c.code_system for t in tables for c in t.columns if c.code_system)
     shown = next((t for t in tables if t.period_column and len(t.key) == 1), tables[0])  # the delta's example
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # noqa: S701 - Markdown, of reviewed registry and contract texts
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    return environment.get_template(f"guide.{language}.md.j2").render(
+    return environment.get_template("guide.md.j2").render(
         hospital=hospital,
         version=contract.version,
         dialects=[
@@ -346,9 +334,13 @@ def guide(hospital: Hospital, language: str) -> str:
         tables=_sections(hospital, contract, language),
         systems=[_system(hospital, code_systems()[s], language) for s in used],
         errors=[
-            (code, e.what_fr if language == "fr" else e.what_en, e.remedy_fr if language == "fr" else e.remedy_en)
-            for code, e in explained_errors()
+            (code, say(language, f"refusal.{code}.what"), say(language, f"refusal.{code}.remedy"))
+            for code in explained_errors()
         ],
+        doses=_doses(hospital, language),
+        strict=f"{100 * mapped_share.STRICT:g}",
+        other=f"{100 * mapped_share.OTHER:g}",
+        say=partial(_said, language),
         delta={"table": shown.name, "text": _excerpt(hospital, shown, ["upsert", "delete"])},
         sample=sample_delivery(hospital).manifest,
     )

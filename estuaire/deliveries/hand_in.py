@@ -34,6 +34,7 @@ from estuaire.base.errors import (
     PathOutsideDelivery,
 )
 from estuaire.base.plain_files import open_plain
+from estuaire.base.texts import say
 from estuaire.contract.codes import code_systems, hospital_map, map_error
 from estuaire.contract.manifest import (
     LANDING,
@@ -59,57 +60,11 @@ from estuaire.storage.object_store import ObjectStore, sha256_of, walk
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
 _OUTSIDE_SHARE = 0.01  # of a file's dates: fewer are slips of the pen, which landing's rules judge
 _SHOWN_CODES, _SHOWN_LETTERS = 3, 40  # of the codes without a standard one, in a note
-_WARNINGS = {
-    "extra_columns": {
-        "fr": "colonnes hors contrat, ignorées (numéro dans le fichier) : {detail}",
-        "en": "columns outside the contract, passed over (number in the file): {detail}",
-    },
-    "damaged": {
-        "fr": "enregistrements illisibles, qui seront rejetés : {detail}",
-        "en": "records that cannot be read and will be rejected: {detail}",
-    },
-    "set_aside": {
-        "fr": "enregistrements qui seront écartés à l'intégration, par règle : {detail}",
-        "en": "records that landing will set aside, by rule: {detail}",
-    },
-    "key_twice": {
-        "fr": "clés que portent deux enregistrements différents, dont le dernier sera servi : {detail}",
-        "en": "keys of two different records, of which the last will be served: {detail}",
-    },
-    "doubtful": {
-        "fr": "enregistrements sur plusieurs lignes dont les guillemets sont peut-être égarés : {detail}",
-        "en": "records over several lines whose quotes may be strays: {detail}",
-    },
-    "no_operation": {
-        "fr": "livraison différentielle sans colonne op : chaque ligne compte comme upsert",
-        "en": "delta without an op column: each row counts as an upsert",
-    },
-    "tables_absent": {
-        "fr": "tables du registre absentes de cette livraison complète : {detail}",
-        "en": "registered tables that this full delivery does not hold: {detail}",
-    },
-    "outside_period": {
-        "fr": "dates hors de la période de cette livraison complète : {detail} ; vérifiez --period",
-        "en": "dates outside the period of this full delivery: {detail}; check --period",
-    },
-    "unmapped_codes": {
-        "fr": "codes sans équivalent standard, leurs lignes n'entrent dans aucun chiffre tant qu'ils ne sont pas traduits : {detail}",
-        "en": "codes without a standard one, whose rows enter no figure until they are mapped: {detail}",
-    },
-    "code_map": {
-        "fr": "une table de codes est fausse ; l'hôpital ne sera pas consolidé tant qu'elle l'est : {detail}",
-        "en": "a code map is wrong; the hospital is not consolidated while it is: {detail}",
-    },
-    "late_sequence": {
-        "fr": "numéro d'ordre inférieur au dernier reçu ({detail}) : les livraisons suivantes l'emportent",
-        "en": "sequence below the last one received ({detail}): the later deliveries win",
-    },
-}
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that the hospital should know and that stops nothing. ``detail`` holds names, counts and local codes, never a patient's
+    """Something that the hospital should know and that stops nothing: the message ``note.<kind>``. ``detail`` holds names, counts and local codes, never a patient's
     value."""
 
     kind: str
@@ -117,8 +72,8 @@ class Warned:
     detail: str = ""
 
     def text(self, language: str) -> str:
-        said = _WARNINGS[self.kind][language].format(detail=self.detail)
-        return f"{self.file}{' : ' if language == 'fr' else ': '}{said}" if self.file else said
+        said = say(language, f"note.{self.kind}", detail=self.detail)
+        return say(language, "note.of_file", file=self.file, note=said) if self.file else said
 
 
 @dataclass(frozen=True)
@@ -190,20 +145,7 @@ class Receipt:
 
     def next_step(self, language: str) -> str:
         """One sentence: what happens now."""
-        if self.state == "prepared":
-            return {
-                "fr": "Rien n'a été déposé. Relisez manifest.json, puis lancez la même commande sans --prepare-only.",
-                "en": "Nothing was handed in. Read manifest.json, then run the same command without --prepare-only.",
-            }[language]
-        if self.state == "unchanged":
-            return {
-                "fr": "Cette livraison était déjà déposée avec les mêmes octets : rien n'a été fait.",
-                "en": "This delivery was handed in before with the same bytes: nothing was done.",
-            }[language]
-        return {
-            "fr": "Le prochain `estuaire run` (ou le passage planifié) la contrôle et l'intègre ; `estuaire runs` en donne l'issue.",
-            "en": "The next `estuaire run` (or the scheduled one) checks and lands it; `estuaire runs` tells the outcome.",
-        }[language]
+        return say(language, f"deliver.next_{self.state}")
 
 
 # ---------------------------------------------------------------- files

@@ -34,14 +34,14 @@ from estuaire.base.errors import (
     UnknownHospital,
     unforeseen,
 )
-from estuaire.base.settings import Settings
 from estuaire.contract import manifest as manifests
 from estuaire.contract.manifest import LANDING, Manifest, delivered_hash, parse_manifest
 from estuaire.contract.registry import Registry
 from estuaire.storage import error_columns
+from estuaire.storage.database import Database
 from estuaire.storage.ledger import fetch, unfinished
 from estuaire.storage.object_store import ObjectInfo, ObjectStore, sha256_of
-from estuaire.storage.sessions import transaction
+from estuaire.storage.platform import Platform
 
 FOLDER = "(folder)"  # stands for a delivery where the hospital's own folder is none
 _CLOCKS_DIFFER = 300.0  # seconds by which the store's clock may run ahead of ours
@@ -308,17 +308,18 @@ def _still_the_same(store: ObjectStore, manifest: Manifest, landed: dict[str, An
 # ------------------------------------------------------------------------------------------------ the scan
 
 
-def _written_lately(settings: Settings, objects: list[ObjectInfo], now: float) -> bool:
+def _written_lately(objects: list[ObjectInfo], now: float, arriving_minutes: float) -> bool:
     """Whether the newest of the files was written so lately that more may follow. A time to come is no such time."""
     age = now - max(o.modified for o in objects)
-    return -_CLOCKS_DIFFER <= age < 60 * settings.arriving_minutes
+    return -_CLOCKS_DIFFER <= age < 60 * arriving_minutes
 
 
 @dataclass(frozen=True)
 class _Scan:
     """What every delivery of a scan is looked at with."""
 
-    settings: Settings
+    database: Database
+    arriving_minutes: float
     store: ObjectStore
     registry: Registry
     run_id: str
@@ -334,7 +335,7 @@ class _Scan:
         """
         row, prefix = self.known.get(place), f"{LANDING}{place[0]}/{place[1]}/"
         _check_plain(objects, prefix)
-        arriving = _written_lately(self.settings, objects, self.now)
+        arriving = _written_lately(objects, self.now, self.arriving_minutes)
         try:
             manifest = read_manifest(self.store, self.registry, *place)
         except ManifestMissing as error:
@@ -349,21 +350,23 @@ class _Scan:
         return manifest
 
 
-def discover(settings: Settings, store: ObjectStore, registry: Registry, run_id: str) -> Found:
+def discover(platform: Platform, run_id: str) -> Found:
     """Scan landing/ and bring the ledger up to it. Whatever is wrong with one delivery never stops another.
 
     Raises:
         StoreUnavailable: the store does not answer: nothing could be read.
         DatabaseUnavailable: the ledger does not answer.
     """
-    found = Found()
+    database, store, found = platform.database, platform.store, Found()
     rows = fetch(
-        settings,
+        database,
         "select hospital_id, delivery_id, state, sequence, content_hash, fingerprint, error_code, manifest from control.delivery",
     )
     known = {(row["hospital_id"], row["delivery_id"]): row for row in rows}
-    undecided = _undecided(settings, known)
-    scan = _Scan(settings, store, registry, run_id, dict(known), time.time())
+    undecided = _undecided(database, known)
+    scan = _Scan(
+        database, platform.settings.arriving_minutes, store, platform.registry, run_id, dict(known), time.time()
+    )
     folders = _folders(store)
     away: list[EstuaireError] = []
     for place, objects in sorted(folders.items()):
@@ -380,37 +383,39 @@ def discover(settings: Settings, store: ObjectStore, registry: Registry, run_id:
     gone = [
         p for p, r in known.items() if r["state"] in ("received", "blocked", "arriving", "held") and p not in folders
     ]
-    _withdraw(settings, run_id, [p for p in gone if p not in undecided], found)
+    _withdraw(database, run_id, [p for p in gone if p not in undecided], found)
     return found
 
 
-def to_take_up(settings: Settings, store: ObjectStore) -> frozenset[Seen]:
+def to_take_up(platform: Platform) -> frozenset[Seen]:
     """Deliveries that a scan would have something to say about: those with a manifest whose files are not as the last scan saw them, those
     without one, or unfinished, once nothing was written to them for longer than an upload may pause. A look: notes nothing.
 
     Raises:
         StoreUnavailable, DatabaseUnavailable, EntryRefused: landing/ or the ledger cannot be read.
     """
-    rows = fetch(settings, "select hospital_id, delivery_id, state, fingerprint from control.delivery")
+    rows = fetch(platform.database, "select hospital_id, delivery_id, state, fingerprint from control.delivery")
     known = {(row["hospital_id"], row["delivery_id"]): row for row in rows}
     now, found = time.time(), set()
-    for place, objects in _folders(store).items():
+    for place, objects in _folders(platform.store).items():
         row, fingerprint = known.get(place), _fingerprint(objects)
         seen = row is not None and row["fingerprint"] == fingerprint
         unfinished_before = row is not None and row["state"] == "arriving"
         manifest = f"{LANDING}{place[0]}/{place[1]}/{manifests.NAME}"
         if seen and not unfinished_before:
             continue
-        if (not seen and any(o.key == manifest for o in objects)) or not _written_lately(settings, objects, now):
+        if (not seen and any(o.key == manifest for o in objects)) or not _written_lately(
+            objects, now, platform.settings.arriving_minutes
+        ):
             found.add((*place, fingerprint))
     return frozenset(found)
 
 
-def _undecided(settings: Settings, known: dict[Place, dict[str, Any]]) -> set[Place]:
+def _undecided(database: Database, known: dict[Place, dict[str, Any]]) -> set[Place]:
     """Deliveries of an earlier landing that wrote what it would commit, and no end: the lake may or may not hold them."""
     places = {
         (item["hospital_id"], item["delivery_id"])
-        for attempt in unfinished(settings, "land")
+        for attempt in unfinished(database, "land")
         for item in attempt["intent"]["deliveries"]
     }
     return {p for p in places if p in known and known[p]["state"] != "landed"}
@@ -426,7 +431,7 @@ def _discover_one(scan: _Scan, place: Place, objects: list[ObjectInfo], found: F
         return None
     try:
         manifest = scan.look(place, objects)
-        with transaction(scan.settings) as connection, connection.cursor() as cursor:
+        with scan.database.transaction() as connection, connection.cursor() as cursor:
             if manifest is None:
                 _note_fingerprint(cursor, place, fingerprint)
                 found.unchanged += 1
@@ -456,14 +461,14 @@ def _discover_one(scan: _Scan, place: Place, objects: list[ObjectInfo], found: F
 
 
 def _note_arriving(scan: _Scan, place: Place, fingerprint: str, found: Found) -> None:
-    with transaction(scan.settings) as connection, connection.cursor() as cursor:
+    with scan.database.transaction() as connection, connection.cursor() as cursor:
         _note(cursor, *place, fingerprint, "arriving", scan.run_id)
     found.arriving.append(place)
 
 
 def _note_refusal(scan: _Scan, place: Place, fingerprint: str, error: EstuaireError, found: Found) -> None:
     row = scan.known.get(place)
-    with transaction(scan.settings) as connection, connection.cursor() as cursor:
+    with scan.database.transaction() as connection, connection.cursor() as cursor:
         if row is not None and row["state"] == "landed":
             note_error(cursor, *place, error.fields, "landed")
             _note_fingerprint(cursor, place, fingerprint)
@@ -474,11 +479,11 @@ def _note_refusal(scan: _Scan, place: Place, fingerprint: str, error: EstuaireEr
             found.blocked.append(place)
 
 
-def _withdraw(settings: Settings, run_id: str, gone: list[Place], found: Found) -> None:
+def _withdraw(database: Database, run_id: str, gone: list[Place], found: Found) -> None:
     """Deliveries that were taken away before they landed, and what was set aside of them: nobody is waited for any more."""
     if not gone:
         return
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         for place in sorted(gone):
             cursor.execute(
                 f"update control.delivery set state = 'withdrawn', {error_columns.SET_NULL}, run_id = %s, "

@@ -14,10 +14,9 @@ from typing import Any
 
 from estuaire.base.errors import SetupError
 from estuaire.base.settings import PROJECT_ROOT, Settings
-from estuaire.contract.registry import load_registry
 from estuaire.deliveries.hand_in import Asked, Receipt, hand_in, prepare
 from estuaire.storage import ledger
-from estuaire.storage.stores import open_store
+from estuaire.storage.platform import Platform
 
 HOSPITAL = "h38"
 MAPPING = "examples.mimic_iv_demo"
@@ -38,16 +37,16 @@ def check(settings: Settings) -> None:
         )
 
 
-def deliver(settings: Settings) -> Receipt:
+def deliver(platform: Platform) -> Receipt:
     """Map the raw files (the mapping prints its balance) and hand the delivery in; the same files again change nothing.
 
     Raises:
         SetupError: the mapping ended with an error, which it has printed; nothing was handed in.
         EstuaireError: what handing in raises (``estuaire.deliveries.hand_in``).
     """
-    out = folder(settings)
+    out = folder(platform.settings)
     done = subprocess.run(
-        [sys.executable, "-m", MAPPING, "--raw", str(settings.real_data_path), "--out", str(out)],
+        [sys.executable, "-m", MAPPING, "--raw", str(platform.settings.real_data_path), "--out", str(out)],
         cwd=PROJECT_ROOT,
         check=False,
     )
@@ -56,19 +55,19 @@ def deliver(settings: Settings) -> Receipt:
             "the mapping of hospital 38 ended with an error, and nothing of it was handed in",
             remedy="mend what its last line says",
         )
-    period = _balance(settings)["period"]
+    period = _balance(platform.settings)["period"]
     asked = Asked(kind="full", period=(date.fromisoformat(period["from"]), date.fromisoformat(period["to"])))
-    store = open_store(settings)
-    return hand_in(prepare(out / "delivery", HOSPITAL, load_registry(settings.registry_dir), store, asked), store)
+    store = platform.store
+    return hand_in(prepare(out / "delivery", HOSPITAL, platform.registry, store, asked), store)
 
 
-def accounts(settings: Settings) -> str:
+def accounts(platform: Platform) -> str:
     """One line: what became of every raw line, and of every record handed in."""
-    document = _balance(settings)
+    document = _balance(platform.settings)
     mapped = sum(sum(f["mapped"].values()) for f in document["files"])
     left_out = sum(sum(f["left_out"].values()) for f in document["files"])
     [row] = ledger.fetch(
-        settings,
+        platform.database,
         "select coalesce(sum(rows_in), 0) as handed_in, coalesce(sum(rows_out), 0) as landed, "
         "coalesce(sum(rows_quarantined + rows_unparseable), 0) as rejected from control.accounting a join control.stage_run s using (run_id, stage, token) "
         "where a.hospital_id = %s and stage = 'land' and s.state = 'committed'",

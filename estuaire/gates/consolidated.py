@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import EstuaireError, GateBlocked
-from estuaire.base.settings import Settings
 from estuaire.base.sql import Sql, Statements, literal
+from estuaire.contract.registry import Registry
 from estuaire.gates import docs, each_alone
 from estuaire.gates.gx import breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, decisions, verdict, word, write_results, write_verdict
 from estuaire.rules.rule_registry import Rule, load_rules
-from estuaire.storage.stores import open_store
+from estuaire.storage.platform import Platform
 
 STAGE = "consolidated"
 STATEMENTS = Statements(Path(__file__).parent / "sql")
@@ -93,7 +93,7 @@ class Audit:
         return found
 
 
-def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, list[dict[str, Any]]]) -> Audit:
+def audit(platform: Platform, spark: Any, run_id: str, outcomes: Mapping[str, list[dict[str, Any]]]) -> Audit:
     """Audit the files of each rebuilt hospital before they are registered. One whose files cannot be read back has no finding; where
     counts differ, each hospital is counted by itself, to tell whose do.
 
@@ -101,8 +101,8 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
         outcomes: hospital -> what each of its tables gave: ``table``, ``output`` (store key), ``checks`` (see ``count``).
     """
     rules = load_rules(STAGE)
-    shifted = shifted_hospitals(settings)
-    store = open_store(settings)
+    shifted = shifted_hospitals(platform.registry)
+    store = platform.store
     findings = {hospital: _finding(hospital, tables, rules) for hospital, tables in outcomes.items()}
 
     def frames_of(hospitals: Collection[str]) -> each_alone.Frames:
@@ -135,7 +135,7 @@ def audit(settings: Settings, spark: Any, run_id: str, outcomes: Mapping[str, li
             ("keys", [r for r in rules[table] if r.unique]),
         ):
             totals += each_alone.compared(table, of_frame, counted.counts.get(name, {}), by_hospital, frames_of, name)
-    docs.write(settings, run_id, STAGE, counted.suites.results)
+    docs.write(platform.settings, run_id, STAGE, counted.suites.results)
     return Audit(findings, totals, counted.unread)
 
 
@@ -159,11 +159,10 @@ def _key_frame(spark: Any, rules: Sequence[Rule], arrow: Mapping[str, list[int]]
     return spark.createDataFrame(rows, ", ".join(f"{r.mark} bigint" for r in rules))
 
 
-def shifted_hospitals(settings: Settings) -> list[str]:
+def shifted_hospitals(registry: Registry) -> list[str]:
     """Hospitals of the registry whose dates are not the true ones."""
-    from estuaire.contract.registry import load_registry
 
-    return sorted(h.id for h in load_registry(settings.registry_dir).hospitals.values() if h.calendar == "shifted")
+    return sorted(h.id for h in registry.hospitals.values() if h.calendar == "shifted")
 
 
 def write_block(cursor: Cursor, run_id: str, hospital: str, error: EstuaireError) -> None:

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from estuaire.base import private_files
 from estuaire.base.settings import Settings
+from estuaire.base.texts import say
 
 STYLE = Path(__file__).parent / "data_docs.css"
 FOLDER = "quality"
@@ -60,6 +62,11 @@ def _labelled(page: str, labels: Mapping[str, str]) -> str:
     return re.sub(rf"\b({names})\b(?![^<>]*>)", lambda m: html.escape(labels[m[1]]), page)
 
 
+def _both(key: str) -> str:
+    """A message of ours in both languages, as these pages have no switch."""
+    return " / ".join(say(language, f"docs.{key}") for language in ("en", "fr"))
+
+
 def write(settings: Settings, run_id: str, stage: str, results: Mapping[str, Any]) -> Path | None:
     """Write a page per suite and an index; the index's path, or None without results.
 
@@ -73,8 +80,7 @@ def write(settings: Settings, run_id: str, stage: str, results: Mapping[str, Any
 
     place = folder(settings, run_id, stage)
     top = settings.root / FOLDER
-    top.mkdir(mode=0o700, parents=True, exist_ok=True)
-    top.chmod(0o700)  # like the reports: these pages are not for every account of the machine
+    private_files.closed_folder(top)  # like the reports: these pages are not for every account of the machine
     place.mkdir(parents=True, exist_ok=True)
     (settings.root / FOLDER / STYLE.name).write_bytes(STYLE.read_bytes())
     style = f"../../{STYLE.name}"
@@ -97,10 +103,8 @@ def write(settings: Settings, run_id: str, stage: str, results: Mapping[str, Any
     index.write_text(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(stage)}</title>'
         f'<link rel="stylesheet" href="{style}"></head><body><div class="container-fluid"><h4>Data Docs: {html.escape(stage)}</h4>'
-        f"<p>{html.escape(run_id)}. An expectation that is not met at every row counts as unmet here; the gate's verdict "
-        "also knows each rule's threshold and action. / Une attente non satisfaite à chaque ligne compte ici comme non "
-        "satisfaite ; le verdict du contrôle connaît aussi le seuil et l'action de chaque règle.</p>"
-        '<table class="table"><thead><tr><th>suite</th><th>rules / règles</th><th>unmet / non satisfaites</th></tr></thead><tbody>'
+        f"<p>{html.escape(run_id)}. {_both('about')}</p>"
+        f'<table class="table"><thead><tr><th>suite</th><th>{_both("rules")}</th><th>{_both("unmet")}</th></tr></thead><tbody>'
         + "".join(rows)
         + "</tbody></table></div></body></html>",
         encoding="utf-8",

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from estuaire.base.settings import Settings
 from estuaire.rules.rule_registry import Rule
 from estuaire.storage import s3a
+from estuaire.storage.database import Database
 from estuaire.storage.duck import store_error
 
 _SPARK_LANES = 2  # the second gains a fifth, a third nothing (two cores); over PostgreSQL, beside the native count, it lost a fifth
@@ -84,7 +84,7 @@ class Suites:
         return self._on_lanes(_SPARK_LANES, {name: rules for name, (_, rules) in frames.items()}, batch)
 
     def views(
-        self, settings: Settings, schema: str, views: Mapping[str, tuple[str, Sequence[Rule]]]
+        self, database: Database, schema: str, views: Mapping[str, tuple[str, Sequence[Rule]]]
     ) -> dict[str, Counts]:
         """Validate PostgreSQL views (name -> view, its rules) that hold a column ``rule.mark`` per rule: 1 where a row breaks it, else 0."""
 
@@ -93,7 +93,7 @@ class Suites:
                 source = self._sources.get(lane)
                 if source is None:
                     source = self._sources[lane] = self._context.data_sources.add_sql(
-                        name=lane, connection_string=settings.sqlalchemy_url(), create_temp_table=False
+                        name=lane, connection_string=database.sqlalchemy_url(), create_temp_table=False
                     )
                 asset = source.add_table_asset(name=name, table_name=views[name][0], schema_name=schema)
                 return asset.add_batch_definition_whole_table("all").get_batch()

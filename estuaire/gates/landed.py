@@ -16,14 +16,13 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import EstuaireError, GateBlocked, TooManyRejected
-from estuaire.base.settings import Settings
 from estuaire.contract.manifest import Manifest
 from estuaire.contract.tables import load_contract
 from estuaire.gates import docs, each_alone
 from estuaire.gates.gx import breaks, frame_of_files
 from estuaire.gates.results import WHOLE, Result, decisions, verdict, word, write_results, write_verdict
 from estuaire.rules.rule_registry import Rule, load_rules
-from estuaire.storage.stores import open_store
+from estuaire.storage.platform import Platform
 
 STAGE = "landed"
 Place = tuple[str, str]  # (hospital, delivery)
@@ -90,11 +89,11 @@ def _columns(table: str, rules: tuple[Rule, ...]) -> list[str]:
     return columns
 
 
-def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manifest, list[Any]]]) -> Audit:
+def audit(platform: Platform, spark: Any, run_id: str, landed: list[tuple[Manifest, list[Any]]]) -> Audit:
     """Audit the files of each delivery (manifest, file outcomes) before they are registered. One whose files cannot be read back has no
     finding; where counts differ, each delivery is counted by itself, to tell whose do."""
     rules = load_rules("landed")
-    store = open_store(settings)
+    store = platform.store
     files_of = {(manifest.hospital, manifest.delivery_id): files for manifest, files in landed}
     findings = {place: _finding(place, files, rules) for place, files in files_of.items()}
 
@@ -117,7 +116,7 @@ def audit(settings: Settings, spark: Any, run_id: str, landed: list[tuple[Manife
         counts = counted.counts.get(table, dict.fromkeys((r.id for r in rules[table]), 0))
         by_place = {place: f.of_table(table) for place, f in findings.items()}
         totals += each_alone.compared(table, rules[table], counts, by_place, frames_of, table)
-    docs.write(settings, run_id, STAGE, counted.suites.results)
+    docs.write(platform.settings, run_id, STAGE, counted.suites.results)
     return Audit(findings, totals, counted.unread)
 
 

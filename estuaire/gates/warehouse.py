@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection, cursor
 
-    from estuaire.base.settings import Settings
+    from estuaire.storage.platform import Platform
 
 STAGES = ("conformed", "marts")
 _MONTHS = ("hospital_id", "month", "table_name")
@@ -121,7 +121,7 @@ class Finding:
 
 
 def audit(
-    settings: Settings,
+    platform: Platform,
     session: connection,
     run_id: str,
     shifted: Collection[str] = (),
@@ -143,7 +143,7 @@ def audit(
     """
     findings = []
     for stage in STAGES:
-        finding = _audit_stage(settings, session, run_id, stage, shifted, folder, models)
+        finding = _audit_stage(platform, session, run_id, stage, shifted, folder, models)
         finding.held_back = {h: reasons.get(stage, []) for h, reasons in (held_back or {}).items()}
         with session.cursor() as cur:
             _write(cur, run_id, finding)
@@ -161,7 +161,7 @@ def blocked(findings: Sequence[Finding]) -> GateBlocked | None:
 
 
 def _audit_stage(
-    settings: Settings,
+    platform: Platform,
     session: connection,
     run_id: str,
     stage: str,
@@ -183,7 +183,9 @@ def _audit_stage(
         # the two counts go on at the same time, each over its own connection
         with ThreadPoolExecutor(1) as beside:
             native = beside.submit(_all_native, session, sources, known, shifted)
-            counted = suites.views(settings, SCHEMA, {n: (f"gx_{n}", rules) for n, rules in known.rules.items()})
+            counted = suites.views(
+                platform.database, SCHEMA, {n: (f"gx_{n}", rules) for n, rules in known.rules.items()}
+            )
         for name, rules in known.rules.items():
             _judge(finding, name, rules, native.result()[name], counted[name])
             if known.relations[name].columns.keys() >= set(_MONTHS):
@@ -195,7 +197,7 @@ def _audit_stage(
         with session.cursor() as cur:
             cur.execute(f"drop schema if exists {SCHEMA} cascade")
         session.commit()
-    docs.write(settings, run_id, stage, suites.results)
+    docs.write(platform.settings, run_id, stage, suites.results)
     return finding
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from estuaire.base.errors import SetupError
 from estuaire.base.settings import PROJECT_ROOT, Settings
-from estuaire.storage.stores import open_store
+from estuaire.storage.object_store import ObjectStore
 
 _IN_STORE = ("lake", "work")
 
@@ -62,10 +62,9 @@ def plan(settings: Settings, *, secrets: bool = False) -> Plan:
     return found
 
 
-def remove(settings: Settings, going: Plan) -> None:
+def remove(store: ObjectStore, going: Plan) -> None:
     """Remove what the plan names. The bucket's part first: its keys may be among the secrets."""
     if going.prefixes:
-        store = open_store(settings)
         for prefix in going.prefixes:
             for item in store.list(prefix):
                 store.delete(item.key)

@@ -11,10 +11,11 @@ from typing import Any
 
 from estuaire.base.errors import FollowingStopped, RunFailed
 from estuaire.base.run_names import DAGS, INGEST, ROOT_RUN, ledger_run_id
-from estuaire.base.settings import Settings
 from estuaire.report.files import build_quietly
 from estuaire.stack.airflow_client import AirflowClient
 from estuaire.storage import error_columns, held_hospitals, ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 Report = Callable[[str], None]
 _POLL_SECONDS = 1.0
@@ -58,10 +59,10 @@ def wait_for_dags(client: AirflowClient, report: Report) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _sentence(settings: Settings, client: AirflowClient, since: datetime) -> str:
+def _sentence(database: Database, client: AirflowClient, since: datetime) -> str:
     """What is going on, in a few words: the newest running task, and for how long."""
     stages = ledger.fetch(
-        settings,
+        database,
         "select stage, extract(epoch from clock_timestamp() - started_at) as seconds from control.stage_run "
         "where state = 'running' and started_at >= %s order by started_at desc limit 1",
         (since,),
@@ -75,10 +76,10 @@ def _sentence(settings: Settings, client: AirflowClient, since: datetime) -> str
     return "waiting for the scheduler"
 
 
-def _told(settings: Settings, told: set[tuple[str, str, int]], since: datetime, report: Report) -> None:
+def _told(database: Database, told: set[tuple[str, str, int]], since: datetime, report: Report) -> None:
     """Report each stage that has ended and was not told yet."""
     for row in ledger.fetch(
-        settings,
+        database,
         "select * from control.stage_run where started_at >= %s and state <> 'running' order by started_at",
         (since,),
     ):
@@ -94,9 +95,9 @@ def _told(settings: Settings, told: set[tuple[str, str, int]], since: datetime, 
             )
 
 
-def _ended(settings: Settings, dag_id: str, since: datetime) -> dict[str, Any] | None:
+def _ended(database: Database, dag_id: str, since: datetime) -> dict[str, Any] | None:
     rows = ledger.fetch(
-        settings,
+        database,
         "select * from control.run where dag_id = %s and started_at >= %s and ended_at is not null "
         "order by started_at desc limit 1",
         (dag_id, since),
@@ -105,7 +106,7 @@ def _ended(settings: Settings, dag_id: str, since: datetime) -> dict[str, Any] |
 
 
 def _wait(
-    settings: Settings,
+    database: Database,
     client: AirflowClient,
     dag_id: str,
     since: datetime,
@@ -121,13 +122,13 @@ def _wait(
     asked = time.monotonic()
     said = 0.0
     while True:
-        _told(settings, told, began, report)
-        row = _ended(settings, dag_id, since)
+        _told(database, told, began, report)
+        row = _ended(database, dag_id, since)
         if row is not None:
             return row
         runs = client.dag_runs(dag_id, since=since.isoformat())
         failed = [r for r in runs if r["state"] == "failed"]
-        if failed and not _ended(settings, dag_id, since):
+        if failed and not _ended(database, dag_id, since):
             tasks = client.task_instances(dag_id, failed[0]["dag_run_id"])
             names = ", ".join(t["task_id"] for t in tasks if t["state"] == "failed") or "no task"
             raise RunFailed(
@@ -136,7 +137,7 @@ def _wait(
         if not runs and time.monotonic() - asked > _HANDOVER_SECONDS:
             raise RunFailed(f"{dag_id} was not started by Airflow", remedy="see `estuaire logs scheduler`")
         if time.monotonic() - said > 5:
-            report(_sentence(settings, client, began))
+            report(_sentence(database, client, began))
             said = time.monotonic()
         time.sleep(_POLL_SECONDS)
 
@@ -150,7 +151,7 @@ class _Chain:
     since: datetime
 
 
-def under_way(settings: Settings, client: AirflowClient) -> _Chain | None:
+def under_way(database: Database, client: AirflowClient) -> _Chain | None:
     """The chain that runs now, from its most upstream DAG on, or None. A chain between two of its DAGs runs, too."""
     live = [run for state in ("running", "queued") for run in client.dag_runs(state=state)]
     for dag_id in DAGS:
@@ -158,7 +159,7 @@ def under_way(settings: Settings, client: AirflowClient) -> _Chain | None:
         if runs:
             newest = max(runs, key=lambda run: str(run["run_after"]))
             own = ledger_run_id(dag_id, newest["dag_run_id"])
-            rows = ledger.fetch(settings, "select parent_run_id, ended_at from control.run where run_id = %s", (own,))
+            rows = ledger.fetch(database, "select parent_run_id, ended_at from control.run where run_id = %s", (own,))
             # Airflow closes a run a moment after its work: what came since is a new run's
             if rows and rows[0]["ended_at"]:
                 continue
@@ -166,7 +167,7 @@ def under_way(settings: Settings, client: AirflowClient) -> _Chain | None:
             return _Chain(dag_id, parent or own, datetime.fromisoformat(newest["run_after"]))
     for dag_id, following in itertools.pairwise(DAGS):
         rows = ledger.fetch(
-            settings,
+            database,
             "select coalesce(r.parent_run_id, r.run_id) as run_id, r.started_at from control.run r "
             "where r.dag_id = %s and r.state = 'success' and r.ended_at > clock_timestamp() - interval '30 seconds' "
             "and not exists (select 1 from control.run n where n.dag_id = %s and n.started_at >= r.ended_at) "
@@ -185,37 +186,37 @@ def _start(client: AirflowClient, dag_id: str, root: str | None) -> _Chain:
     return _Chain(dag_id, root or ledger_run_id(dag_id, run_id), began)
 
 
-def _to_the_end(settings: Settings, client: AirflowClient, chain: _Chain, report: Report) -> list[dict[str, Any]]:
+def _to_the_end(database: Database, client: AirflowClient, chain: _Chain, report: Report) -> list[dict[str, Any]]:
     """The ledger's rows of the chain's runs, each once it has ended."""
     told: set[tuple[str, str, int]] = set()
     ended: list[dict[str, Any]] = []
     since = chain.since
     for dag_id in DAGS[DAGS.index(chain.dag_id) :]:
-        ended.append(_wait(settings, client, dag_id, since, chain.since, told, report))
+        ended.append(_wait(database, client, dag_id, since, chain.since, told, report))
         since = ended[-1]["started_at"]
         if ended[-1]["state"] != "success":
             break
-    _told(settings, told, chain.since, report)
+    _told(database, told, chain.since, report)
     return ended
 
 
-def _blocked(settings: Settings, root: str, runs: list[str]) -> list[str]:
+def _blocked(database: Database, root: str, runs: list[str]) -> list[str]:
     """What every gate of the chain blocked: deliveries, hospitals whose consolidated records did not pass, hospitals that the release
     holds back; and what could not be looked at or loaded."""
     deliveries = ledger.fetch(
-        settings,
+        database,
         f"select {error_columns.of('d')} from control.delivery d join control.run r on r.run_id = %s where d.error_code is not null "
         "and (d.run_id = r.run_id or d.updated_at >= r.started_at) order by d.hospital_id, d.sequence nulls last, d.delivery_id",
         (root,),
     )
     consolidated = ledger.fetch(
-        settings,
+        database,
         f"select v.hospital_id, v.reasons, {error_columns.of('v')} from quality.verdict v where v.run_id = any(%s) and v.stage = 'consolidated' "
         "and v.verdict = 'block' and v.hospital_id <> '*' order by 1",
         (runs,),
     )
     releases = ledger.fetch(
-        settings, "select held_back from control.release where run_id = any(%s) order by release_id", (runs,)
+        database, "select held_back from control.release where run_id = any(%s) order by release_id", (runs,)
     )
     held = {h: one for r in releases for h, one in held_hospitals.read(r["held_back"]).items()}
     return [
@@ -225,7 +226,7 @@ def _blocked(settings: Settings, root: str, runs: list[str]) -> list[str]:
     ]
 
 
-def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str | None = None) -> Followed:
+def follow(platform: Platform, report: Report, *, start: str = INGEST, root: str | None = None) -> Followed:
     """Follow the chain that runs already, or trigger ``start`` and follow from there to the published marts.
 
     Args:
@@ -238,15 +239,15 @@ def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str
     started = time.monotonic()
     chain: _Chain | None = None
     try:
-        with AirflowClient(settings) as client:
+        with AirflowClient(platform.settings) as client:
             wait_for_dags(client, report)
-            chain = under_way(settings, client)
+            chain = under_way(platform.database, client)
             if chain:
                 report(f"run {chain.run_id} is under way: following it, no second one is started")
             else:
                 chain = _start(client, start, root)
                 report(f"run {chain.run_id} started")
-            ended = _to_the_end(settings, client, chain, report)
+            ended = _to_the_end(platform.database, client, chain, report)
     except KeyboardInterrupt:
         if chain is None:
             raise FollowingStopped("stopped before a run began", remedy="`estuaire run` starts one") from None
@@ -254,11 +255,11 @@ def follow(settings: Settings, report: Report, *, start: str = INGEST, root: str
             f"only the display has stopped: run {chain.run_id} goes on in Airflow",
             remedy=f"`estuaire run` attaches to it again, `estuaire explain {chain.run_id}` shows where it stands",
         ) from None
-    blocked = _blocked(settings, chain.run_id, [row["run_id"] for row in ended])
+    blocked = _blocked(platform.database, chain.run_id, [row["run_id"] for row in ended])
     first, last = ended[0], ended[-1]
     written = None
     if last["state"] != "nothing_new":  # the run's last task writes it, too, a moment after the ledger's end
-        written = build_quietly(settings, last["run_id"], unless_newer_than=last["ended_at"])
+        written = build_quietly(platform, last["run_id"], unless_newer_than=last["ended_at"])
     if last["state"] == "failed":
         raise RunFailed(
             f"run {last['run_id']}: {error_columns.said(last)}",

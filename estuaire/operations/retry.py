@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from estuaire.base.errors import NothingToRetry
 from estuaire.base.run_names import DAGS, INGEST
-from estuaire.base.settings import Settings
 from estuaire.deliveries.landing_scan import fingerprint_of
 from estuaire.runs.explain import NEEDS_HOSPITAL, REFUSED, Place, latest_of_each_dag, only_refusals, resolve
-from estuaire.storage import error_columns, ledger, sessions
+from estuaire.storage import error_columns, ledger
+from estuaire.storage.database import Database
 from estuaire.storage.object_store import ObjectStore
 
 
@@ -24,7 +24,7 @@ class Retry:
     left: list[str]
 
 
-def retry(settings: Settings, store: ObjectStore, name: str | None) -> Retry:
+def retry(database: Database, store: ObjectStore, name: str | None) -> Retry:
     """Make what failed ready to run again: blocked deliveries go back to received. The caller starts the DAG, and has made sure
     that no chain runs: a run that the ledger still holds as running has died.
 
@@ -32,20 +32,20 @@ def retry(settings: Settings, store: ObjectStore, name: str | None) -> Retry:
         UnknownName: nothing has this name.
         NothingToRetry: nothing failed, or the same bytes would be refused again; says why.
     """
-    subject = resolve(settings, name)
+    subject = resolve(database, name)
     rows = ledger.fetch(
-        settings, "select * from control.run where run_id = any(%s) order by started_at", (list(subject.runs),)
+        database, "select * from control.run where run_id = any(%s) order by started_at", (list(subject.runs),)
     )
     failed = [r for r in latest_of_each_dag(rows) if r["state"] in ("failed", "running")]
     refused = ledger.fetch(
-        settings,
+        database,
         "select * from control.delivery where run_id = any(%s) and error_code is not null",
         (list(subject.runs),),
     )
     places = subject.deliveries or tuple((r["hospital_id"], r["delivery_id"]) for r in refused)
-    stages = ledger.fetch(settings, "select * from control.stage_run where run_id = any(%s)", (list(subject.runs),))
+    stages = ledger.fetch(database, "select * from control.stage_run where run_id = any(%s)", (list(subject.runs),))
     failed = [r for r in failed if not only_refusals(r, refused, stages)]
-    back, why_not = _put_back(settings, store, places)
+    back, why_not = _put_back(database, store, places)
     if failed and failed[0]["dag_id"] in DAGS and failed[0]["dag_id"] != INGEST:
         # an ingest run goes through the whole chain; deliveries put back ask for one
         return Retry(INGEST, None, back, why_not) if back else Retry(failed[0]["dag_id"], subject.name, back, why_not)
@@ -57,10 +57,10 @@ def retry(settings: Settings, store: ObjectStore, name: str | None) -> Retry:
     )
 
 
-def _put_back(settings: Settings, store: ObjectStore, places: Sequence[Place]) -> tuple[list[Place], list[str]]:
+def _put_back(database: Database, store: ObjectStore, places: Sequence[Place]) -> tuple[list[Place], list[str]]:
     """Blocked deliveries back to received, each refusal kept as a verdict; (those put back, why the others are not)."""
     back, why_not = [], []
-    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         # landing holds this row while it writes its verdicts: either it has ended, or it waits for this transaction
         cursor.execute("select token from control.fence where stage = 'land' for update")
         for hospital, delivery in places:

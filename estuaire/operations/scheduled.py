@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from estuaire.base.settings import Settings
+from estuaire.storage.platform import Platform
 
 
-def watch(settings: Settings) -> str:
+def watch(platform: Platform) -> str:
     """Look at what needs a hand, and tell the people whom the settings name; one line on what was done."""
     from estuaire.operations.alerts.delivering import check
 
-    return check(settings).sentence()
+    return check(platform).sentence()
 
 
-def upkeep(settings: Settings) -> str:
+def upkeep(platform: Platform) -> str:
     """Put away what is old; one line on what was freed."""
     from estuaire.operations import upkeep
 
-    return upkeep.run(settings).sentence()
+    return upkeep.run(platform).sentence()

@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from estuaire.base.settings import Settings
 from estuaire.deliveries.landing_scan import Seen, to_take_up
-from estuaire.storage.stores import open_store
+from estuaire.storage.platform import Platform
 
 _log = structlog.get_logger(__name__)
 FORGOTTEN_AFTER = 900.0  # seconds after which what was told and nobody took up is told again (Airflow lost the event, or a run failed)
@@ -57,10 +57,10 @@ class DeliveriesArrived(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look for ever. A store or a database that does not answer is asked again at the next look."""
-        arrivals, settings, silent = Arrivals(), Settings(), False
+        arrivals, platform, silent = Arrivals(), Platform(Settings()), False
         while True:
             try:
-                found = await asyncio.to_thread(_look, settings)
+                found = await asyncio.to_thread(to_take_up, platform)
             except Exception as error:  # noqa: BLE001 - one look that fails must not end the watch
                 if not silent:
                     _log.warning("landing_not_read", code=getattr(error, "code", type(error).__name__))
@@ -71,7 +71,3 @@ class DeliveriesArrived(BaseEventTrigger):
                 if told:
                     yield TriggerEvent({"deliveries": [f"{hospital}/{delivery}" for hospital, delivery, _ in told]})
             await asyncio.sleep(self.every)
-
-
-def _look(settings: Settings) -> frozenset[Seen]:
-    return to_take_up(settings, open_store(settings))

@@ -6,23 +6,24 @@ import hashlib
 from datetime import UTC
 from typing import Any
 
-from estuaire.base.settings import Settings
 from estuaire.contract.codes import registry_error
-from estuaire.contract.registry import Registry, load_registry
+from estuaire.contract.registry import Registry
 from estuaire.gates import consolidated as gate
 from estuaire.kernel import consolidate as kernel
 from estuaire.rules.rule_registry import load_rules
 from estuaire.storage import set_aside
+from estuaire.storage.database import Database
 from estuaire.storage.ledger import fetch
-from estuaire.storage.sessions import transaction
+from estuaire.storage.platform import Platform
 
 
-def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[str, Any]]:
+def inputs(platform: Platform, only: list[str] | None = None) -> dict[str, dict[str, Any]]:
     """Per hospital (of ``only``, or all) what its consolidation reads, and the hash of it all."""
-    registry = load_registry(settings.registry_dir)
+    database = platform.database
+    registry = platform.registry
     found: dict[str, dict[str, Any]] = {}
     for row in fetch(
-        settings,
+        database,
         "select hospital_id, table_name, key, rows from control.landed_file "
         "where %(only)s::text[] is null or hospital_id = any(%(only)s) order by hospital_id, table_name, key",
         {"only": only},
@@ -31,7 +32,7 @@ def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[
         entry["files"].append((row["table_name"], row["key"]))
         entry["rows"] += row["rows"]
     for row in fetch(
-        settings,
+        database,
         "select hospital_id, sequence, period_from, period_to, manifest from control.delivery "
         "where state = 'landed' and kind = 'full' and (%(only)s::text[] is null or hospital_id = any(%(only)s)) "
         "order by hospital_id, sequence",
@@ -41,7 +42,7 @@ def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[
         full = kernel.Full(row["sequence"], row["period_from"], row["period_to"], tables)
         found.setdefault(row["hospital_id"], _nothing())["fulls"].append(full)
     for row in fetch(
-        settings,
+        database,
         "select hospital_id, array_agg(period_to order by sequence) as ends, array_agg(extracted_at order by sequence) as extracted "
         "from control.delivery where state = 'landed' and exists (select 1 from jsonb_array_elements(manifest::jsonb -> 'files') f "
         "where f ->> 'table' = 'stay' and (f ->> 'rows')::bigint > 0) group by hospital_id",
@@ -51,7 +52,7 @@ def inputs(settings: Settings, only: list[str] | None = None) -> dict[str, dict[
                 registry.hospitals[row["hospital_id"]], zip(row["ends"], row["extracted"], strict=True)
             )
     for row in fetch(
-        settings,
+        database,
         "select r.hospital_id, r.table_name, r.business_key, r.sequence, r.source_updated_at "
         "from control.rejected_record r join control.delivery d using (hospital_id, delivery_id) "
         "where d.state = 'landed' and r.state in ('open', 'sent_to_hospital') and r.business_key is not null "
@@ -88,18 +89,18 @@ def _nothing() -> dict[str, Any]:
     return {"files": [], "rows": 0, "fulls": [], "rejected": [], "stays_until": None}
 
 
-def changed(settings: Settings) -> list[str]:
+def changed(platform: Platform) -> list[str]:
     """Hospitals whose input is not the one that their consolidated files were built from, without those that the gate blocked on this
     very input."""
-    return changed_of(settings, inputs(settings))
+    return changed_of(platform.database, inputs(platform))
 
 
-def forget_blocks(settings: Settings, given: dict[str, dict[str, Any]] | None = None) -> None:
+def forget_blocks(platform: Platform, given: dict[str, dict[str, Any]] | None = None) -> None:
     """Forget the block of a hospital whose input is again the one that its served files were built from."""
-    if not fetch(settings, "select 1 from control.consolidation_block limit 1"):
+    if not fetch(platform.database, "select 1 from control.consolidation_block limit 1"):
         return
-    given = inputs(settings) if given is None else given
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    given = inputs(platform) if given is None else given
+    with platform.database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             "delete from control.consolidation_block b using control.consolidation c where c.hospital_id = b.hospital_id "
             "and (b.hospital_id, c.input_hash) in (select * from unnest(%s::text[], %s::text[]))",
@@ -107,10 +108,10 @@ def forget_blocks(settings: Settings, given: dict[str, dict[str, Any]] | None = 
         )
 
 
-def changed_of(settings: Settings, given: dict[str, dict[str, Any]]) -> list[str]:
-    built = {r["hospital_id"]: r["input_hash"] for r in fetch(settings, "select * from control.consolidation")}
-    standing = {r["hospital_id"]: r["input_hash"] for r in fetch(settings, "select * from control.consolidation_block")}
-    aside = set_aside.unresolved(settings)
+def changed_of(database: Database, given: dict[str, dict[str, Any]]) -> list[str]:
+    built = {r["hospital_id"]: r["input_hash"] for r in fetch(database, "select * from control.consolidation")}
+    standing = {r["hospital_id"]: r["input_hash"] for r in fetch(database, "select * from control.consolidation_block")}
+    aside = set_aside.unresolved(database)
     return sorted(
         h
         for h, entry in given.items()

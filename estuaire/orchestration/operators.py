@@ -13,6 +13,8 @@ from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.orchestration import spark_cluster
 from estuaire.report.files import build_quietly
 from estuaire.storage import error_columns, ledger, s3a, set_aside
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 SUBMIT = PROJECT_ROOT / "spark_jobs" / "submit.py"
 _LOGGING = PROJECT_ROOT / "infra" / "spark" / "log4j2.properties"
@@ -55,20 +57,20 @@ def spark_conf(settings: Settings, *, long: bool = False) -> dict[str, str]:
     }
 
 
-def pending_records(settings: Settings) -> int:
+def pending_records(database: Database) -> int:
     """Records that the manifests of the deliveries to land declare."""
     rows = ledger.fetch(
-        settings,
+        database,
         "select coalesce(sum((f ->> 'rows')::bigint), 0)::bigint as n from control.delivery, "
         "jsonb_array_elements(manifest::jsonb -> 'files') f where state = 'received'",
     )
     return int(rows[0]["n"])
 
 
-def records_to_rebuild(settings: Settings) -> int:
+def records_to_rebuild(database: Database) -> int:
     """Landed records of the hospitals that have landed something since they were last consolidated."""
     rows = ledger.fetch(
-        settings,
+        database,
         "select coalesce(sum(f.rows), 0)::bigint as n from control.landed_file f left join control.consolidation c using (hospital_id) "
         "where c.hospital_id is null or exists (select 1 from control.delivery d where d.hospital_id = f.hospital_id "
         "and d.state = 'landed' and d.updated_at > c.updated_at)",
@@ -76,25 +78,25 @@ def records_to_rebuild(settings: Settings) -> int:
     return int(rows[0]["n"])
 
 
-def _committed(settings: Settings, run_id: str, stage: str) -> bool:
+def _committed(database: Database, run_id: str, stage: str) -> bool:
     rows = ledger.fetch(
-        settings,
+        database,
         "select 1 from control.stage_run where run_id = %s and stage = %s and state = 'committed'",
         (run_id, stage),
     )
     return bool(rows)
 
 
-def _notes(settings: Settings, run_id: str) -> str | None:
+def _notes(database: Database, run_id: str) -> str | None:
     """What the stages of a run said that whoever followed it should know: hospitals that a gate blocked, or that were not loaded."""
     rows = ledger.fetch(
-        settings,
+        database,
         "select string_agg(hospital_id, ', ' order by hospital_id) as blocked from quality.verdict "
         "where run_id = %s and stage = 'consolidated' and verdict = 'block'",
         (run_id,),
     )
     told = [f"gate consolidated blocked {rows[0]['blocked']}"] if rows[0]["blocked"] else []
-    left = [r for r in set_aside.standing(settings) if (r["run_id"], r["stage"]) == (run_id, "load")]
+    left = [r for r in set_aside.standing(database) if (r["run_id"], r["stage"]) == (run_id, "load")]
     note = set_aside.not_loaded(error for r in left if (error := error_columns.read(r)) is not None)
     return "; ".join(part for part in (*told, note) if part) or None
 
@@ -135,31 +137,32 @@ class StageSubmit(SparkSubmitOperator):
         self.ends_run = ends_run
 
     def execute(self, context: Any) -> None:
-        settings = Settings()
+        platform = Platform(Settings())
+        database = platform.database
         run = context["dag_run"]
         run_id = ledger_run_id(run.dag_id, run.run_id)
-        if self.after is not None and not _committed(settings, run_id, self.after):
+        if self.after is not None and not _committed(database, run_id, self.after):
             raise AirflowFailException(f"stage {self.after} did not commit")
         root = triggering_root(context)
-        if root is not None or not ledger.fetch(settings, "select 1 from control.run where run_id = %s", (run_id,)):
-            ledger.start_run(settings, run_id, run.dag_id, root)
+        if root is not None or not ledger.fetch(database, "select 1 from control.run where run_id = %s", (run_id,)):
+            ledger.start_run(database, run_id, run.dag_id, root)
         self.application_args = [self.stage, run_id]
         audited = {"land": pending_records, "consolidate": records_to_rebuild}.get(self.stage)
         # here, not where the file was parsed: the driver's own machine stands in it
-        self.conf = spark_conf(settings, long=audited is not None and audited(settings) > MANY_RECORDS)
+        self.conf = spark_conf(platform.settings, long=audited is not None and audited(database) > MANY_RECORDS)
         try:
             super().execute(context)
         except Exception as error:
-            self._fail(settings, run_id, context, error)
+            self._fail(platform, run_id, context, error)
             raise
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {ROOT_RUN: root or run_id}
         if self.ends_run:
-            ledger.end_run(settings, run_id, "success", _notes(settings, run_id))
+            ledger.end_run(database, run_id, "success", _notes(database, run_id))
 
-    def _fail(self, settings: Settings, run_id: str, context: Any, error: Exception) -> None:
+    def _fail(self, platform: Platform, run_id: str, context: Any, error: Exception) -> None:
         rows = ledger.fetch(
-            settings,
+            platform.database,
             f"select state, message, retryable, {error_columns.COLUMNS} from control.stage_run where run_id = %s and stage = %s "
             "order by token desc limit 1",
             (run_id, self.stage),
@@ -172,7 +175,7 @@ class StageSubmit(SparkSubmitOperator):
             message = "the Spark application ended without a word"
         last = permanent or context["ti"].try_number > self.retries
         if last:
-            ledger.end_run(settings, run_id, "failed", message, fields)
-            build_quietly(settings, run_id)
+            ledger.end_run(platform.database, run_id, "failed", message, fields)
+            build_quietly(platform, run_id)
         if permanent:
             raise AirflowFailException(error_columns.said({**rows[0], "message": message})) from error

@@ -1,4 +1,4 @@
-"""The DAGs' tasks as plain functions of settings and a ledger run id. Airflow only calls them."""
+"""The DAGs' tasks as plain functions of the platform, or its database, and a ledger run id. Airflow only calls them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from estuaire.base import disk_space, faults, progress
 from estuaire.base.errors import ErrorFields, EstuaireError, GateBlocked, RestoreRefused, RunFailed
 from estuaire.base.metering import Meter
 from estuaire.base.run_names import INGEST, PUBLISH
-from estuaire.base.settings import PROJECT_ROOT, Settings
-from estuaire.contract.registry import Registry, load_registry
+from estuaire.base.settings import PROJECT_ROOT
+from estuaire.contract.registry import Registry
 from estuaire.deliveries import landing_scan
 from estuaire.report.files import build_quietly
-from estuaire.storage import error_columns, ledger, restore_mark, sessions
-from estuaire.storage.lake import Lake
-from estuaire.storage.stores import open_store
+from estuaire.storage import error_columns, ledger, restore_mark
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import dbt_page
 
 
@@ -29,10 +29,10 @@ class Discovery:
     go: bool
 
 
-def downstream_work(settings: Settings) -> bool:
+def downstream_work(platform: Platform) -> bool:
     """Whether landed data waits to be consolidated, loaded or published (an earlier run may have died on the way)."""
     waiting = ledger.fetch(
-        settings,
+        platform.database,
         "select 1 from control.load where not exists (select 1 from control.release where state = 'published') union all "
         "select 1 from control.load l, control.release r where r.state = 'published' and l.updated_at > r.published_at "
         "limit 1",
@@ -42,14 +42,14 @@ def downstream_work(settings: Settings) -> bool:
     from estuaire.orchestration import consolidation_inputs
     from estuaire.warehouse import staging_content
 
-    return bool(consolidation_inputs.changed(settings) or staging_content.pending(settings))
+    return bool(consolidation_inputs.changed(platform) or staging_content.pending(platform))
 
 
-def discover(settings: Settings, run_id: str) -> Discovery:
+def discover(platform: Platform, run_id: str) -> Discovery:
     """Begin the run, scan landing/ and bring the ledger up to it. A failure is the run's own message, so that it is not lost."""
-    ledger.start_run(settings, run_id, INGEST)
+    ledger.start_run(platform.database, run_id, INGEST)
     try:
-        return _discover(settings, run_id)
+        return _discover(platform, run_id)
     except BaseException as error:
         ours = error if isinstance(error, EstuaireError) else None
         text, fields = "discovery did not finish", ours.fields if ours else None
@@ -59,32 +59,33 @@ def discover(settings: Settings, run_id: str) -> Discovery:
             Exception
         ):  # without a database there is nowhere to note it: what happened is raised all the same
             if ours is not None and not ours.retryable:
-                ledger.end_run(settings, run_id, "failed", text, fields)
+                ledger.end_run(platform.database, run_id, "failed", text, fields)
             else:  # it is tried again; `accept` ends the run where that does not help
-                ledger.note_run(settings, run_id, text, fields)
+                ledger.note_run(platform.database, run_id, text, fields)
         raise
 
 
-def _discover(settings: Settings, run_id: str) -> Discovery:
+def _discover(platform: Platform, run_id: str) -> Discovery:
     from estuaire.orchestration import consolidation_inputs
 
-    registry, store = load_registry(settings.registry_dir), open_store(settings)
-    if restore_mark.unfinished(store):
+    if restore_mark.unfinished(platform.store):
         raise RestoreRefused(
             "a restore into this platform ended half-way: nothing is taken up until it is whole",
             remedy="run the restore again (docs/engineers/backup.md), then start a run",
         )
-    found = landing_scan.discover(settings, store, registry, run_id)
-    waiting = ledger.fetch(settings, "select distinct hospital_id from control.delivery where state = 'received'")
+    found = landing_scan.discover(platform, run_id)
+    waiting = ledger.fetch(
+        platform.database, "select distinct hospital_id from control.delivery where state = 'received'"
+    )
     hospitals = sorted({*found.hospitals, *(r["hospital_id"] for r in waiting)})
-    consolidation_inputs.forget_blocks(settings)
-    go = bool(hospitals) or downstream_work(settings)
-    notes = [*found.notes, *registry_notes(registry)]
+    consolidation_inputs.forget_blocks(platform)
+    go = bool(hospitals) or downstream_work(platform)
+    notes = [*found.notes, *registry_notes(platform.registry)]
     if not go:
         message = f"nothing new: all {found.unchanged} deliveries were received before"
-        ledger.end_run(settings, run_id, "nothing_new", "; ".join([message, *notes]))
+        ledger.end_run(platform.database, run_id, "nothing_new", "; ".join([message, *notes]))
     elif notes:
-        ledger.note_run(settings, run_id, "; ".join(notes))
+        ledger.note_run(platform.database, run_id, "; ".join(notes))
     return Discovery(hospitals, go)
 
 
@@ -96,7 +97,7 @@ def registry_notes(registry: Registry) -> list[str]:
     return [f"held back for their entry in the registry: {told}"]
 
 
-def hospital_verdict(settings: Settings, run_id: str, hospital: str) -> list[str]:
+def hospital_verdict(database: Database, run_id: str, hospital: str) -> list[str]:
     """What happened to the hospital's deliveries in this run, one line each; the gate reads, it never judges. What an earlier run blocked
     is told, and is no block of this one.
 
@@ -104,7 +105,7 @@ def hospital_verdict(settings: Settings, run_id: str, hospital: str) -> list[str
         GateBlocked: this run blocked one or more; the sentence holds each delivery's typed error and remedy.
     """
     rows = ledger.fetch(
-        settings,
+        database,
         f"select d.delivery_id, d.state, {error_columns.of('d')}, v.verdict, coalesce(nullif(v.reasons, ''), v.error_code) as reasons, "
         # a landed delivery keeps the run that landed it, whatever is found of it later
         "d.run_id = r.run_id or d.updated_at >= r.started_at as of_this_run from control.run r "
@@ -129,24 +130,24 @@ def hospital_verdict(settings: Settings, run_id: str, hospital: str) -> list[str
     ]
 
 
-def audited_hospitals(settings: Settings, run_id: str) -> list[str]:
+def audited_hospitals(database: Database, run_id: str) -> list[str]:
     """Hospitals whose consolidated records the gate judged in this run: each gets a gate task."""
     rows = ledger.fetch(
-        settings,
+        database,
         "select hospital_id from quality.verdict where run_id = %s and stage = 'consolidated' order by 1",
         (run_id,),
     )
     return [r["hospital_id"] for r in rows]
 
 
-def consolidated_verdict(settings: Settings, run_id: str, hospital: str) -> str:
+def consolidated_verdict(database: Database, run_id: str, hospital: str) -> str:
     """What the gate decided on a hospital's consolidated records; it reads, it never judges.
 
     Raises:
         GateBlocked: they are blocked; the hospital's former records stay in use.
     """
     [row] = ledger.fetch(
-        settings,
+        database,
         f"select verdict, reasons, {error_columns.COLUMNS} from quality.verdict "
         "where run_id = %s and stage = 'consolidated' and hospital_id = %s",
         (run_id, hospital),
@@ -160,7 +161,7 @@ def consolidated_verdict(settings: Settings, run_id: str, hospital: str) -> str:
     return f"{row['verdict']}{': ' + row['reasons'] if row['reasons'] else ''}"
 
 
-def release_verdict(settings: Settings, run_id: str, gate: str) -> str:
+def release_verdict(database: Database, run_id: str, gate: str) -> str:
     """What a gate (conformed or marts) decided on the release that the run built; it reads, it never judges.
 
     Raises:
@@ -168,7 +169,7 @@ def release_verdict(settings: Settings, run_id: str, gate: str) -> str:
         RunFailed: the run did not come as far as this gate.
     """
     rows = ledger.fetch(
-        settings,
+        database,
         "select verdict, reasons from quality.verdict where run_id = %s and stage = %s and hospital_id = '*'",
         (run_id, gate),
     )
@@ -180,7 +181,7 @@ def release_verdict(settings: Settings, run_id: str, gate: str) -> str:
     if rows:
         return f"{rows[0]['verdict']}{': ' + rows[0]['reasons'] if rows[0]['reasons'] else ''}"
     built = ledger.fetch(
-        settings,
+        database,
         "select message from control.stage_run where run_id = %s and stage = 'publish' and state = 'committed'",
         (run_id,),
     )
@@ -191,20 +192,21 @@ def release_verdict(settings: Settings, run_id: str, gate: str) -> str:
     )
 
 
-def accept(settings: Settings, run_id: str) -> str | None:
+def accept(platform: Platform, run_id: str) -> str | None:
     """End the ingest run: one line on what was landed and blocked, or None where there was nothing new.
 
     Raises:
         RunFailed: discovery or the landing stage did not finish, whether it began or not; or nothing passed and nothing waits downstream.
     """
+    database = platform.database
     runs = ledger.fetch(
-        settings, f"select state, message, {error_columns.COLUMNS} from control.run where run_id = %s", (run_id,)
+        database, f"select state, message, {error_columns.COLUMNS} from control.run where run_id = %s", (run_id,)
     )
     if runs and runs[0]["state"] == "nothing_new":
         return None
     noted = (runs[0]["message"] if runs else None) or ""
     stages = ledger.fetch(
-        settings,
+        database,
         f"select state, message, {error_columns.COLUMNS} from control.stage_run where run_id = %s and stage = 'land' "
         "order by token desc limit 1",
         (run_id,),
@@ -219,11 +221,11 @@ def accept(settings: Settings, run_id: str) -> str | None:
             message = "landing did not finish"
         else:
             message = f"landing did not finish: {stages[0]['message'] or stages[0]['state']}"
-        _end_failed(settings, run_id, message, error)
+        _end_failed(platform, run_id, message, error)
         told = f"{message}: {error.sentence()}" if error else message
         raise RunFailed(told, remedy="read the task's log (`estuaire logs`), then `estuaire run` again")
     rows = ledger.fetch(
-        settings,
+        database,
         "select count(*) filter (where state = 'landed' and error_code is null) as landed, "
         "count(*) filter (where state = 'blocked') as blocked, count(*) filter (where state = 'held') as held, "
         "count(*) filter (where state = 'received') as waiting from control.delivery where run_id = %s",
@@ -236,16 +238,16 @@ def accept(settings: Settings, run_id: str) -> str | None:
         + (f", {waiting} to be tried again" if waiting else "")
     )
     message = "; ".join(part for part in (counted, noted) if part)
-    if not landed and (blocked or waiting or not held) and not downstream_work(settings):
-        _end_failed(settings, run_id, message)
+    if not landed and (blocked or waiting or not held) and not downstream_work(platform):
+        _end_failed(platform, run_id, message)
         raise RunFailed(message, remedy="mend the deliveries that the gate tasks name, then `estuaire run` again")
-    ledger.end_run(settings, run_id, "success", message)
+    ledger.end_run(database, run_id, "success", message)
     return message
 
 
-def _end_failed(settings: Settings, run_id: str, message: str, error: ErrorFields | None = None) -> None:
-    ledger.end_run(settings, run_id, "failed", message, error)
-    build_quietly(settings, run_id)
+def _end_failed(platform: Platform, run_id: str, message: str, error: ErrorFields | None = None) -> None:
+    ledger.end_run(platform.database, run_id, "failed", message, error)
+    build_quietly(platform, run_id)
 
 
 def code_version() -> str:
@@ -267,42 +269,43 @@ def code_version() -> str:
         return __version__
 
 
-def publish(settings: Settings, run_id: str, root: str | None) -> str:
+def publish(platform: Platform, run_id: str, root: str | None) -> str:
     """Build, test and swap in the marts, as one metered stage; one line on the release. Then the run's report, whatever the end."""
     try:
-        return _publish(settings, run_id, root)
+        return _publish(platform, run_id, root)
     finally:
-        build_quietly(settings, run_id)
+        build_quietly(platform, run_id)
 
 
-def _publish(settings: Settings, run_id: str, root: str | None) -> str:
+def _publish(platform: Platform, run_id: str, root: str | None) -> str:
     from estuaire.warehouse.publish import build_and_publish
 
-    ledger.start_run(settings, run_id, PUBLISH, root)
-    stage = ledger.begin_stage(settings, run_id, "publish")
+    database = platform.database
+    ledger.start_run(database, run_id, PUBLISH, root)
+    stage = ledger.begin_stage(database, run_id, "publish")
     faults.reach("stage.begun")
     meter = Meter()
     try:
         with meter, progress.noted(stage):
-            snapshot = Lake(settings).snapshot()
-            outcome = build_and_publish(settings, run_id, snapshot, code_version(), meter=meter)
+            snapshot = platform.lake.snapshot()
+            outcome = build_and_publish(platform, run_id, snapshot, code_version(), meter=meter)
     except BaseException as error:
         full = disk_space.typed(error)
         stage.fail(meter.cost(), full or error)
         if full is not None and full is not error:
-            ledger.end_run(settings, run_id, "failed", error=full.fields)
+            ledger.end_run(database, run_id, "failed", error=full.fields)
             raise full from error
         retryable = isinstance(error, EstuaireError) and error.retryable
         if not retryable:
             ours = error.fields if isinstance(error, EstuaireError) else None
-            ledger.end_run(settings, run_id, "failed", None if ours else type(error).__name__, ours)
+            ledger.end_run(database, run_id, "failed", None if ours else type(error).__name__, ours)
         raise
-    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         built = [(n.kind, n.name, n.seconds) for n in outcome.nodes if n.kind in ("model", "seed")]
         ledger.write_model_builds(cursor, stage, built)
         stage.end(cursor, "committed", meter.cost(), sum((outcome.rows or {}).values()), snapshot, outcome.message)
     faults.reach("publish.ended")
     if outcome.nodes:
-        dbt_page.write_quietly(settings, outcome.model_seconds)
-    ledger.end_run(settings, run_id, "success", outcome.message)
+        dbt_page.write_quietly(platform.settings, outcome.model_seconds)
+    ledger.end_run(database, run_id, "success", outcome.message)
     return outcome.message

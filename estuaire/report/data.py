@@ -11,18 +11,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from estuaire.base import yaml_text
 from estuaire.base.errors import FullHeld, explained_errors
-from estuaire.base.settings import Settings
-from estuaire.contract.registry import load_registry
+from estuaire.base.texts import say
 from estuaire.contract.tables import UPDATED_COLUMN, load_contract
-from estuaire.report.texts import Text, percent, same, text, word
+from estuaire.report.texts import Text, counted, percent, same, text, word
 from estuaire.rules.rule_registry import FOLDER as RULES_FOLDER
 from estuaire.rules.rule_registry import implied_rules
 from estuaire.runs.explain import Explanation, Stop, explain
 from estuaire.runs.held_fulls import Waiting
 from estuaire.storage import error_columns, ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 GATES = ("landed", "consolidated", "conformed", "marts")
 ALL = "*"
@@ -163,39 +163,40 @@ class RunData:
         return sum(v.verdict == verdict for v in self.verdicts.values())
 
 
-def read(settings: Settings, run: str | None = None) -> RunData:
+def read(platform: Platform, run: str | None = None) -> RunData:
     """The data of a run (default: the latest).
 
     Raises:
         UnknownName: no run has this name.
     """
-    found = explain(settings, run)
+    database = platform.database
+    found = explain(platform, run)
     rows = ledger.fetch(
-        settings,
+        database,
         "select run_id, started_at, ended_at from control.run where coalesce(parent_run_id, run_id) = "
         "(select coalesce(parent_run_id, run_id) from control.run where run_id = %s) order by started_at",
         (found.name,),
     )
     runs = [r["run_id"] for r in rows]
-    verdicts = _verdicts(settings, runs)
+    verdicts = _verdicts(database, runs)
     deliveries = _deliveries(found)
     state = _state(found, verdicts, deliveries)
     ended = [r["ended_at"] for r in rows if r["ended_at"]]
-    rules = _rules(settings, runs)
-    quarantined = _quarantined(settings, runs)
+    rules = _rules(database, runs)
+    quarantined = _quarantined(database, runs)
     return RunData(
         run_id=found.name,
         state=state,
         message=found.message,
         started_at=rows[0]["started_at"],
         ended_at=max(ended) if ended and state != "running" else None,
-        hospitals=_hospitals(settings),
+        hospitals=_hospitals(platform),
         verdicts=verdicts,
         rules=rules,
         quarantined=quarantined,
         deliveries=deliveries,
-        stages=_stages(settings, runs),
-        balances=_balances(settings, runs),
+        stages=_stages(database, runs),
+        balances=_balances(database, runs),
         stops=found.stopped,
         held=found.held,
         release=max((r["release_id"] for r in found.releases), default=None),
@@ -206,18 +207,20 @@ def read(settings: Settings, run: str | None = None) -> RunData:
 # ------------------------------------------------------------------------------------------------ parts
 
 
-def _hospitals(settings: Settings) -> dict[str, str]:
+def _hospitals(platform: Platform) -> dict[str, str]:
     """Id -> name of each hospital that ever delivered, in the registry's order; one that left the registry keeps its id."""
-    known = {r["hospital_id"] for r in ledger.fetch(settings, "select distinct hospital_id from control.delivery")}
-    registry = load_registry(settings.registry_dir).hospitals
+    known = {
+        r["hospital_id"] for r in ledger.fetch(platform.database, "select distinct hospital_id from control.delivery")
+    }
+    registry = platform.registry.hospitals
     named = {h.id: h.name for h in registry.values() if h.id in known}
     return named | {h: h for h in sorted(known - set(named))}
 
 
-def _verdicts(settings: Settings, runs: list[str]) -> dict[tuple[str, str], Verdict]:
+def _verdicts(database: Database, runs: list[str]) -> dict[tuple[str, str], Verdict]:
     found: dict[tuple[str, str], Verdict] = {}
     for row in ledger.fetch(
-        settings,
+        database,
         f"select stage, hospital_id, verdict, reasons, {error_columns.COLUMNS} from quality.verdict where run_id = any(%s) and stage = any(%s) "
         "order by stage, hospital_id, delivery_id, run_id",
         (runs, list(GATES)),
@@ -248,7 +251,7 @@ def rule_labels() -> dict[str, Text]:
         for stage in ("landed", "consolidated"):
             labels |= {r.id: Text(r.label_fr, r.label_en) for r in implied_rules(table, stage)}
     for file in sorted(Path(RULES_FOLDER).rglob("*.yml")):
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = yaml_text.read(file.read_text(encoding="utf-8"))
         for rule in document.get("rules", []) if isinstance(document, dict) else []:
             if "label" in rule:
                 labels[rule["id"]] = Text(rule["label"]["fr"], rule["label"]["en"])
@@ -264,12 +267,12 @@ def _outcome(statuses: set[str], action: str, failed: int, decided: str | None) 
     return decided or ("quarantine" if action == "quarantine" else "info")
 
 
-def _rules(settings: Settings, runs: list[str]) -> list[RuleResult]:
+def _rules(database: Database, runs: list[str]) -> list[RuleResult]:
     """One entry per stage, table and rule. The hospitals' rows give counts; a rule that is only counted in total keeps its total."""
     labels = rule_labels()
     grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in ledger.fetch(
-        settings,
+        database,
         "select stage, table_name, rule_id, hospital_id, max(action) as action, "
         "array_agg(distinct status) as statuses, sum(rows_checked)::bigint as checked, sum(rows_failed)::bigint as failed, "
         "array_agg(distinct decided) as decided, max(threshold) as threshold from quality.result where run_id = any(%s) group by 1, 2, 3, 4",
@@ -304,7 +307,7 @@ def _rules(settings: Settings, runs: list[str]) -> list[RuleResult]:
     )
 
 
-def _quarantined(settings: Settings, runs: list[str]) -> list[Quarantined]:
+def _quarantined(database: Database, runs: list[str]) -> list[Quarantined]:
     labels = rule_labels()
     return [
         Quarantined(
@@ -317,7 +320,7 @@ def _quarantined(settings: Settings, runs: list[str]) -> list[Quarantined]:
             r["still_open"],
         )
         for r in ledger.fetch(
-            settings,
+            database,
             "select hospital_id, table_name, disposition, rule_ids, count(*)::bigint as records, "
             "count(*) filter (where state in ('open', 'sent_to_hospital'))::bigint as still_open "
             "from control.rejected_record where run_id = any(%s) group by 1, 2, 3, 4 order by 5 desc, 1, 2, 4",
@@ -343,9 +346,9 @@ def _deliveries(found: Explanation) -> list[Delivery]:
     ]
 
 
-def _stages(settings: Settings, runs: list[str]) -> list[StageCost]:
+def _stages(database: Database, runs: list[str]) -> list[StageCost]:
     rows = ledger.fetch(  # to_jsonb: the column gate_seconds may not be there
-        settings,
+        database,
         "select s.stage, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes, s.rows, "
         "(to_jsonb(s) ->> 'gate_seconds')::double precision as gate_seconds, "
         "case when s.state = 'running' and r.ended_at is not null then 'died' else s.state end as state "
@@ -355,9 +358,9 @@ def _stages(settings: Settings, runs: list[str]) -> list[StageCost]:
     return [StageCost(**row) for row in rows]
 
 
-def _balances(settings: Settings, runs: list[str]) -> list[Balance]:
+def _balances(database: Database, runs: list[str]) -> list[Balance]:
     rows = ledger.fetch(
-        settings,
+        database,
         "select a.stage, count(distinct (a.hospital_id, a.delivery_id)) as deliveries, sum(rows_in)::bigint as rows_in, "
         "sum(rows_out)::bigint as rows_out, sum(rows_quarantined)::bigint as quarantined, "
         "sum(rows_superseded)::bigint as superseded, sum(rows_unparseable)::bigint as unparseable, "
@@ -368,15 +371,15 @@ def _balances(settings: Settings, runs: list[str]) -> list[Balance]:
         "group by a.stage order by min(s.started_at)",
         (runs,),
     )
-    reasons = _not_loaded(settings, runs)
+    reasons = _not_loaded(database, runs)
     found = [Balance(**row, reasons=reasons if row["stage"] == "load" else ()) for row in rows]
-    published = _published(settings, runs)
+    published = _published(database, runs)
     return [*found, published] if published else found
 
 
-def _not_loaded(settings: Settings, runs: list[str]) -> tuple[tuple[Text, int], ...]:
+def _not_loaded(database: Database, runs: list[str]) -> tuple[tuple[Text, int], ...]:
     rows = ledger.fetch(
-        settings,
+        database,
         "select reason, sum(records::bigint)::bigint as records from control.accounting, "
         "jsonb_each_text(not_loaded) as why (reason, records) where run_id = any(%s) group by 1 order by 2 desc, 1",
         (runs,),
@@ -390,12 +393,12 @@ _ROW_BY_ROW = {"movement": "unit_stay"} | {
 }  # fmt: skip
 
 
-def _published(settings: Settings, runs: list[str]) -> Balance | None:
+def _published(database: Database, runs: list[str]) -> Balance | None:
     """Staging as it was when the run published, against the models' rows that gate 3 counted; None where either is not known."""
     counted = {
         r["table_name"]: r["records"]
         for r in ledger.fetch(
-            settings,
+            database,
             # counted for all hospitals together, or hospital by hospital
             "select table_name, coalesce(sum(rows_checked) filter (where hospital_id = %s), sum(rows_checked))::bigint as records "
             "from quality.result where run_id = any(%s) and stage = 'conformed' and rule_id = table_name || '.key.unique' "
@@ -404,7 +407,7 @@ def _published(settings: Settings, runs: list[str]) -> Balance | None:
         )
     }
     staged = ledger.fetch(
-        settings,
+        database,
         "with published as (select max(started_at) as at from control.stage_run where run_id = any(%s) and stage = 'publish'), "
         "account as (select distinct on (a.hospital_id, a.delivery_id, a.table_name) a.* from control.accounting a "
         "join control.stage_run s using (run_id, stage, token), published "
@@ -440,14 +443,15 @@ def _state(found: Explanation, verdicts: Mapping[Any, Verdict], deliveries: list
 
 def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list[Quarantined]) -> list[Todo]:
     """Blocked deliveries and failed stages first, then warnings, then records that wait for a correction."""
-    by_code = dict(explained_errors())
+    by_code = frozenset(explained_errors())
     places = {f"{r['hospital_id']}/{r['delivery_id']}" for r in found.arrived}
     todo = []
     for stop in found.stopped:
-        known = by_code.get(stop.code)
         what, remedy = same(stop.what), same(stop.remedy)
-        if known is not None:
-            what, remedy = Text(known.what_fr, stop.what), Text(known.remedy_fr, stop.remedy or known.remedy_en)
+        if stop.code in by_code:
+            place = f"refusal.{stop.code}"
+            what = Text(say("fr", f"{place}.what"), stop.what)
+            remedy = Text(say("fr", f"{place}.remedy"), stop.remedy or say("en", f"{place}.remedy"))
         what, remedy = _sentence(what), _sentence(remedy)
         who = "hospital" if stop.where in places else "platform"
         todo.append(Todo(who, stop.where, what, remedy))
@@ -457,12 +461,12 @@ def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list
     warned = sorted({v.hospital for v in verdicts.values() if v.verdict == "warn" and v.hospital != ALL})
     if warned:
         todo.append(
-            Todo("platform", "", text("todo_warned", n=len(warned), names=_few(warned)), text("todo_warned_do"))
+            Todo("platform", "", counted("todo_warned", len(warned), names=_few(warned)), text("todo_warned_do"))
         )
     waiting = sum(q.still_open for q in quarantined)
     if waiting:
-        count = len({q.hospital for q in quarantined if q.still_open})
-        todo.append(Todo("hospital", "", text("todo_waiting", n=waiting, h=count), text("todo_waiting_do")))
+        of = counted("n_hospitals", len({q.hospital for q in quarantined if q.still_open}))
+        todo.append(Todo("hospital", "", counted("todo_waiting", waiting, hospitals=of), text("todo_waiting_do")))
     return todo
 
 

@@ -14,6 +14,7 @@ import structlog
 from estuaire.base import private_files
 from estuaire.base.errors import EstuaireError
 from estuaire.base.settings import Settings
+from estuaire.storage.platform import Platform
 
 _log = structlog.get_logger(__name__)
 LATEST = "latest.html"
@@ -24,7 +25,7 @@ def folder(settings: Settings) -> Path:
     return settings.root / "reports"
 
 
-def build(settings: Settings, run: str | None = None) -> Path:
+def build(platform: Platform, run: str | None = None) -> Path:
     """Write the report of a run (default: the latest), and make it the latest one where the run is.
 
     Raises:
@@ -34,17 +35,17 @@ def build(settings: Settings, run: str | None = None) -> Path:
     from estuaire.report import data, marts, page
     from estuaire.runs.explain import resolve
 
-    found = data.read(settings, run)
-    html = page.render(found, marts.read(settings), datetime.now(UTC))
-    path = folder(settings) / f"{found.run_id}.html"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = data.read(platform, run)
+    html = page.render(found, marts.read(platform), datetime.now(UTC))
+    path = folder(platform.settings) / f"{found.run_id}.html"
+    private_files.closed_folder(path.parent)
     private_files.replace(path, html)
-    if resolve(settings, None).name == found.run_id:
-        private_files.replace(folder(settings) / LATEST, html)
+    if resolve(platform.database, None).name == found.run_id:
+        private_files.replace(folder(platform.settings) / LATEST, html)
     return path
 
 
-def build_quietly(settings: Settings, run: str, *, unless_newer_than: datetime | None = None) -> Path | None:
+def build_quietly(platform: Platform, run: str, *, unless_newer_than: datetime | None = None) -> Path | None:
     """``build`` for the end of a run: a report that fails is a warning in the log, never the run's failure.
 
     Args:
@@ -55,16 +56,16 @@ def build_quietly(settings: Settings, run: str, *, unless_newer_than: datetime |
 
     try:
         rows = ledger.fetch(
-            settings,
+            platform.database,
             "select coalesce(parent_run_id, run_id) as root, ended_at from control.run where run_id = %s",
             (run,),
         )
         if not rows or rows[0]["ended_at"] is None:
             return None
-        there = folder(settings) / f"{rows[0]['root']}.html"
+        there = folder(platform.settings) / f"{rows[0]['root']}.html"
         if unless_newer_than and there.exists() and there.stat().st_mtime > unless_newer_than.timestamp():
             return there
-        return build(settings, run)
+        return build(platform, run)
     except EstuaireError as error:
         _log.warning("report_not_written", run_id=run, code=error.code, remedy=error.remedy)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has ended as it has; its text may hold a value

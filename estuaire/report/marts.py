@@ -17,10 +17,11 @@ import structlog
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import RealDictCursor
 
-from estuaire.base.settings import Settings
 from estuaire.contract.registry import GROUP
 from estuaire.report.planted import Planted, matching, planted_effects
-from estuaire.storage import sessions
+from estuaire.rules.rule_registry import Rule, stage_rules
+from estuaire.rules.rule_subset import translated
+from estuaire.storage.platform import Platform
 
 _log = structlog.get_logger(__name__)
 _Panel = TypeVar("_Panel")
@@ -136,17 +137,16 @@ class Coverage:
 
 @dataclass(frozen=True)
 class UncountedDoses:
-    """A hospital's doses over its covered months, those that no DDD counts, and those of drugs without a code, which no rate counts."""
+    """A hospital's doses over its covered months, those that no DDD counts, and those of drugs without a code, which no rate counts.
+
+    ``many``: of either more than gate 4 lets pass, so that the rates of this hospital are too low by an unknown amount.
+    """
 
     hospital: str
     doses: int
     without_ddd: int
     unmapped: int
-
-    @property
-    def many(self) -> bool:
-        """More than 1 % (docs/domain/consumption.md): the rates of this hospital are too low by an unknown amount."""
-        return 100 * self.without_ddd > self.doses or 100 * self.unmapped > self.doses + self.unmapped
+    many: bool
 
 
 @dataclass(frozen=True)
@@ -192,17 +192,17 @@ class Marts:
     uncounted: list[UncountedDoses] | None = None
 
 
-def read(settings: Settings) -> Marts:
+def read(platform: Platform) -> Marts:
     """The published marts, as they are at one moment.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    with sessions.session(settings, "analyst") as session:
+    with platform.database.session("analyst") as session:
         session.set_session(readonly=True)
         with session.cursor(cursor_factory=RealDictCursor) as cur:
             cur.execute("select set_config('statement_timeout', %s, true)", (str(_TIMEOUT_MS),))
-            planted = planted_effects(settings)
+            planted = planted_effects(platform)
             return Marts(
                 _panel(cur, "release", _served),
                 _panel(cur, "cumulative_antibiogram", _antibiogram),
@@ -248,7 +248,7 @@ def _antibiogram(cur: Any, hospital: str = GROUP) -> Antibiogram | None:
         "from marts.cumulative_antibiogram where hospital_id = %s and dedup_scope = %s and method = 'm39' "
         "and among = 'tested' and breakpoint_indication = 'general' and specimen_nature = 'all' and year is not null and tested > 0 "
         "order by year",
-        (hospital, "group" if hospital == GROUP else "hospital"),
+        (hospital, GROUP if hospital == GROUP else "hospital"),
     )
     rows = cur.fetchall()
     if not rows:
@@ -360,20 +360,26 @@ def _estimate(row: dict[str, Any] | None) -> Estimate | None:
     return Estimate(row["estimate"], row["odds_ratio"], row["low"], row["high"]) if row else None
 
 
+def _rule(table: str, name: str) -> Rule:
+    """A rule of gate 4: what it judges, the report shows, by the same thresholds."""
+    return next(rule for rule in stage_rules("marts").rules[table] if rule.id == name)
+
+
 # ------------------------------------------------------------------------------------------------ coverage
 
-# as gate 4 judges (expectations/marts/coverage.yml): elsewhere chance alone makes such months
-_JUDGED = """coalesce(case
-    when status = 'zero' then expected_median >= 20 and expected_spread <= 0.25 and month_share = 1
-    else expected_median >= 100 and expected_spread <= 0.15
-end, false)"""
 _SEVERITY = {"no_reference": 0, "few": 1, "ok": 2, "high": 3, "low": 4, "zero": 5}
+
+
+def _judged() -> str:
+    """Condition: gate 4 judges the month's volume; elsewhere chance alone makes such months."""
+    none, unusual = (_rule("coverage", f"coverage.volume.{name}").when for name in ("zero", "usual"))
+    return f"coalesce(case when status = 'zero' then {translated(none, 'postgres')} else {translated(unusual, 'postgres')} end, false)"
 
 
 def _coverage(cur: Any) -> Coverage | None:
     cur.execute(
         "select hospital_id, month, table_name, records, expected_median::double precision as expected, "
-        f"{_JUDGED} as judged, status, in_group from marts.coverage order by hospital_id, month, table_name"
+        f"{_judged()} as judged, status, in_group from marts.coverage order by hospital_id, month, table_name"
     )
     rows = cur.fetchall()
     inside = [r for r in rows if r["in_group"]]
@@ -427,11 +433,15 @@ def _outside(cur: Any) -> list[Outside] | None:
 
 
 def _uncounted(cur: Any) -> list[UncountedDoses]:
+    # the relation of gate 4's rules, and the rules
+    table = "consumption_doses"
+    counted = stage_rules("marts").relations[table].reads(lambda stage, model: f"{stage}.{model}")
+    few = " and ".join(
+        f"coalesce({_rule(table, f'{table}.{name}.few').sql('postgres')}, true)" for name in ("without_ddd", "unmapped")
+    )
     cur.execute(
-        "select hospital_id as hospital, coalesce(sum(doses), 0)::bigint as doses, coalesce(sum(doses_without_ddd), 0)::bigint as "
-        "without_ddd, coalesce(sum(doses_unmapped), 0)::bigint as unmapped from marts.antibiotic_consumption "
-        "where covered and grouping = 'total' and scope = 'all' and hospital_id <> %s group by 1 order by 1",
-        (GROUP,),
+        "select hospital_id as hospital, coalesce(doses, 0)::bigint as doses, coalesce(doses_without_ddd, 0)::bigint as without_ddd, "
+        f"coalesce(doses_unmapped, 0)::bigint as unmapped, not ({few}) as many from ({counted}) as counted order by 1"
     )
     return [UncountedDoses(**row) for row in cur.fetchall()]
 

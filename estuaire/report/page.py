@@ -17,7 +17,7 @@ from estuaire import __version__
 from estuaire.report import charts, texts
 from estuaire.report.data import ALL, GATES, Delivery, Quarantined, RuleResult, RunData
 from estuaire.report.marts import Marts
-from estuaire.report.texts import Text, duration, number, percent, same, size, text, word
+from estuaire.report.texts import Text, counted, duration, number, percent, same, size, text, word
 
 FOLDER = Path(__file__).parent
 _SIGNS = {"pass": "✓", "warn": "!", "held": "?", "block": "✕", "none": "–"}
@@ -74,9 +74,9 @@ def render(run: RunData, marts: Marts, written_at: datetime) -> str:
         by_hospital=_by_hospital(run.deliveries),
         slowest=max((s.seconds or 0 for s in run.stages), default=0) or 1,
         effects={
-            e.effect: texts.catalogue().get(
-                f"effect_{e.effect}", text("effect_line", atc=e.atc, organism=e.organism, agent=e.agent)
-            )
+            e.effect: told
+            if (told := word("effect", e.effect)) != same(e.effect)
+            else text("effect_line", atc=e.atc, organism=e.organism, agent=e.agent)
             for e in exposures
         },
         planted=any(e.planted for e in exposures),
@@ -113,14 +113,16 @@ def _sentence(run: RunData) -> Text:
     landed = [d for d in run.deliveries if d.state == "landed"]
     blocked = sum(d.state == "blocked" for d in run.deliveries)
     later = sum(v.verdict == "block" and v.stage != "landed" for v in run.verdicts.values())
-    return text(
-        f"what_{run.state}",
-        deliveries=len(landed),
-        hospitals=len({d.hospital for d in landed}),
-        rows=sum(d.rows for d in landed),
-        blocked=blocked + later,
-        held=sum(d.state == "held" for d in run.deliveries),
+    said = counted(
+        "landed",
+        len(landed),
+        hospitals=counted("n_hospitals", len({d.hospital for d in landed})),
+        rows=counted("n_rows", sum(d.rows for d in landed)),
     )
+    if run.state in ("blocked", "held"):
+        held = sum(d.state == "held" for d in run.deliveries)
+        return counted(f"what_{run.state}", held if run.state == "held" else blocked + later, landed=said)
+    return text(f"what_{run.state}", landed=said)
 
 
 def _served(run: RunData, marts: Marts) -> Text:
@@ -133,8 +135,9 @@ def _served(run: RunData, marts: Marts) -> Text:
 
 
 def _tiles(run: RunData, marts: Marts, seconds: float | None) -> list[tuple[Text, Text, Text]]:
-    landed = sum(d.state == "landed" for d in run.deliveries)
-    blocked = sum(d.state == "blocked" for d in run.deliveries)
+    became = {
+        state: counted(f"n_{state}", sum(d.state == state for d in run.deliveries)) for state in ("landed", "blocked")
+    }
     came_in = sum(b.rows_in for b in run.balances if b.stage == "land")
     aside = sum(q.records for q in run.quarantined)
     passed = run.counted("pass")
@@ -144,9 +147,9 @@ def _tiles(run: RunData, marts: Marts, seconds: float | None) -> list[tuple[Text
         (
             text("tile_deliveries"),
             number(len(run.deliveries)),
-            text("tile_deliveries_held", landed=landed, blocked=blocked, held=held)
+            text("tile_deliveries_held", **became, held=held)
             if (held := sum(d.state == "held" for d in run.deliveries))
-            else text("tile_deliveries_note", landed=landed, blocked=blocked),
+            else text("tile_deliveries_note", **became),
         ),
         (
             text("tile_rows"),
@@ -154,7 +157,7 @@ def _tiles(run: RunData, marts: Marts, seconds: float | None) -> list[tuple[Text
             text(
                 "tile_rows_note",
                 bytes=size(sum(d.bytes for d in run.deliveries)),
-                hospitals=len({d.hospital for d in run.deliveries}),
+                hospitals=counted("n_hospitals", len({d.hospital for d in run.deliveries})),
             ),
         ),
         (
@@ -165,7 +168,11 @@ def _tiles(run: RunData, marts: Marts, seconds: float | None) -> list[tuple[Text
         (
             text("tile_gates"),
             gates,
-            text("tile_gates_note", warned=run.counted("warn"), blocked=run.counted("block")),
+            text(
+                "tile_gates_note",
+                warned=counted("n_warnings", run.counted("warn")),
+                blocked=counted("n_blocks", run.counted("block")),
+            ),
         ),
         (text("tile_time"), duration(seconds), text("tile_time_note", cpu=duration(cpu))),
     ]

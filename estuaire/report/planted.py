@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from estuaire.base.settings import Settings
-from estuaire.contract.registry import load_registry
 from estuaire.storage import ledger
+from estuaire.storage.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,10 @@ class Planted:
     expected_crude: float | None
 
 
-def planted_effects(settings: Settings) -> list[Planted]:
+def planted_effects(platform: Platform) -> list[Planted]:
     """The truth file's effects; none where it is missing, or where a hospital delivered that it did not simulate."""
     try:
-        truth = json.loads((settings.root / "simulation" / "truth.json").read_text(encoding="utf-8"))
+        truth = json.loads((platform.settings.root / "simulation" / "truth.json").read_text(encoding="utf-8"))
         simulated = set(truth["plan"]["hospitals"])
         effects = [
             Planted(
@@ -39,8 +38,8 @@ def planted_effects(settings: Settings) -> list[Planted]:
         ]
     except (OSError, ValueError, KeyError, IndexError):
         return []
-    registry = load_registry(settings.registry_dir).hospitals
-    loaded = {r["hospital_id"] for r in ledger.fetch(settings, "select hospital_id from control.load")}
+    registry = platform.registry.hospitals
+    loaded = {r["hospital_id"] for r in ledger.fetch(platform.database, "select hospital_id from control.load")}
     fictional = {h.id for h in registry.values() if h.fictional}
     # a hospital outside the study enters no estimate
     counted = {h for h in loaded if h not in registry or registry[h].study_member}

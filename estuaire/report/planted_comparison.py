@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from estuaire.base.settings import Settings
 from estuaire.report.planted import matching, planted_effects
+from estuaire.storage.platform import Platform
 
 if TYPE_CHECKING:
     from estuaire.report.marts import Exposure
 
 
-def beside(settings: Settings, exposures: Sequence[Exposure]) -> list[dict[str, object]]:
+def beside(platform: Platform, exposures: Sequence[Exposure]) -> list[dict[str, object]]:
     """One row per planted effect that the mart estimates, main window: planted and estimated, crude as expected and as found."""
-    effects = planted_effects(settings)
+    effects = planted_effects(platform)
     rows: list[dict[str, object]] = []
     for exposure in (e for e in exposures if e.main):
         truth = matching(effects, exposure.effect, exposure.atc, exposure.agent)

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from estuaire.base.settings import Settings
+from estuaire.base.texts import LANGUAGES, say
 from estuaire.report import files
 
 PREFIX = "/estuaire"
@@ -38,10 +39,11 @@ MODELS_POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 _MODELS_SANDBOX = f"sandbox allow-scripts; {MODELS_POLICY}; frame-ancestors 'self'"
-_NOT_THERE = (
-    '<!DOCTYPE html><meta charset="utf-8"><title>Estuaire</title><p lang="fr">Rien ici pour le moment : '
-    '<code>estuaire run</code> écrit un rapport.</p><p lang="en">Nothing here yet: <code>estuaire run</code> writes a report.</p>'
-)
+_PAGE = '<!DOCTYPE html><meta charset="utf-8"><title>Estuaire</title>'
+
+
+def _not_there() -> str:
+    return _PAGE + "".join(f'<p lang="{lang}">{say(lang, "report.not_there")}</p>' for lang in LANGUAGES)
 
 
 def address(settings: Settings, name: str = files.LATEST) -> str:
@@ -84,7 +86,7 @@ def quality_index(settings: Settings) -> str:
         for page in found
     ]
     if not links:
-        return _NOT_THERE
+        return _not_there()
     return (
         '<!DOCTYPE html><meta charset="utf-8"><title>Estuaire · Data Docs</title><body style="font:15px system-ui,sans-serif;margin:2rem">'
         '<p><a href="../models/index.html">Models and their lineage / Modèles et leur filiation</a></p>'
@@ -102,7 +104,7 @@ def create_app(settings: Settings, access: Callable[..., Any]) -> Any:
     def serve(folder: Path, asked: str, policy: str) -> Response:
         path = below(folder, asked)
         if path is None:
-            return HTMLResponse(_NOT_THERE, 404, _HEADERS | {"Content-Security-Policy": _REPORT_POLICY})
+            return HTMLResponse(_not_there(), 404, _HEADERS | {"Content-Security-Policy": _REPORT_POLICY})
         headers = _HEADERS | {"Content-Security-Policy": policy}
         return Response(path.read_bytes(), headers=headers, media_type=_TYPES[path.suffix])
 

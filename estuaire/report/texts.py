@@ -1,4 +1,4 @@
-"""What the report says, in French and English: the catalogue, and numbers and dates as each language writes them.
+"""What the report says, in French and English: the catalogues' messages ``report.*``, and numbers and dates as each language writes them.
 
 A ``Text`` is one sentence in both languages. In HTML it becomes two elements, of which the page's switch shows one; where both
 languages write the same (a code, a small number) it becomes one.
@@ -7,19 +7,17 @@ languages write the same (a code, a small number) it becomes one.
 from __future__ import annotations
 
 from datetime import date, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-import yaml
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_decimal, format_percent
 from markupsafe import Markup, escape
 
-LANGUAGES = ("fr", "en")
+from estuaire.base.texts import LANGUAGES, count, known, say
+
+_AREA = "report"
 _LOCALES = {"fr": "fr_FR", "en": "en_GB"}
-_CATALOGUE = Path(__file__).parent / "texts.yml"
 _PARIS = ZoneInfo("Europe/Paris")
 
 
@@ -39,48 +37,25 @@ class Text(NamedTuple):
         return self.fr if self.fr == self.en else f"{self.fr} · {self.en}"
 
 
-@lru_cache(maxsize=1)
-def catalogue() -> dict[str, Text]:
-    """Every sentence of the page by its key."""
-    raw = yaml.safe_load(_CATALOGUE.read_text(encoding="utf-8"))
-    return {key: Text(value["fr"], value["en"]) for key, value in raw.items()}
-
-
-class _Filled(str):
-    """A value in a sentence. ``{n:livraison|livraisons}`` is the word that agrees with it: 0 is singular in French alone."""
-
-    amount: float
-    singular_zero: bool
-
-    def __format__(self, spec: str) -> str:
-        if "|" not in spec:
-            return str(self)
-        singular, plural = spec.split("|")
-        return singular if abs(self.amount) == 1 or (self.singular_zero and abs(self.amount) < 2) else plural
-
-
-def _filled(told: str, value: Any, lang: str) -> _Filled:
-    word = _Filled(told)
-    word.amount = float(value) if isinstance(value, int | float) else 2.0
-    word.singular_zero = lang == "fr"
-    return word
-
-
-def text(key: str, **values: Any) -> Text:
-    """The catalogue's sentence with its values filled in, each as its language writes it."""
-    found = catalogue()[key]
-    if not values:
-        return found
+def text(key: str, /, **values: Any) -> Text:
+    """A sentence with its values filled in, each as its language writes it."""
     told = {name: as_text(value) for name, value in values.items()}
-    return Text(
-        found.fr.format(**{n: _filled(t.fr, values[n], "fr") for n, t in told.items()}),
-        found.en.format(**{n: _filled(t.en, values[n], "en") for n, t in told.items()}),
-    )
+    return Text(*(say(lang, f"{_AREA}.{key}", **_in(lang, told)) for lang in LANGUAGES))
+
+
+def counted(key: str, n: int, /, **values: Any) -> Text:
+    """A sentence in the form that agrees with ``n``, which it tells, with its values filled in."""
+    told = {name: as_text(value) for name, value in {"n": n, **values}.items()}
+    return Text(*(count(lang, f"{_AREA}.{key}", n, **_in(lang, told)) for lang in LANGUAGES))
+
+
+def _in(language: str, told: dict[str, Text]) -> dict[str, str]:
+    return {name: getattr(words, language) for name, words in told.items()}
 
 
 def word(prefix: str, code: str) -> Text:
     """The words for a code (a state, a stage, an action); the code itself where the catalogue has none."""
-    return catalogue().get(f"{prefix}_{code}", same(code))
+    return text(f"{prefix}_{code}") if known(f"{_AREA}.{prefix}_{code}") else same(code)
 
 
 def same(value: object) -> Text:
@@ -124,15 +99,14 @@ def percent(share: float | None, digits: int = 1) -> Text:
     return Text(*parts)
 
 
-def size(count: float | None) -> Text:
+def size(length: float | None) -> Text:
     """Bytes as kB, MB or GB (ko, Mo, Go)."""
-    if count is None:
+    if length is None:
         return same("–")
-    for unit_fr, unit_en, factor in (("Go", "GB", 1e9), ("Mo", "MB", 1e6), ("ko", "kB", 1e3)):
-        if count >= factor:
-            told = number(count / factor, 1 if count < 100 * factor else 0)
-            return Text(f"{told.fr}\u00a0{unit_fr}", f"{told.en}\u00a0{unit_en}")
-    return Text(f"{int(count)}\u00a0o", f"{int(count)}\u00a0B")
+    for unit, factor in (("gigabytes", 1e9), ("megabytes", 1e6), ("kilobytes", 1e3)):
+        if length >= factor:
+            return text(unit, n=number(length / factor, 1 if length < 100 * factor else 0))
+    return text("bytes_alone", n=str(int(length)))
 
 
 def duration(seconds: float | None) -> Text:

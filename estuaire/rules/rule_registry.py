@@ -7,7 +7,6 @@ stage is made from the same expression. A null result means the rule does not ap
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -16,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
+from estuaire.base import json_schema, yaml_text
 from estuaire.base.errors import ContractError
 from estuaire.base.settings import PROJECT_ROOT
 from estuaire.base.sql import literal, texts
 from estuaire.contract import mapped_share
 from estuaire.contract.codes import code_systems
+from estuaire.contract.registry import GROUP
 from estuaire.contract.tables import Column, Table, load_contract
 from estuaire.rules import rule_relations
 from estuaire.rules.rule_relations import MODELS, Relation
 from estuaire.rules.rule_subset import check_expression, check_texts, translated
 
 FOLDER = PROJECT_ROOT / "expectations"
+THE_GROUP = "{the_group}"  # in a rule file: the text that stands for all hospitals together, as the macro of that name is in a model
 ORPHAN_SHARE, ORPHAN_BLOCK = 0.005, 0.2  # docs/domain/quality.md; above the second the tables do not belong together
 SHARE_MIN_ROWS = 500  # a share of fewer rows says too little to block a hospital
 # dates: nothing that a hospital's systems hold happened before, and nothing is planned beyond what the clock knows (estuaire.kernel.clock)
@@ -353,9 +354,8 @@ def _rule(raw: dict[str, Any], relation: Relation, stage: str, place: str) -> Ru
 
 
 def _parse(document: Any, stage: str, where: str, models: Path) -> tuple[Relation, list[Rule]]:
-    schema = json.loads((FOLDER / "rules.schema.json").read_text(encoding="utf-8"))
     try:
-        jsonschema.validate(document, schema)
+        json_schema.validate(document, FOLDER / "rules.schema.json")
     except jsonschema.ValidationError as error:
         raise ContractError(
             f"{where} at {error.json_path}: {error.message}", remedy="correct the file; rules.schema.json says the form"
@@ -395,7 +395,7 @@ def stage_rules(stage: str, folder: Path = FOLDER, models: Path = MODELS) -> Sta
         relations = dict(rule_relations.known(stage, models))
         rules = {t.name: implied_rules(t, stage) for t in load_contract().tables}
     for file in sorted((folder / stage).glob("*.yml")):
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = yaml_text.read(file.read_text(encoding="utf-8").replace(THE_GROUP, literal(GROUP)))
         relation, own = _parse(document, stage, f"{stage}/{file.name}", models)
         relations[relation.name] = relation
         # a file says more of one column's mapped share, or of one date, than the contract implies

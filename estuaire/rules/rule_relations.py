@@ -14,8 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from estuaire.base import yaml_text
 from estuaire.base.errors import ContractError
 from estuaire.base.settings import PROJECT_ROOT
 from estuaire.contract.layer_columns import consolidated_columns
@@ -59,12 +58,9 @@ def declared(folder: Path, stage: str) -> list[dict[str, Any]]:
     """The dbt models of a stage as their YAML declares them."""
     found: list[dict[str, Any]] = []
     for file in sorted((folder / stage).glob("*.yml")):
-        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER) or {}  # noqa: S506 - one of the two safe loaders
+        document = yaml_text.read(file.read_text(encoding="utf-8")) or {}
         found += document.get("models", [])
     return found
-
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def known(stage: str, folder: Path = MODELS) -> Mapping[str, Relation]:

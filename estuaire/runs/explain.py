@@ -24,11 +24,12 @@ from estuaire.base.errors import (
     UnknownName,
 )
 from estuaire.base.run_names import DAGS, INGEST, ledger_run_id
-from estuaire.base.settings import Settings
 from estuaire.runs import held_fulls
 from estuaire.runs.held_fulls import Waiting
 from estuaire.storage import error_columns, held_hospitals, ledger, set_aside
+from estuaire.storage.database import Database
 from estuaire.storage.held_hospitals import Held
+from estuaire.storage.platform import Platform
 
 Row = dict[str, Any]
 Place = tuple[str, str]
@@ -95,13 +96,13 @@ class Explanation:
 # ------------------------------------------------------------------------------------------------ names
 
 
-def resolve(settings: Settings, name: str | None) -> Subject:
+def resolve(database: Database, name: str | None) -> Subject:
     """The run or the deliveries of this name; None is the latest run. A run's id may be the ledger's or Airflow's.
 
     Raises:
         UnknownName: nothing has this name; names the nearest.
     """
-    runs = ledger.fetch(settings, "select run_id, parent_run_id from control.run order by started_at desc")
+    runs = ledger.fetch(database, "select run_id, parent_run_id from control.run order by started_at desc")
     if name is None:
         if not runs:
             raise UnknownName("there is no run yet", remedy="`estuaire run` starts one, `estuaire demo` shows it all")
@@ -112,7 +113,7 @@ def resolve(settings: Settings, name: str | None) -> Subject:
         return Subject(roots[own], tuple(r for r in reversed(roots) if roots[r] == roots[own]))
     places = [
         (r["hospital_id"], r["delivery_id"])
-        for r in ledger.fetch(settings, "select hospital_id, delivery_id from control.delivery order by 1, 2")
+        for r in ledger.fetch(database, "select hospital_id, delivery_id from control.delivery order by 1, 2")
     ]
     found = tuple(p for p in places if name in (p[1], "/".join(p)))
     if found:
@@ -125,13 +126,13 @@ def resolve(settings: Settings, name: str | None) -> Subject:
     )
 
 
-def runs_of(settings: Settings, subject: Subject) -> tuple[str, ...]:
+def runs_of(database: Database, subject: Subject) -> tuple[str, ...]:
     """The runs to tell about: a run's chain, or the chains that landed, refused or first consolidated a delivery."""
     if subject.runs:
         return subject.runs
     hospitals, deliveries = zip(*subject.deliveries, strict=True)
     rows = ledger.fetch(
-        settings,
+        database,
         "with place as (select unnest(%(h)s::text[]) as hospital_id, unnest(%(d)s::text[]) as delivery_id), touched as ("
         "  select run_id from control.delivery join place using (hospital_id, delivery_id) where run_id is not null "
         "  union select run_id from quality.verdict join place using (hospital_id, delivery_id) "
@@ -191,14 +192,15 @@ cross join lateral (select * from control.release r where r.built_at >= c.ended_
 """
 
 
-def explain(settings: Settings, name: str | None = None) -> Explanation:
+def explain(platform: Platform, name: str | None = None) -> Explanation:
     """Everything that the ledger tells about a run or delivery.
 
     Raises:
         UnknownName: nothing has this name.
     """
-    subject = resolve(settings, name)
-    runs = runs_of(settings, subject)
+    database = platform.database
+    subject = resolve(database, name)
+    runs = runs_of(database, subject)
     given: dict[str, object] = {
         "runs": list(runs),
         "h": [h for h, _ in subject.deliveries],
@@ -207,7 +209,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     where = _OF_PLACES if subject.deliveries else "true"
 
     def ask(sql: str, **parts: str) -> list[Row]:
-        return ledger.fetch(settings, sql.format(**parts) if parts else sql, given)
+        return ledger.fetch(database, sql.format(**parts) if parts else sql, given)
 
     arrived = ask(_DELIVERIES, where=_OF_PLACES if subject.deliveries else _ARRIVED_IN_RUNS)
     stages = ask(_STAGES, where=where)
@@ -220,7 +222,7 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     stopped = [
         *_stops_of_deliveries([r for r in arrived if r["state"] != "held"]),
         *(_stop(f"{b['hospital_id']}: gate consolidated", b) for b in standing),
-        *_stops_of_hospitals(settings, rows),
+        *_stops_of_hospitals(database, rows),
         *_stops_of_runs(rows, stages),
     ]
     if subject.deliveries:
@@ -237,8 +239,8 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
         )
         tables = []
     places = {(r["hospital_id"], r["delivery_id"]) for r in arrived}
-    waits = [one for one in held_fulls.waiting(settings) if (one.hospital, one.delivery) in places]
-    held = _held_back(settings, releases, {h for h, _ in subject.deliveries})
+    waits = [one for one in held_fulls.waiting(platform) if (one.hospital, one.delivery) in places]
+    held = _held_back(database, releases, {h for h, _ in subject.deliveries})
     stopped += [_stop_of_held(hospital, one) for hospital, one in held.items()]
     waiting = sorted({*(str(b["hospital_id"]) for b in standing), *held})
     gates = ask(
@@ -252,12 +254,12 @@ def explain(settings: Settings, name: str | None = None) -> Explanation:
     snapshots = sorted({s["snapshot_id"] for s in stages if s["snapshot_id"] is not None and s["state"] == "committed"})
     return Explanation(
         subject.name, state, message, arrived, tables, stages, gates, rules, stopped, waits, snapshots, releases,
-        _served(settings), _next(arrived, rows, stages, waiting) + _to_look_at(settings, arrived),
+        _served(database), _next(arrived, rows, stages, waiting) + _to_look_at(database, arrived),
     )  # fmt: skip
 
 
-def _served(settings: Settings) -> int | None:
-    rows = ledger.fetch(settings, "select release_id from control.release where state = 'published'")
+def _served(database: Database) -> int | None:
+    rows = ledger.fetch(database, "select release_id from control.release where state = 'published'")
     return int(rows[0]["release_id"]) if rows else None
 
 
@@ -305,10 +307,10 @@ def _stops_of_deliveries(arrived: list[Row]) -> list[Stop]:
     return [_stop(f"{r['hospital_id']}/{r['delivery_id']}", r) for r in arrived if r["error_code"]]
 
 
-def _stops_of_hospitals(settings: Settings, rows: list[Row]) -> list[Stop]:
+def _stops_of_hospitals(database: Database, rows: list[Row]) -> list[Stop]:
     """Hospitals that a stage of these runs went on without, and still does."""
     runs = {r["run_id"] for r in rows}
-    return [_stop(f"{r['hospital_id']}: {r['stage']}", r) for r in set_aside.standing(settings) if r["run_id"] in runs]
+    return [_stop(f"{r['hospital_id']}: {r['stage']}", r) for r in set_aside.standing(database) if r["run_id"] in runs]
 
 
 def _stops_of_runs(rows: list[Row], stages: list[Row]) -> list[Stop]:
@@ -341,10 +343,10 @@ def only_refusals(run: Row, arrived: list[Row], stages: list[Row]) -> bool:
     return sound and run["dag_id"] == INGEST and any(r["error_code"] for r in arrived)
 
 
-def _held_back(settings: Settings, releases: list[Row], hospitals: set[str]) -> dict[str, Held]:
+def _held_back(database: Database, releases: list[Row], hospitals: set[str]) -> dict[str, Held]:
     """Hospitals that a run's releases hold back; where it published none, or of a delivery's hospitals, those that the served one does."""
     if hospitals or not releases:
-        releases = ledger.fetch(settings, "select held_back from control.release where state = 'published'")
+        releases = ledger.fetch(database, "select held_back from control.release where state = 'published'")
     held = {h: one for r in releases for h, one in held_hospitals.read(r["held_back"]).items()}
     return {h: one for h, one in held.items() if not hospitals or h in hospitals}
 
@@ -398,15 +400,15 @@ def _next(arrived: list[Row], rows: list[Row], stages: list[Row], waiting: list[
     return steps
 
 
-def _to_look_at(settings: Settings, arrived: list[Row]) -> list[Step]:
+def _to_look_at(database: Database, arrived: list[Row]) -> list[Step]:
     """What stopped nothing and wants someone's eye: records set aside, codes without a standard one. Of one hospital, by name."""
     given: dict[str, object] = {"h": [r["hospital_id"] for r in arrived], "d": [r["delivery_id"] for r in arrived]}
     hospitals = sorted({str(r["hospital_id"]) for r in arrived})
     rejected = ledger.fetch(
-        settings, f"select count(*)::bigint as n from control.rejected_record where {_OF_PLACES}", given
+        database, f"select count(*)::bigint as n from control.rejected_record where {_OF_PLACES}", given
     )
     unmapped = ledger.fetch(
-        settings,
+        database,
         "select coalesce(sum(records), 0)::bigint as n from control.code_to_map where hospital_id = any(%(h)s)",
         given,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from shlex import quote
 
+from estuaire.base import texts
 from estuaire.base.settings import Settings
+from estuaire.base.texts import number, say
 from estuaire.storage.ledger import fetch
+from estuaire.storage.platform import Platform
 
 
 def share(settings: Settings, table: str) -> float:
@@ -48,46 +50,32 @@ class Waiting:
 
     def text(self, language: str) -> str:
         """What it would end and what to do, one line."""
-        if language == "fr":
-            ends = ", ".join(
-                f"{e.table} {_count(e.ended, language)} sur {_count(e.standing, language)} ({_percent(e.share, language)}"
-                f"{f', admis {_percent(e.may, language)}' if e.beyond else ''})"
-                for e in self.endings
-            )
-            return (
-                f"la livraison complète {self.hospital}/{self.delivery} attend une confirmation ; elle mettrait fin à : {ends}. "
-                f"Si l'export est complet : `{self.command}`, puis `estuaire run` ; sinon, livrez-le entier sous un nouvel identifiant."
-            )
         ends = ", ".join(
-            f"{e.table} {_count(e.ended, language)} of {_count(e.standing, language)} ({_percent(e.share, language)}"
-            f"{f', {_percent(e.may, language)} may go' if e.beyond else ''})"
+            say(
+                language,
+                "full.end_beyond" if e.beyond else "full.end",
+                table=e.table,
+                ended=number(e.ended, language),
+                standing=number(e.standing, language),
+                share=texts.share(e.share, language),
+                may=texts.share(e.may, language),
+            )
             for e in self.endings
         )
-        return (
-            f"full delivery {self.hospital}/{self.delivery} waits for a confirmation; it would end: {ends}. "
-            f"If the export is whole: `{self.command}`, then `estuaire run`; else deliver it whole under a new id."
-        )
+        return say(language, "full.waits", delivery=f"{self.hospital}/{self.delivery}", ends=ends, command=self.command)
 
 
-def _count(n: int, language: str) -> str:
-    return f"{n:,}".replace(",", "\u00a0") if language == "fr" else f"{n:,}"
-
-
-def _percent(share: float, language: str) -> str:
-    """Rounded down: a share below the whole is never told as all of it."""
-    told = f"{math.floor(share * 1000 + 1e-9) / 10:g}"
-    return f"{told.replace('.', ',')}\u00a0%" if language == "fr" else f"{told}%"
-
-
-def waiting(settings: Settings) -> list[Waiting]:
+def waiting(platform: Platform) -> list[Waiting]:
     """Deliveries that are held now, by hospital and sequence."""
     rows = fetch(
-        settings,
+        platform.database,
         "select hospital_id, delivery_id, ends from control.delivery where state = 'held' order by hospital_id, sequence, delivery_id",
     )
     found = []
     for row in rows:
-        endings = [Ending(t, int(n), int(of), share(settings, t)) for t, (n, of) in (row["ends"] or {}).items() if n]
+        endings = [
+            Ending(t, int(n), int(of), share(platform.settings, t)) for t, (n, of) in (row["ends"] or {}).items() if n
+        ]
         endings.sort(key=lambda e: (-e.share, e.table))
         found.append(Waiting(row["hospital_id"], row["delivery_id"], tuple(endings)))
     return found

@@ -32,7 +32,7 @@ from estuaire.base.secret_files import write_private
 from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.orchestration import spark_cluster
 from estuaire.stack import celery_workers, processes
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -175,7 +175,7 @@ def database(settings: Settings) -> Iterator[psycopg2.extensions.cursor]:
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    with sessions.transaction(settings, "airflow", settings.airflow_database) as session, session.cursor() as cursor:
+    with Database.of(settings).transaction("airflow", settings.airflow_database) as session, session.cursor() as cursor:
         yield cursor
 
 

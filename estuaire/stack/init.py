@@ -15,7 +15,7 @@ from estuaire.base.settings import Settings
 from estuaire.stack import airflow, postgres, roles, watchers
 from estuaire.stack.lock import alone
 from estuaire.storage import migrations, pseudonym_key
-from estuaire.storage.lake import Lake
+from estuaire.storage.platform import Platform
 
 Report = Callable[[str], None]
 
@@ -47,7 +47,7 @@ def init(settings: Settings, report: Report = lambda _: None) -> Initialised:
         raise SetupError(
             "the settings name no PostgreSQL of your own", remedy="set ESTUAIRE_POSTGRES_HOST, or run `estuaire up`"
         )
-    began = time.monotonic()
+    began, platform = time.monotonic(), Platform(settings)
     with alone(settings, report):
         private_files.folder(settings.secrets_path)
         alert_settings.prepare(settings)
@@ -55,19 +55,19 @@ def init(settings: Settings, report: Report = lambda _: None) -> Initialised:
         ensured = roles.ensure(settings, postgres.ensure_passwords(settings))
         made = list(ensured.made)
         report("the platform's tables")
-        migrations.upgrade(settings)
+        migrations.upgrade(platform.database)
         made += _bucket(settings, report)
         report("the pseudonym key")
-        pseudonym_key.ensure(settings)
+        pseudonym_key.ensure(platform)
         report("the lake's catalog")
-        Lake(settings).ensure()
+        platform.lake.ensure()
         airflow.prepare(settings)
         report("Airflow's tables")
         if airflow.migrate(settings, airflow.environment(settings, None)):
             made.append("Airflow's tables")
         if watchers.forget_unreadable(settings):
             report("watchers that Airflow's key does not open: its DAGs make them again")
-        return Initialised(tuple(made), tuple(ensured.left), pseudonym_key.checked(settings), time.monotonic() - began)
+        return Initialised(tuple(made), tuple(ensured.left), pseudonym_key.checked(platform), time.monotonic() - began)
 
 
 def _bucket(settings: Settings, report: Report) -> list[str]:

@@ -29,6 +29,7 @@ from estuaire.stack import (
 )
 from estuaire.stack.lock import alone
 from estuaire.storage import ledger, migrations, pseudonym_key
+from estuaire.storage.platform import Platform
 
 Report = Callable[[str], None]
 State = Literal["running", "starting", "stalled", "unknown", "stopped"]
@@ -120,9 +121,10 @@ def _mend(settings: Settings, report: Report) -> str:
         postgres.open_way(settings, user)
         roles.ensure(settings, postgres.ensure_passwords(settings))
     report("bringing the platform's tables to this version")
-    migrations.upgrade(settings)
-    pseudonym_key.ensure(settings)
-    ledger.abandon_dead(settings)
+    platform = Platform(settings)
+    migrations.upgrade(platform.database)
+    pseudonym_key.ensure(platform)
+    ledger.abandon_dead(platform.database)
     return repaired
 
 

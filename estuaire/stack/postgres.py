@@ -26,7 +26,7 @@ from estuaire.stack import account, processes
 from estuaire.stack.memory import memory_bytes
 from estuaire.stack.postgres_config import HBA, HBA_OF_CONTAINER, passfile, server_config
 from estuaire.stack.roles import LOGIN_ROLES
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 
 NAME = "postgres"
 MAJOR = 18
@@ -147,7 +147,7 @@ def answers(settings: Settings) -> bool:
     """Whether a connection works now: as superuser, or as the platform's own role on an external server."""
     who = ("estuaire", None) if settings.postgres_host else ("postgres", "postgres")
     try:
-        sessions.connect(settings, *who, connect_timeout=3).close()
+        Database.of(settings).connect(*who, connect_timeout=3).close()
     except DatabaseUnavailable:
         return False
     return True

@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import DatabaseUnavailable, SetupError
 from estuaire.base.settings import Settings
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 from estuaire.warehouse.releases import READER, READER_TRANSACTION_SECONDS
 
 LOGIN_ROLES = ("estuaire", "analyst", "airflow")
@@ -194,7 +194,7 @@ def _close_functions(cursor: Cursor, done: Ensured) -> None:
 def _administrator(settings: Settings, database: str = "postgres") -> Iterator[connection]:
     password = settings.secret(f"postgres_{settings.postgres_admin}")
     try:
-        session = sessions.connect(settings, settings.postgres_admin, database, password=password)
+        session = Database.of(settings).connect(settings.postgres_admin, database, password=password)
     except DatabaseUnavailable as error:
         raise DatabaseUnavailable(
             f"PostgreSQL does not answer, or refused its administrator '{settings.postgres_admin}'",
@@ -216,7 +216,7 @@ def _administrator(settings: Settings, database: str = "postgres") -> Iterator[c
 
 def _logs_in(settings: Settings, role: str, database: str) -> bool:
     try:
-        sessions.connect(settings, role, database).close()
+        Database.of(settings).connect(role, database).close()
     except DatabaseUnavailable:
         return False
     return True

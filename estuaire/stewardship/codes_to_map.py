@@ -15,14 +15,14 @@ from typing import Any
 
 import yaml
 
-from estuaire.base import private_files
+from estuaire.base import private_files, yaml_text
 from estuaire.base.errors import SetupError
-from estuaire.base.settings import Settings
 from estuaire.contract.codes import CodeSystem, code_systems
 from estuaire.contract.registry import CODE_MAP_HEADER, FOLDER, Hospital, Registry, load_registry, read_code_map
 from estuaire.stewardship.suggestions import CodeRefused, Suggestion, find_system, forget, suggest
 from estuaire.stewardship.unmapped_codes import marts_of
 from estuaire.storage.ledger import fetch
+from estuaire.storage.platform import Platform
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Unmapped:
 
 
 def worklist(
-    settings: Settings, *, hospital: str | None = None, system: str | None = None, limit: int = 50
+    platform: Platform, *, hospital: str | None = None, system: str | None = None, limit: int = 50
 ) -> list[Unmapped]:
     """Unmapped local codes, by the records that bear them over all hospitals (or over one), with suggestions.
 
@@ -60,7 +60,7 @@ def worklist(
         UnknownHospital, CodeRefused: the hospital or the system is not known.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    registry = load_registry(settings.registry_dir)
+    registry = platform.registry
     if hospital is not None:
         registry.get(hospital)
     if system is not None:
@@ -68,7 +68,7 @@ def worklist(
     known = code_systems()
     entries: dict[tuple[str, str], Unmapped] = {}
     for row in fetch(
-        settings,
+        platform.database,
         "select hospital_id, code_system, local_code, records, columns, blocked from control.code_to_map "
         "where (%(hospital)s is null or hospital_id = %(hospital)s) and (%(system)s is null or code_system = %(system)s) "
         "order by records desc, hospital_id, code_system, local_code",
@@ -108,7 +108,7 @@ class Accepted:
     created: bool
 
 
-def accept(settings: Settings, hospital_id: str, system: str, local: str, standard: str, reviewer: str) -> Accepted:
+def accept(platform: Platform, hospital_id: str, system: str, local: str, standard: str, reviewer: str) -> Accepted:
     """Append a reviewed line to the hospital's code map; the next run rebuilds that hospital, its maps being part of its input.
 
     Raises:
@@ -116,7 +116,7 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
         CodeRefused: unknown system; not a standard code; the local code is mapped or standard already; an empty or control character.
         SetupError: the registry's files cannot be written.
     """
-    registry = load_registry(settings.registry_dir)
+    registry = platform.registry
     hospital = registry.get(hospital_id)
     codes = find_system(system)
     local, standard, reviewer = local.strip(), standard.strip(), reviewer.strip()
@@ -143,7 +143,7 @@ def accept(settings: Settings, hospital_id: str, system: str, local: str, standa
                 remedy=f"edit its line in {path} if that is wrong",
                 hospital=hospital_id,
             )
-    folder = settings.registry_dir or FOLDER
+    folder = platform.settings.registry_dir or FOLDER
     line = _csv_line([local, standard, reviewer, date.today().isoformat()])
     file = path or folder / "code_maps" / hospital_id / f"{system}.csv"
     try:
@@ -213,10 +213,10 @@ def name_code_map(text: str, system: str, file: str) -> str:
         newline = text.find("\n", last)
         at = len(text) if newline < 0 else newline
         changed = f"{text[:at]}\n{' ' * node.value[0][0].start_mark.column}{system}: {file}{text[at:]}"
-    expected = yaml.safe_load(text)
+    expected = yaml_text.read(text)
     expected["code_maps"] = {**(expected.get("code_maps") or {}), system: file}
     try:
-        same = yaml.safe_load(changed) == expected
+        same = yaml_text.read(changed) == expected
     except yaml.YAMLError:
         same = False
     if not same:

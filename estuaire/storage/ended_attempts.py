@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from estuaire.base.settings import Settings
 from estuaire.contract.tables import load_contract
+from estuaire.storage.database import Database
 from estuaire.storage.lake import Lake
 from estuaire.storage.ledger import fetch
-from estuaire.storage.sessions import transaction
+from estuaire.storage.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Swept:
     tables: list[str]
 
 
-def attempts(settings: Settings) -> list[Attempt]:
+def attempts(platform: Platform) -> list[Attempt]:
     """Every attempt that the ledger knows."""
     rows = fetch(
-        settings,
+        platform.database,
         "select s.run_id, s.stage, s.token, (s.state <> 'running' or s.token < f.token) "
         "and coalesce(s.ended_at, s.started_at) < now() - make_interval(hours => %s) as over "
         "from control.stage_run s join control.fence f using (stage)",
-        (settings.sweep_after_hours,),
+        (platform.settings.sweep_after_hours,),
     )
     return [Attempt(r["run_id"], r["stage"], int(r["token"]), bool(r["over"])) for r in rows]
 
@@ -61,10 +61,10 @@ def left_over(name: str, known: Iterable[Attempt]) -> bool:
     return bool(own) and all(one.over for one in own)
 
 
-def sweep(settings: Settings, lake: Lake) -> Swept:
+def sweep(platform: Platform) -> Swept:
     """Remove what attempts left that are over."""
-    known = attempts(settings)
-    return Swept(_sweep_files(lake, known), _sweep_tables(settings, known))
+    known = attempts(platform)
+    return Swept(_sweep_files(platform.lake, known), _sweep_tables(platform.database, known))
 
 
 def _sweep_files(lake: Lake, known: list[Attempt]) -> list[str]:
@@ -86,11 +86,11 @@ def _sweep_files(lake: Lake, known: list[Attempt]) -> list[str]:
     return found
 
 
-def _sweep_tables(settings: Settings, known: list[Attempt]) -> list[str]:
+def _sweep_tables(database: Database, known: list[Attempt]) -> list[str]:
     over = {one.token: one.over for one in known if one.stage == "load"}
     names = "|".join(map(re.escape, load_contract().names))
     found = []
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
             "where n.nspname = 'staging' and c.relkind = 'r' and not c.relispartition"

@@ -27,15 +27,13 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base import faults, private_files
 from estuaire.base.errors import DatabaseUnavailable, Fenced, LakeInlined
-from estuaire.base.settings import Settings
 from estuaire.base.sql import literal, texts
 from estuaire.contract.layer_columns import LayerColumn, consolidated_columns, landed_columns
 from estuaire.contract.tables import load_contract
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 from estuaire.storage.duck import load_extension, readable, reading
 from estuaire.storage.ledger import fetch
 from estuaire.storage.object_store import ObjectStore
-from estuaire.storage.stores import open_store
 
 LAYERS = ("landed", "consolidated")
 # Every writer of the catalog takes it first. A table's lock: an advisory one could be held by any account that may connect.
@@ -95,10 +93,10 @@ def tables() -> dict[tuple[str, str], list[LayerColumn]]:
 class Lake:
     """The catalog, opened for reading or writing."""
 
-    def __init__(self, settings: Settings, store: ObjectStore | None = None, *, role: str = "estuaire") -> None:
-        self._settings = settings
+    def __init__(self, database: Database, store: ObjectStore, *, role: str = "estuaire") -> None:
+        self._database = database
         self._role = role
-        self.store = store or open_store(settings)
+        self.store = store
 
     @contextmanager
     def connection(self, *, read_only: bool = True, version: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -114,7 +112,7 @@ class Lake:
                 options.append("read_only")
             if version is not None:
                 options.append(f"snapshot_version {int(version)}")
-            target = f"ducklake:postgres:{self._settings.dsn(self._role)}"
+            target = f"ducklake:postgres:{self._database.dsn(self._role)}"
             try:
                 connection.execute(f"attach {literal(target)} as {_NAME} ({', '.join(options)})")
             except duckdb.IOException as error:
@@ -127,7 +125,7 @@ class Lake:
     @contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """As ``connection``, alone: every other writer waits for the lock, taken before the transaction begins."""
-        with sessions.session(self._settings, self._role) as guard:  # the lock ends with the session
+        with self._database.session(self._role) as guard:  # the lock ends with the session
             with guard.cursor() as cursor:  # its transaction lasts as long as the lock; it holds no snapshot and no row
                 cursor.execute(TAKE_LOCK)
             with self.connection(read_only=False) as connection:
@@ -136,7 +134,7 @@ class Lake:
     @contextmanager
     def _transaction(self) -> Iterator[Cursor]:
         """The catalog's tables, in one transaction of PostgreSQL."""
-        with sessions.transaction(self._settings, self._role) as session, session.cursor() as cursor:
+        with self._database.transaction(self._role) as session, session.cursor() as cursor:
             yield cursor
 
     def ensure(self) -> None:
@@ -271,7 +269,7 @@ class Lake:
 
     def _fenced(self, change: Change) -> bool:
         """Whether the change's token is not the newest of its stage, so that the catalog's trigger refuses it."""
-        newest = fetch(self._settings, "select token from control.fence where stage = %s", (change.stage,))
+        newest = fetch(self._database, "select token from control.fence where stage = %s", (change.stage,))
         return [row["token"] for row in newest] != [change.token]
 
     def _fill_lost(self, change: Change) -> list[str]:

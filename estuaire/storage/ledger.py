@@ -18,17 +18,16 @@ from psycopg2.extensions import cursor as Cursor
 from estuaire.base import faults, process_identity
 from estuaire.base.errors import AccountingImbalance, DatabaseUnavailable, ErrorFields, EstuaireError, Fenced
 from estuaire.base.metering import Cost
-from estuaire.base.settings import Settings
 from estuaire.storage import error_columns
-from estuaire.storage.sessions import transaction
+from estuaire.storage.database import Database
 
 FENCE_PATIENCE = "120s"  # how long a new attempt waits for a commit under way
 
 
-def fetch(settings: Settings, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[dict[str, Any]]:
+def fetch(database: Database, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[dict[str, Any]]:
     """Rows of a query as dictionaries."""
     with (
-        transaction(settings) as connection,
+        database.transaction() as connection,
         connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor,
     ):
         cursor.execute(sql, parameters)
@@ -38,9 +37,9 @@ def fetch(settings: Settings, sql: str, parameters: Sequence[object] | dict[str,
 # ------------------------------------------------------------------------------------------------ runs and stages
 
 
-def start_run(settings: Settings, run_id: str, dag_id: str, parent: str | None = None) -> None:
+def start_run(database: Database, run_id: str, dag_id: str, parent: str | None = None) -> None:
     """Note that a run began; a run that is started again (a retry) goes back to running."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             "insert into control.run (run_id, dag_id, state, parent_run_id) values (%s, %s, 'running', %s) "
             f"on conflict (run_id) do update set state = 'running', ended_at = null, message = null, {error_columns.SET_NULL}",
@@ -49,19 +48,19 @@ def start_run(settings: Settings, run_id: str, dag_id: str, parent: str | None =
 
 
 def end_run(
-    settings: Settings, run_id: str, state: str, message: str | None = None, error: ErrorFields | None = None
+    database: Database, run_id: str, state: str, message: str | None = None, error: ErrorFields | None = None
 ) -> None:
     """Note how a run ended: success, nothing_new or failed; what is to be said of it, and the typed error that ended it."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             f"update control.run set state = %s, ended_at = clock_timestamp(), message = %s, {error_columns.SET} where run_id = %s",
             (state, message, *error_columns.values(error), run_id),
         )
 
 
-def note_run(settings: Settings, run_id: str, message: str, error: ErrorFields | None = None) -> None:
+def note_run(database: Database, run_id: str, message: str, error: ErrorFields | None = None) -> None:
     """Note what is to be said of a run that goes on, and the typed error that it met."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             f"update control.run set message = %s, {error_columns.SET} where run_id = %s",
             (message, *error_columns.values(error), run_id),
@@ -72,7 +71,7 @@ def note_run(settings: Settings, run_id: str, message: str, error: ErrorFields |
 class Stage:
     """One attempt of a stage, holding its fencing token."""
 
-    settings: Settings
+    database: Database
     run_id: str
     name: str
     token: int
@@ -80,7 +79,7 @@ class Stage:
     def check_fence(self, cursor: Cursor | None = None) -> None:
         """Raises Fenced where a newer attempt of the stage has begun."""
         if cursor is None:
-            with transaction(self.settings) as connection, connection.cursor() as own:
+            with self.database.transaction() as connection, connection.cursor() as own:
                 self.check_fence(own)
             return
         cursor.execute("select token from control.fence where stage = %s for share", (self.name,))
@@ -90,7 +89,7 @@ class Stage:
 
     def intend(self, intent: dict[str, Any]) -> None:
         """Write what the lake commit will change, before it."""
-        with transaction(self.settings) as connection, connection.cursor() as cursor:
+        with self.database.transaction() as connection, connection.cursor() as cursor:
             self.check_fence(cursor)
             cursor.execute(
                 "update control.stage_run set intent = %s where run_id = %s and stage = %s and token = %s",
@@ -100,7 +99,7 @@ class Stage:
 
     def note_progress(self) -> None:
         """Note that the attempt got on: a piece of its work was finished just now."""
-        with transaction(self.settings) as connection, connection.cursor() as cursor:
+        with self.database.transaction() as connection, connection.cursor() as cursor:
             cursor.execute(
                 "update control.stage_run set noted_at = clock_timestamp() where run_id = %s and stage = %s and token = %s",
                 (self.run_id, self.name, self.token),
@@ -143,7 +142,7 @@ class Stage:
         values). An attempt whose end a newer one has noted (it found its commit in the lake) keeps that end."""
         fenced = isinstance(error, Fenced)
         message, fields = (None, error.fields) if isinstance(error, EstuaireError) else (type(error).__name__, None)
-        with transaction(self.settings) as connection, connection.cursor() as cursor:
+        with self.database.transaction() as connection, connection.cursor() as cursor:
             cursor.execute(
                 "select state from control.stage_run where run_id = %s and stage = %s and token = %s for update",
                 (self.run_id, self.name, self.token),
@@ -158,7 +157,7 @@ class Stage:
             )
 
 
-def begin_stage(settings: Settings, run_id: str, stage: str) -> Stage:
+def begin_stage(database: Database, run_id: str, stage: str) -> Stage:
     """Begin an attempt of a stage: draws the next fencing token, which fences every earlier attempt.
 
     A commit of an earlier one that is under way is waited for: afterwards it has happened, or never will.
@@ -166,7 +165,7 @@ def begin_stage(settings: Settings, run_id: str, stage: str) -> Stage:
     Raises:
         DatabaseUnavailable: that commit does not end.
     """
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         try:
             cursor.execute("set local lock_timeout = %s", (FENCE_PATIENCE,))
             cursor.execute("select 1 from control.fence where stage = %s for update", (stage,))
@@ -189,23 +188,23 @@ def begin_stage(settings: Settings, run_id: str, stage: str) -> Stage:
             "insert into control.stage_run (run_id, stage, token, state, owner) values (%s, %s, %s, 'running', %s)",
             (run_id, stage, token, process_identity.own()),
         )
-    return Stage(settings, run_id, stage, token)
+    return Stage(database, run_id, stage, token)
 
 
-def abandon_dead(settings: Settings) -> int:
+def abandon_dead(database: Database) -> int:
     """End the attempts whose process is gone (killed, or the machine started anew); returns how many. Only on the machine that runs stages.
 
     An attempt that noted no process (of a version before) is left to the next attempt of its stage.
     """
-    rows = fetch(settings, "select distinct owner from control.stage_run where state = 'running' and owner is not null")
+    rows = fetch(database, "select distinct owner from control.stage_run where state = 'running' and owner is not null")
     dead = [row["owner"] for row in rows if process_identity.lives(row["owner"]) is not True]
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         return _abandon(cursor, "owner = any(%s)", (dead,))
 
 
-def abandon_all(settings: Settings) -> int:
+def abandon_all(database: Database) -> int:
     """End every attempt that is noted as running; returns how many. For a ledger that was restored: its processes were another platform's."""
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         return _abandon(cursor, "true", ())
 
 
@@ -219,10 +218,10 @@ def _abandon(cursor: Cursor, which: str, parameters: tuple[object, ...]) -> int:
     return int(cursor.rowcount)
 
 
-def unfinished(settings: Settings, stage: str, before: int | None = None) -> list[dict[str, Any]]:
+def unfinished(database: Database, stage: str, before: int | None = None) -> list[dict[str, Any]]:
     """Attempts (with a token below ``before``) that wrote an intent and no end: the lake may or may not hold their commit."""
     return fetch(
-        settings,
+        database,
         "select run_id, stage, token, intent from control.stage_run "
         "where stage = %s and intent is not null and state <> 'committed' "
         "and (%s::bigint is null or token < %s) order by token",

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.base.settings import PROJECT_ROOT
+from estuaire.storage.database import Database
 
 SCRIPTS = PROJECT_ROOT / "infra" / "postgres" / "migrations"
 
 
-def upgrade(settings: Settings) -> None:
+def upgrade(database: Database) -> None:
     """Run the migrations that this database has not seen. Idempotent."""
     from alembic import command
 
     config = _config()
-    config.attributes["url"] = settings.sqlalchemy_url()
+    config.attributes["url"] = database.sqlalchemy_url()
     command.upgrade(config, "head")
 
 

@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import PseudonymKeyRefused
 from estuaire.base.settings import Settings
-from estuaire.storage.sessions import transaction
+from estuaire.storage.platform import Platform
 
 NAME = "pseudonym_key"
 _BYTES = 32
@@ -24,14 +24,15 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(_LABEL + key.encode()).hexdigest()[:32]
 
 
-def ensure(settings: Settings) -> None:
+def ensure(platform: Platform) -> None:
     """Draw the key where there never was one, and register it; else compare it with the one registered. Only at set-up, after migrations.
 
     Raises:
         PseudonymKeyRefused: the key is lost, or it is not the one that the ledger knows.
         SecretUnusable: its file is empty, damaged, or cannot be written.
     """
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    settings = platform.settings
+    with platform.database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("lock table control.pseudonym_key in exclusive mode")  # two set-ups at once register one key
         known = _registered(cursor)
         if not (settings.secrets_path / NAME).exists():
@@ -45,18 +46,18 @@ def ensure(settings: Settings) -> None:
             raise _another(settings)
 
 
-def checked(settings: Settings) -> str:
+def checked(platform: Platform) -> str:
     """Fingerprint of this installation's key, which is the one that the ledger knows. For a driver, before it hands out work.
 
     Raises:
         PseudonymKeyRefused: it is not, or none is registered.
         SecretUnusable: there is no key, or its file is damaged.
     """
-    with transaction(settings) as connection, connection.cursor() as cursor:
+    with platform.database.transaction() as connection, connection.cursor() as cursor:
         known = _registered(cursor)
     if known is None:
         raise PseudonymKeyRefused("the ledger knows no pseudonym key yet", remedy="run `estuaire up`")
-    read(settings, known)
+    read(platform.settings, known)
     return known
 
 

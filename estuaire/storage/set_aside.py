@@ -11,8 +11,8 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor
 
 from estuaire.base.errors import ErrorFields, EstuaireError
-from estuaire.base.settings import Settings
 from estuaire.storage import error_columns
+from estuaire.storage.database import Database
 from estuaire.storage.ledger import Stage, fetch
 
 
@@ -39,10 +39,10 @@ def settle(cursor: Cursor, stage: Stage, failed: Mapping[str, EstuaireError], pa
         note(cursor, hospital, stage.name, stage.run_id, error)
 
 
-def standing(settings: Settings, hospital: str | None = None) -> list[dict[str, Any]]:
+def standing(database: Database, hospital: str | None = None) -> list[dict[str, Any]]:
     """What is set aside now: hospital_id, stage, run_id, the error's columns (``estuaire.storage.error_columns``), since."""
     return fetch(
-        settings,
+        database,
         "select * from control.set_aside where %s::text is null or hospital_id = %s order by hospital_id, stage",
         (hospital, hospital),
     )
@@ -54,11 +54,11 @@ def not_loaded(errors: Iterable[ErrorFields]) -> str:
     return f"not loaded, to be tried again: {told}" if told else ""
 
 
-def unresolved(settings: Settings) -> set[str]:
+def unresolved(database: Database) -> set[str]:
     """Hospitals of which the lake holds a commit that the ledger does not know: nothing of theirs is landed, consolidated or loaded
     before it does."""
     rows = fetch(
-        settings,
+        database,
         "select distinct item ->> 'hospital_id' as hospital_id from control.stage_run, "
         "jsonb_array_elements(coalesce(intent -> 'deliveries', intent -> 'hospitals')) item "
         "where state <> 'committed' and intent is not null and snapshot_id is not null",

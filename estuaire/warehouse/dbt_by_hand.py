@@ -18,7 +18,7 @@ from psycopg2 import sql
 from estuaire.base import private_files
 from estuaire.base.errors import EstuaireError, SetupError
 from estuaire.base.settings import PROJECT_ROOT, Settings, settings
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 from estuaire.warehouse.dbt_build import PROJECT, environment
 
 APPLICATION = (
@@ -65,14 +65,14 @@ def run(installed: Settings, name: str, arguments: Sequence[str]) -> int:
     return subprocess.run(command, env=environment(installed) | own, cwd=PROJECT_ROOT, check=False).returncode
 
 
-def drop(installed: Settings, name: str) -> list[str]:
+def drop(database: Database, name: str) -> list[str]:
     """Drop the developer's schemas; their names.
 
     Raises:
         SetupError: the name is none for a schema.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    with sessions.transaction(installed) as session, session.cursor() as cursor:
+    with database.transaction() as session, session.cursor() as cursor:
         cursor.execute(
             "select nspname from pg_namespace where starts_with(nspname, %s) order by 1", (f"{prefix(name)}_",)
         )
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if rest != ["--drop"]:
             return run(settings(), name, rest)
-        for schema in drop(settings(), name):
+        for schema in drop(Database.of(settings()), name):
             sys.stdout.write(f"dropped {schema}\n")
     except EstuaireError as error:
         sys.stderr.write(f"{error.sentence()}\n")

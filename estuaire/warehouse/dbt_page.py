@@ -64,7 +64,7 @@ def write(settings: Settings, seconds: Mapping[str, float]) -> Path:
     """Write the page of the build that has just been published."""
     manifest = json.loads(manifest_file(settings).read_text(encoding="utf-8"))
     path = models_folder(settings) / PAGE
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_files.closed_folder(path.parent)
     private_files.replace(path, render(manifest, seconds))
     return path
 

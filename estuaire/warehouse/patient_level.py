@@ -13,9 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from psycopg2 import sql
 
+from estuaire.base import yaml_text
 from estuaire.contract.registry import Registry
 from estuaire.warehouse.dbt_build import PROJECT
 
@@ -56,7 +56,7 @@ def declared_marts(folder: Path = PROJECT / "models" / "marts") -> frozenset[str
     """The marts that this code's YAML declares as patient-level."""
     models: dict[str, Any] = {}
     for file in sorted(folder.glob("*.yml")):
-        document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        document = yaml_text.read(file.read_text(encoding="utf-8")) or {}
         models |= {m["name"]: m for m in document.get("models") or []}
     return frozenset(declared(models))
 

@@ -26,6 +26,8 @@ from estuaire.gates.attribution import at_fault
 from estuaire.gates.gx import warm_up
 from estuaire.rules.rule_registry import FOLDER, stage_rules
 from estuaire.storage import held_hospitals
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import dbt_build, last_good_content, releases
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class PublishOutcome:
 
 
 def build_and_publish(
-    settings: Settings,
+    platform: Platform,
     run_id: str,
     lake_snapshot: int,
     code_version: str,
@@ -102,7 +104,7 @@ def build_and_publish(
     if not _CODE_VERSION.fullmatch(code_version):
         raise PublishFailed("the code version has characters that do not belong there", remedy="give a git revision")
     code_hash = dbt_build.project_hash(project)
-    with releases.only_publisher(settings), releases.connect(settings) as session:
+    with releases.only_publisher(platform.database), releases.connect(platform.database) as session:
         with session.cursor() as cur:
             inputs = input_hash(cur, code_hash)
             served = releases.published(cur)
@@ -114,7 +116,7 @@ def build_and_publish(
             same = None  # a hospital was held back by rules or models that are others now
         if served is not None and same is not None:
             releases.drop_candidate(session)
-            _tidy(settings, session)
+            _tidy(platform.database, session)
             note = "" if same == served.release_id else f" (release {same} was rolled back from the same input)"
             return PublishOutcome(
                 "unchanged",
@@ -139,11 +141,13 @@ def build_and_publish(
             dbt_seconds = 0.0
             for build in range(1, _BUILDS + 1):
                 releases.drop_candidate(session)
-                nodes, seconds = _build(settings, candidate, project, last_good_content.lay_out(session, held), held)
+                nodes, seconds = _build(
+                    platform.settings, candidate, project, last_good_content.lay_out(session, held), held
+                )
                 dbt_seconds += seconds
                 faults.reach("publish.built", session)
                 with (meter or Meter()).gate():
-                    findings = _audit(settings, session, run_id, rules, project, held)
+                    findings = _audit(platform, session, run_id, rules, project, held)
                 faults.reach("publish.judged")
                 error = gates.blocked(findings)
                 if error is None:
@@ -156,11 +160,11 @@ def build_and_publish(
             with session.cursor() as cur:
                 candidate = replace(candidate, held_back=held, contents=_contents(cur, held))
             session.rollback()
-            release = releases.swap_in(settings, candidate, lambda cur: _still(cur, code_hash, inputs))
+            release = releases.swap_in(platform, candidate, lambda cur: _still(cur, code_hash, inputs))
             faults.reach("publish.served")
         finally:  # after a swap only the staging views are left to drop
             releases.drop_candidate(session)
-        _tidy(settings, session)
+        _tidy(platform.database, session)
         rows = _row_counts(session)
     _log.info("published", release_id=release.release_id, run_id=run_id, dbt_seconds=round(dbt_seconds, 1))
     return PublishOutcome(
@@ -279,7 +283,7 @@ def _contents(cur: cursor, held: Mapping[str, held_hospitals.Held]) -> dict[str,
 
 
 def _audit(
-    settings: Settings,
+    platform: Platform,
     session: connection,
     run_id: str,
     rules: Path,
@@ -292,7 +296,7 @@ def _audit(
         shifted = [row[0] for row in cur.fetchall()]
     session.rollback()
     return gates.audit(
-        settings,
+        platform,
         session,
         run_id,
         shifted,
@@ -313,11 +317,11 @@ def _end_leftover_sessions(session: connection) -> None:
     session.commit()
 
 
-def _tidy(settings: Settings, session: connection) -> None:
+def _tidy(database: Database, session: connection) -> None:
     """Drop what a served release leaves behind: old archives, and contents kept for it. A publish with nothing to do looks as well: the one
     that served the release may have been killed before it came to this. What cannot be dropped now goes with the next one."""
     try:
-        dropped = releases.prune(settings)
+        dropped = releases.prune(database)
     except EstuaireError as error:
         _log.warning("archives_not_dropped", code=error.code)
     else:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from estuaire.base.errors import DatabaseUnavailable, QueryRefused
-from estuaire.base.settings import Settings
-from estuaire.contract.registry import load_registry
-from estuaire.storage import sessions
+from estuaire.contract.registry import Registry
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import patient_level
 
 READING = ("SELECT", "WITH", "VALUES", "TABLE", "(")
@@ -35,7 +34,7 @@ class QueryResult:
     renamed: tuple[str, ...] = ()
 
 
-def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_seconds: float = 60.0) -> QueryResult:
+def run_query(platform: Platform, text: str, *, limit: int = 1000, timeout_seconds: float = 60.0) -> QueryResult:
     """Run one reading statement with ``search_path`` = marts and return at most ``limit`` rows.
 
     Raises:
@@ -47,7 +46,7 @@ def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_secon
 
     statement = single_statement(text)
     try:
-        session = sessions.connect(settings, "analyst")
+        session = platform.database.connect("analyst")
     except DatabaseUnavailable as error:
         said = str(error.__cause__)
         if "authentication failed" in said:
@@ -64,7 +63,8 @@ def run_query(settings: Settings, text: str, *, limit: int = 1000, timeout_secon
         session.set_session(readonly=True)
         with session.cursor() as cur:
             reads = patient_level.read_by(statement, patient_level.tables(cur))
-            _refuse_real_patients(settings, reads)
+            if reads:
+                _refuse_real_patients(platform.registry, reads)
             cur.execute("select set_config('search_path', 'marts', true)")
             cur.execute("select set_config('statement_timeout', %s, true)", (f"{int(timeout_seconds * 1000)}",))
         # A server-side cursor: PostgreSQL itself takes one reading statement only, and sends no more rows than asked.
@@ -96,8 +96,8 @@ def unique_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(found), tuple(renamed)
 
 
-def _refuse_real_patients(settings: Settings, reads: list[str]) -> None:
-    real = patient_level.real_hospitals(load_registry(settings.registry_dir)) if reads else []
+def _refuse_real_patients(registry: Registry, reads: list[str]) -> None:
+    real = patient_level.real_hospitals(registry)
     if real:
         more = f" and {len(real) - 3} more" if len(real) > 3 else ""
         raise QueryRefused(

@@ -27,9 +27,10 @@ from psycopg2 import errors, sql
 
 from estuaire.base import faults
 from estuaire.base.errors import DatabaseUnavailable, PublishFailed
-from estuaire.base.settings import Settings
-from estuaire.contract.registry import Registry, load_registry
-from estuaire.storage import held_hospitals, sessions
+from estuaire.contract.registry import Registry
+from estuaire.storage import held_hospitals
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import patient_level
 
 if TYPE_CHECKING:
@@ -110,13 +111,13 @@ class Candidate:
 
 
 @contextlib.contextmanager
-def connect(settings: Settings) -> Iterator[connection]:
+def connect(database: Database) -> Iterator[connection]:
     """A session as owner of the warehouse; rolled back and closed at the end.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    with sessions.session(settings) as session:
+    with database.session() as session:
         try:
             yield session
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
@@ -126,13 +127,13 @@ def connect(settings: Settings) -> Iterator[connection]:
 
 
 @contextlib.contextmanager
-def only_publisher(settings: Settings) -> Iterator[None]:
+def only_publisher(database: Database) -> Iterator[None]:
     """At most one publish or rollback at a time; the lock ends with this process whatever happens to it.
 
     Raises:
         MartsBusy: another one runs.
     """
-    with connect(settings) as session:
+    with connect(database) as session:
         with session.cursor() as cur:
             cur.execute("set local lock_timeout = '1s'")  # not `nowait`: autovacuum holds it for a moment
             try:
@@ -142,9 +143,9 @@ def only_publisher(settings: Settings) -> Iterator[None]:
         yield
 
 
-def list_releases(settings: Settings) -> list[Release]:
+def list_releases(database: Database) -> list[Release]:
     """Every release, newest first."""
-    with connect(settings) as session, session.cursor() as cur:
+    with connect(database) as session, session.cursor() as cur:
         return releases_of(cur)
 
 
@@ -173,7 +174,7 @@ def drop_candidate(session: connection) -> None:
     session.commit()
 
 
-def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[cursor], bool]) -> Release:
+def swap_in(platform: Platform, candidate: Candidate, still_current: Callable[[cursor], bool]) -> Release:
     """Serve the candidate and archive what was served, in one transaction with the release row.
 
     Args:
@@ -184,7 +185,7 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
         PublishFailed: the input changed, or the schemas are not what the ledger says.
     """
 
-    registry = load_registry(settings.registry_dir)
+    registry = platform.registry
 
     def plan(cur: cursor) -> Release | None:
         if not still_current(cur):
@@ -217,10 +218,10 @@ def swap_in(settings: Settings, candidate: Candidate, still_current: Callable[[c
         )
         faults.reach("publish.swapped")
 
-    return _in_one_transaction(settings, plan, swap)
+    return _in_one_transaction(platform.database, plan, swap)
 
 
-def rollback(settings: Settings, to: int | None = None) -> Release:
+def rollback(platform: Platform, to: int | None = None) -> Release:
     """Serve an archived release again; the one that was served becomes ``rolled_back`` and stays archived.
 
     Args:
@@ -234,7 +235,7 @@ def rollback(settings: Settings, to: int | None = None) -> Release:
         MartsBusy: readers did not let go of the marts in time, or a publish is running.
     """
 
-    registry = load_registry(settings.registry_dir)
+    registry = platform.registry
 
     def plan(cur: cursor) -> tuple[Release, Release]:
         releases = releases_of(cur)
@@ -258,13 +259,13 @@ def rollback(settings: Settings, to: int | None = None) -> Release:
             (wanted.release_id,),
         )
 
-    with only_publisher(settings):
-        return _in_one_transaction(settings, plan, swap)
+    with only_publisher(platform.database):
+        return _in_one_transaction(platform.database, plan, swap)
 
 
-def prune(settings: Settings, keep: int = KEPT_ARCHIVES) -> list[int]:
+def prune(database: Database, keep: int = KEPT_ARCHIVES) -> list[int]:
     """Drop the archives beyond the newest ``keep``; returns the releases that were dropped."""
-    with connect(settings) as session, session.cursor() as cur:
+    with connect(database) as session, session.cursor() as cur:
         old = [r.release_id for r in releases_of(cur) if r.archive_schema is not None][keep:]
         for number in old:
             for schema in SCHEMAS:
@@ -277,18 +278,18 @@ def prune(settings: Settings, keep: int = KEPT_ARCHIVES) -> list[int]:
 
 # ---------------------------------------------------------------- inside the transaction
 def _in_one_transaction(
-    settings: Settings, plan: Callable[[cursor], _Plan], swap: Callable[[cursor, _Plan], None]
+    database: Database, plan: Callable[[cursor], _Plan], swap: Callable[[cursor, _Plan], None]
 ) -> Release:
     """``plan`` reads and decides; ``swap`` changes, while no reader holds the marts; then commit."""
     limit = time.monotonic() + SWAP_PATIENCE_SECONDS
     tries = 0
-    with connect(settings) as session:
+    with connect(database) as session:
         while True:
             with session.cursor() as cur, contextlib.suppress(errors.LockNotAvailable):
                 decided = plan(cur)
                 _end_overdue_readers(cur)
                 cur.execute("set local lock_timeout = '5s'")  # never wait without end, for ourselves least of all
-                with _marts_to_ourselves(settings, LOCK_SECONDS[min(tries, len(LOCK_SECONDS) - 1)]) as ours:
+                with _marts_to_ourselves(database, LOCK_SECONDS[min(tries, len(LOCK_SECONDS) - 1)]) as ours:
                     if ours:
                         swap(cur, decided)
                         served = published(cur)
@@ -317,16 +318,16 @@ def _end_overdue_readers(cur: cursor) -> None:
 
 
 @contextlib.contextmanager
-def _marts_to_ourselves(settings: Settings, seconds: float) -> Iterator[bool]:
+def _marts_to_ourselves(database: Database, seconds: float) -> Iterator[bool]:
     """Hold ACCESS EXCLUSIVE on every relation that analysts may read; false when that was not granted in time."""
-    with connect(settings) as session, session.cursor() as cur:
+    with connect(database) as session, session.cursor() as cur:
         cur.execute(
             "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
             "where n.nspname = 'marts' and c.relkind in ('r', 'p', 'v', 'm') order by c.relname"
         )
         names = [row[0] for row in cur.fetchall()]
     with contextlib.ExitStack() as stack:
-        sessions = [stack.enter_context(connect(settings)) for _ in names]
+        sessions = [stack.enter_context(connect(database)) for _ in names]
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
             granted = list(pool.map(_lock, sessions, names, [seconds] * len(names)))
         yield all(granted)

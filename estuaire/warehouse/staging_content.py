@@ -7,13 +7,14 @@ import hashlib
 import json
 from functools import lru_cache
 
-from estuaire.base.settings import PROJECT_ROOT, Settings
+from estuaire.base.settings import PROJECT_ROOT
 from estuaire.base.sql import texts
 from estuaire.contract.layer_columns import staging_columns
-from estuaire.contract.registry import SUBSTANCE, Hospital, load_registry
+from estuaire.contract.registry import SUBSTANCE, Hospital
 from estuaire.contract.tables import load_contract
 from estuaire.storage import set_aside
 from estuaire.storage.ledger import fetch
+from estuaire.storage.platform import Platform
 
 DRUG_TABLES = ("administration", "prescription")
 ANTIMICROBIALS = PROJECT_ROOT / "dbt_project" / "seeds" / "reference" / "antimicrobial.csv"
@@ -41,18 +42,18 @@ def why_not_loaded(table: str) -> str:
     return f"case when {rows_wanted(table)} then '' {unmapped}else 'not_an_antibacterial' end"
 
 
-def pending(settings: Settings) -> dict[str, str]:
+def pending(platform: Platform) -> dict[str, str]:
     """Hospitals whose staging rows are not those that loading would give now -> the hash of what it would give: the consolidated
     content, which rows and columns the warehouse holds, and what the registry says a dose of a combination is."""
     held = [(t.name, why_not_loaded(t.name), staging_columns(t)) for t in load_contract().tables]
     drugs = hashlib.sha256(repr(held).encode()).hexdigest()[:16]
     rows = fetch(
-        settings,
+        platform.database,
         "select c.hospital_id, c.content_hash, l.content_hash as loaded from control.consolidation c "
         "left join control.load l using (hospital_id) order by 1",
     )
-    registered = load_registry(settings.registry_dir).hospitals
-    aside = set_aside.unresolved(settings)
+    registered = platform.registry.hospitals
+    aside = set_aside.unresolved(platform.database)
     rows = [r for r in rows if r["hospital_id"] not in aside]
     wanted = {r["hospital_id"]: f"{r['content_hash']}-{drugs}{_basis(registered.get(r['hospital_id']))}" for r in rows}
     # a hospital that the registry no longer holds, or not rightly, stays as it was loaded

@@ -26,6 +26,7 @@ from estuaire.base.errors import DatabaseUnavailable, EstuaireError
 from estuaire.base.settings import PROJECT_ROOT, Settings, settings
 from estuaire.contract.codes import hospital_map
 from estuaire.contract.registry import load_registry
+from estuaire.storage.platform import Platform
 from estuaire.warehouse.query import run_query
 from examples.mimic_iv_demo.mapping import opened
 
@@ -82,7 +83,7 @@ class Published:
         if self.where is None:
             return None
         try:
-            [row] = run_query(self.where, sql).rows
+            [row] = run_query(Platform(self.where), sql).rows
         except DatabaseUnavailable as error:
             self.where, self.reason = None, error.what
             return None

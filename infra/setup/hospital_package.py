@@ -1,4 +1,5 @@
-"""What `make hospital-package` puts into the wheel beside estuaire/: the project's files that a hospital's commands read.
+"""What `make hospital-package` puts into the wheel beside estuaire/: the project's files that a hospital's commands read, and the catalogues
+of texts, compiled: no Babel is there that reads the source.
 
 setuptools calls it (pyproject.toml, ``cmdclass``). They go to ``estuaire/project/``, where ``estuaire.base.settings`` finds them in the
 place of the project's folder. An editable installation (`make setup`) is the project itself: there it does nothing.
@@ -6,7 +7,10 @@ place of the project's folder. An editable installation (`make setup`) is the pr
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
+from typing import Any
 
 from setuptools.command.build_py import build_py
 
@@ -32,8 +36,23 @@ def carried() -> list[str]:
     return found
 
 
+def _texts() -> Any:
+    """The library's own reader of catalogues: where a wheel is built the project's folder is on no path."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        return importlib.import_module("estuaire.base.texts")
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+def catalogues() -> dict[str, str]:
+    """Language -> its catalogue below the project's folder."""
+    texts = _texts()
+    return {language: str(texts.source(language).relative_to(ROOT)) for language in texts.LANGUAGES}
+
+
 class BuildPy(build_py):
-    """As setuptools', with the carried files."""
+    """As setuptools', with the carried files and the compiled catalogues."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -42,16 +61,26 @@ class BuildPy(build_py):
 
     def run(self) -> None:
         super().run()
-        if not self.editable_mode:
-            for name in carried():
-                target = Path(self.build_lib) / TARGET / name
-                self.mkpath(str(target.parent))
-                self.copy_file(str(ROOT / name), str(target))
+        if self.editable_mode:
+            return
+        for name in carried():
+            target = Path(self.build_lib) / TARGET / name
+            self.mkpath(str(target.parent))
+            self.copy_file(str(ROOT / name), str(target))
+        for language, name in catalogues().items():
+            compiled = self._compiled(name)
+            self.mkpath(str(compiled.parent))
+            compiled.write_bytes(_texts().compiled(language))
+
+    def _compiled(self, catalogue: str) -> Path:
+        return (Path(self.build_lib) / catalogue).with_suffix(".mo")
 
     def get_source_files(self) -> list[str]:
         """For an sdist, from which a wheel may be built."""
-        return [*super().get_source_files(), *carried(), str(Path(__file__).resolve().relative_to(ROOT))]
+        own = str(Path(__file__).resolve().relative_to(ROOT))
+        return [*super().get_source_files(), *carried(), *catalogues().values(), own]
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         own = [] if self.editable_mode else [str(Path(self.build_lib) / TARGET / name) for name in carried()]
+        own += [] if self.editable_mode else [str(self._compiled(name)) for name in catalogues().values()]
         return [*super().get_outputs(include_bytecode), *own]

@@ -28,6 +28,8 @@ from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 from estuaire.stack.airflow_client import AirflowClient
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 DEMO_PATIENTS = 3_000
 LATE = "h07"  # the hospital whose last delta comes alone
@@ -111,7 +113,7 @@ class Watch:
 
 def _stages(settings: Settings, known: list[dict[str, object]]) -> list[dict[str, object]]:
     """Stage runs that are not among the known ones."""
-    rows = ledger.fetch(settings, "select * from control.stage_run order by started_at")
+    rows = ledger.fetch(Database.of(settings), "select * from control.stage_run order by started_at")
     return rows[len(known) :]
 
 
@@ -141,25 +143,25 @@ def measure(patients: int) -> None:
         shelf = parent / last
         shutil.move(settings.store_path / "landing" / LATE / last, shelf)
         with Watch(settings) as watch:
-            followed = follow(settings, print)
+            followed = follow(Platform(settings), print)
         time.sleep(3)
         wall, idle = airflow_share(settings)
         stages = _stages(settings, [])
-        again = follow(settings, print)
+        again = follow(Platform(settings), print)
         shutil.move(shelf, settings.store_path / "landing" / LATE / last)
-        delta = follow(settings, print)
+        delta = follow(Platform(settings), print)
         of_delta = _stages(settings, stages)
         rebuilt = ledger.fetch(
-            settings,
+            Database.of(settings),
             "select count(*) as n from control.consolidation where run_id = %s",
             (next(s["run_id"] for s in of_delta if s["stage"] == "consolidate"),),
         )[0]["n"]
         verdicts = ledger.fetch(
-            settings, "select stage, verdict, count(*) as n from quality.verdict where run_id = any(%s) group by 1, 2 order by 1, 2",
+            Database.of(settings), "select stage, verdict, count(*) as n from quality.verdict where run_id = any(%s) group by 1, 2 order by 1, 2",
             (sorted({str(s["run_id"]) for s in stages}),),
         )  # fmt: skip
         unbalanced = ledger.fetch(
-            settings,
+            Database.of(settings),
             "select count(*) as n, count(*) filter (where rows_in <> rows_out + rows_quarantined + rows_superseded + rows_unparseable "
             "+ rows_not_loaded or hash_in <> hash_out + hash_quarantined + hash_superseded + hash_unparseable + hash_not_loaded) as wrong, "
             "sum(rows_in) filter (where stage = 'land') as landed from control.accounting",

@@ -10,6 +10,8 @@ import psycopg2
 
 from estuaire.base.settings import Settings
 from estuaire.storage import migrations
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import releases
 from tests.conftest import temporary_settings
 
@@ -18,7 +20,7 @@ ROWS = 200_000  # of each table: a mart's size at full size
 
 
 def _publish(settings: Settings, owner: Any) -> releases.Release:
-    with releases.connect(settings) as session:
+    with releases.connect(Database.of(settings)) as session:
         number = releases.reserve_id(session)
     owner.execute("create schema marts_next; create schema conformed_next")
     for name in ("alpha", "beta", "gamma"):
@@ -28,7 +30,7 @@ def _publish(settings: Settings, owner: Any) -> releases.Release:
             f"create table marts_next.{name}_bulk as select {number} as release_id, g from generate_series(1, {ROWS}) g"
         )
     candidate = releases.Candidate(number, f"run-{number}", 7, "abc", datetime.now(UTC), f"hash-{number}")
-    return releases.swap_in(settings, candidate, lambda _: True)
+    return releases.swap_in(Platform(settings), candidate, lambda _: True)
 
 
 def main() -> None:
@@ -41,8 +43,8 @@ def main() -> None:
         try:
             server.start(settings)
             roles.ensure(settings, server.ensure_passwords(settings))
-            migrations.upgrade(settings)
-            session = psycopg2.connect(settings.dsn("estuaire"))
+            migrations.upgrade(Database.of(settings))
+            session = psycopg2.connect(Database.of(settings).dsn("estuaire"))
             session.autocommit = True
             with session.cursor() as owner:
                 found = swap_storm.storm(settings, owner, _publish, reads=READS)
@@ -50,7 +52,8 @@ def main() -> None:
                 for _ in range(5):
                     began = datetime.now(UTC)
                     releases.rollback(
-                        settings, to=min(r.release_id for r in releases.list_releases(settings) if r.archive_schema)
+                        Platform(settings),
+                        to=min(r.release_id for r in releases.list_releases(Database.of(settings)) if r.archive_schema),
                     )
                     quiet.append((datetime.now(UTC) - began).total_seconds())
             session.close()

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from estuaire.base.settings import PROJECT_ROOT
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
 
 HOSPITALS, PATIENTS, ROUNDS = 12, 10_000, 2
 _WORK = re.compile(r"(?:files read and written|hospitals consolidated) in ([0-9.]+) s")
@@ -79,7 +80,7 @@ def _run(project, workers: int) -> dict[str, tuple[float, float]]:  # type: igno
     found = {}
     for stage in ("land", "consolidate"):
         rows = ledger.fetch(
-            project.settings(),
+            Database.of(project.settings()),
             "select extract(epoch from ended_at - started_at)::float as s from control.stage_run where stage = %s and state = 'committed'",
             (stage,),
         )

@@ -18,6 +18,8 @@ from estuaire.operations.pipeline_run import follow
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.storage.s3 import S3Store
 from tests.benchmarks.pipeline import DEMO_PATIENTS
 from tests.conftest import temporary_settings
@@ -35,10 +37,10 @@ def _run(settings: Settings, plan: SimulationPlan) -> tuple[dict[str, float], di
         began = time.monotonic()
         simulate(settings, plan, workers=2)
         simulated = time.monotonic() - began
-        followed = follow(settings, print)
+        followed = follow(Platform(settings), print)
         if followed.outcome != "success":
             raise SystemExit(f"the chain ended as {followed.outcome}: {followed.message}")
-        rows = ledger.fetch(settings, "select stage, sum(seconds) as s from control.stage_run group by 1")
+        rows = ledger.fetch(Database.of(settings), "select stage, sum(seconds) as s from control.stage_run group by 1")
         seconds = {r["stage"]: float(r["s"]) for r in rows}
         tables = {name: hashlib.sha256(content).hexdigest() for name, content in copied(settings).items()}
     finally:

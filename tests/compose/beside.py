@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from compose_project import PLAN
 from published import copied
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.simulator import simulate
 
 
-def published_beside(platform: Platform, sequence: int) -> dict[str, bytes]:
+def published_beside(platform: SmallPlatform, sequence: int) -> dict[str, bytes]:
     """What an embedded run publishes of the deliveries up to this one of each hospital."""
     simulate(platform.settings, replace(PLAN, upto_sequence=sequence))
     platform.land()

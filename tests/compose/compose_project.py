@@ -20,6 +20,7 @@ from estuaire.base.errors import EstuaireError
 from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.simulator import SimulationPlan
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
 
 SERVICES = {
     "postgres", "store", "api-server", "scheduler", "dag-processor", "triggerer", "spark-master", "spark-worker",
@@ -129,12 +130,16 @@ class Project:
     def wait_for_stage(self, stage: str, seconds: float = 900.0) -> None:
         """Until a stage runs."""
         asked = "select 1 from control.stage_run where stage = %s and state = 'running'"
-        self._wait(lambda: bool(ledger.fetch(self.settings(), asked, (stage,))), f"{stage} begins", seconds)
+        self._wait(
+            lambda: bool(ledger.fetch(Database.of(self.settings()), asked, (stage,))), f"{stage} begins", seconds
+        )
 
     def wait_committed(self, stage: str, seconds: float = 3600.0) -> None:
         """Until a stage's attempt has committed."""
         asked = "select 1 from control.stage_run where stage = %s and state = 'committed'"
-        self._wait(lambda: bool(ledger.fetch(self.settings(), asked, (stage,))), f"{stage} is committed", seconds)
+        self._wait(
+            lambda: bool(ledger.fetch(Database.of(self.settings()), asked, (stage,))), f"{stage} is committed", seconds
+        )
 
     def wait_until_it_works(self, seconds: float = 300.0) -> None:
         """Until a Python process of a task runs in the Spark worker's container."""
@@ -153,8 +158,8 @@ class Project:
         def done() -> bool:
             settings = self.settings()
             return (
-                bool(ledger.fetch(settings, landed, (deliveries - 1,)))
-                and bool(ledger.fetch(settings, shown)[0]["shown"])
+                bool(ledger.fetch(Database.of(settings), landed, (deliveries - 1,)))
+                and bool(ledger.fetch(Database.of(settings), shown)[0]["shown"])
                 and not self.airflow(ACTIVE)
             )
 
@@ -168,8 +173,8 @@ class Project:
         def done() -> bool:
             settings = self.settings()
             return (
-                bool(ledger.fetch(settings, refused, (hospital, delivery)))
-                and bool(ledger.fetch(settings, told))
+                bool(ledger.fetch(Database.of(settings), refused, (hospital, delivery)))
+                and bool(ledger.fetch(Database.of(settings), told))
                 and not self.airflow(ACTIVE)
             )
 
@@ -188,7 +193,7 @@ class Project:
     def airflow(self, statement: str) -> list[tuple[Any, ...]]:
         """Rows of Airflow's own database."""
         settings = self.settings()
-        session = psycopg2.connect(settings.dsn("airflow", settings.airflow_database))
+        session = psycopg2.connect(Database.of(settings).dsn("airflow", settings.airflow_database))
         with contextlib.closing(session), session.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall()

@@ -9,7 +9,7 @@ import pytest
 from compose_project import Project
 from engine import running
 from local_spark import spark
-from small_platform import Platform, create_database, migrated
+from small_platform import SmallPlatform, create_database, migrated
 
 from estuaire.base.settings import Settings
 from estuaire.storage import pseudonym_key
@@ -40,7 +40,9 @@ def up(project: Project) -> Project:
 
 
 @pytest.fixture(scope="session")
-def embedded(project: Project, migrated: Settings, spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+def embedded(
+    project: Project, migrated: Settings, spark: Any, tmp_path_factory: pytest.TempPathFactory
+) -> SmallPlatform:
     """The same deliveries through the same stages on this machine, under the project's pseudonym key."""
     folder = tmp_path_factory.mktemp("embedded")
     create_database(migrated, "beside_compose", "empty_platform")
@@ -52,9 +54,9 @@ def embedded(project: Project, migrated: Settings, spark: Any, tmp_path_factory:
     for path in secrets.iterdir():
         path.chmod(0o600)
     update = {"postgres_database": "beside_compose", "secrets_dir": secrets, "store_root": folder / "store"}
-    platform = Platform(migrated.model_copy(update=update), spark)
+    platform = SmallPlatform(migrated.model_copy(update=update), spark)
     platform.execute("delete from control.pseudonym_key")
-    pseudonym_key.ensure(platform.settings)
+    pseudonym_key.ensure(platform)
     platform.lake.ensure()
     return platform
 

@@ -12,7 +12,7 @@ import pytest
 from beside import published_beside, same
 from compose_project import SERVICES, Project
 from published import copied
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.base.settings import PROJECT_ROOT
 
@@ -89,7 +89,7 @@ def test_every_page_and_api_asks_who_it_is(up: Project) -> None:
     assert anonymous.lets_in(server, "admin", up.secret_values()["airflow_admin"])
 
 
-def test_the_schedule_publishes_what_an_embedded_run_does(up: Project, embedded: Platform) -> None:
+def test_the_schedule_publishes_what_an_embedded_run_does(up: Project, embedded: SmallPlatform) -> None:
     """Nobody calls a run: the deliveries are put into landing, and the marts are there."""
     began = time.monotonic()
     up.wait_published(up.deliver())

@@ -8,9 +8,10 @@ import pytest
 from beside import published_beside, same
 from compose_project import HOSPITALS, Project
 from published import copied
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
 
 pytestmark = [pytest.mark.compose]
 
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.compose]
         ("postgres", "publish"),
     ],
 )
-def test_a_part_killed_in_mid_run_loses_nothing(up: Project, embedded: Platform, part: str, stage: str) -> None:
+def test_a_part_killed_in_mid_run_loses_nothing(up: Project, embedded: SmallPlatform, part: str, stage: str) -> None:
     deliveries = up.deliver()
     up.wait_for_stage(stage)
     if part == "spark-worker":
@@ -41,7 +42,7 @@ def test_a_part_killed_in_mid_run_loses_nothing(up: Project, embedded: Platform,
     _nothing_lost_or_doubled(up, embedded, deliveries)
 
 
-def test_a_reboot_in_mid_run_loses_nothing(up: Project, embedded: Platform) -> None:
+def test_a_reboot_in_mid_run_loses_nothing(up: Project, embedded: SmallPlatform) -> None:
     deliveries = up.deliver()
     up.wait_for_stage("land")
     began = time.monotonic()
@@ -51,11 +52,11 @@ def test_a_reboot_in_mid_run_loses_nothing(up: Project, embedded: Platform) -> N
     _nothing_lost_or_doubled(up, embedded, deliveries)
 
 
-def _nothing_lost_or_doubled(up: Project, embedded: Platform, deliveries: int) -> None:
+def _nothing_lost_or_doubled(up: Project, embedded: SmallPlatform, deliveries: int) -> None:
     settings = up.settings()
-    states = ledger.fetch(settings, "select state, count(*) as n from control.delivery group by 1")
+    states = ledger.fetch(Database.of(settings), "select state, count(*) as n from control.delivery group by 1")
     assert {row["state"]: row["n"] for row in states} == {"landed": deliveries}
     assert deliveries >= up.sequence * len(HOSPITALS)
     unbalanced = "select 1 from control.stage_run where state = 'running'"
-    assert ledger.fetch(settings, unbalanced) == []
+    assert ledger.fetch(Database.of(settings), unbalanced) == []
     same(copied(settings), published_beside(embedded, up.sequence))

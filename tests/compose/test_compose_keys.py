@@ -10,12 +10,12 @@ import pytest
 from beside import published_beside, same
 from compose_project import Project
 from published import copied
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 pytestmark = [pytest.mark.compose]
 
 
-def test_every_key_but_the_pseudonyms_is_changed(up: Project, embedded: Platform) -> None:
+def test_every_key_but_the_pseudonyms_is_changed(up: Project, embedded: SmallPlatform) -> None:
     old = up.secret_values()
     for path in up.secrets.iterdir():
         if path.name != "pseudonym_key":

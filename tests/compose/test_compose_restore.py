@@ -13,9 +13,10 @@ import pytest
 from beside import published_beside, same
 from compose_project import Project
 from published import copied
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
 
 pytestmark = [pytest.mark.compose]
 
@@ -45,7 +46,7 @@ def kept(up: Project, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     up.compose("run", "--rm", "--no-deps", "-T", "-v", f"{folder}:/out", "cli", "backup", "/out", timeout=900)
     size = sum(f.stat().st_size for f in folder.rglob("*")) / 2**20
     print(f"\nbackup {time.monotonic() - began:.0f} s, {size:.1f} MiB")
-    return Kept(folder, copied(up.settings()), [ledger.fetch(up.settings(), asked) for asked in KEPT])
+    return Kept(folder, copied(up.settings()), [ledger.fetch(Database.of(up.settings()), asked) for asked in KEPT])
 
 
 def _restored(up: Project, kept: Kept) -> None:
@@ -57,7 +58,7 @@ def _restored(up: Project, kept: Kept) -> None:
     print(f"restore {time.monotonic() - began:.0f} s")
     up.start()
     same(copied(up.settings()), kept.marts)
-    assert [ledger.fetch(up.settings(), asked) for asked in KEPT] == kept.ledger
+    assert [ledger.fetch(Database.of(up.settings()), asked) for asked in KEPT] == kept.ledger
 
 
 def test_a_backup_holds_no_secret(up: Project, kept: Kept) -> None:
@@ -68,13 +69,13 @@ def test_a_backup_holds_no_secret(up: Project, kept: Kept) -> None:
             assert not [s for s in secrets if s.encode() in content], file.name
 
 
-def test_a_backup_makes_the_platform_again_on_empty_volumes(up: Project, kept: Kept, embedded: Platform) -> None:
+def test_a_backup_makes_the_platform_again_on_empty_volumes(up: Project, kept: Kept, embedded: SmallPlatform) -> None:
     _restored(up, kept)
     up.wait_published(up.deliver())
     same(copied(up.settings()), published_beside(embedded, up.sequence))
 
 
-def test_and_on_the_other_store(up: Project, kept: Kept, embedded: Platform) -> None:
+def test_and_on_the_other_store(up: Project, kept: Kept, embedded: SmallPlatform) -> None:
     """MinIO takes versitygw's place by a setting; what the backup does not hold is delivered again, and the next beside it."""
     up.environment["ESTUAIRE_STORE_SERVER"] = "minio"
     up.compose("build", "--quiet", "store", timeout=3600)

@@ -8,12 +8,12 @@ import pytest
 from beside import published_beside, same
 from compose_project import Project
 from published import copied
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 pytestmark = [pytest.mark.compose]
 
 
-def test_two_celery_workers_publish_what_an_embedded_run_does(up: Project, embedded: Platform) -> None:
+def test_two_celery_workers_publish_what_an_embedded_run_does(up: Project, embedded: SmallPlatform) -> None:
     up.environment |= {
         "COMPOSE_PROFILES": "scale",
         "ESTUAIRE_EXECUTOR": "CeleryExecutor",

@@ -15,6 +15,7 @@ from psycopg2.extensions import connection
 from estuaire.base.settings import Settings
 from estuaire.rules.rule_registry import FOLDER
 from estuaire.storage import migrations
+from estuaire.storage.database import Database
 
 DATABASE = "estuaire_dbt"
 # What the random worlds of these tests break on purpose: unmapped codes, orphans, a few patients who die too early, idle months.
@@ -49,7 +50,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def warehouse_settings(postgres: Settings) -> Settings:
     """Settings of a migrated, empty warehouse that no other test folder touches."""
-    admin = psycopg2.connect(postgres.dsn("postgres", "postgres"))
+    admin = psycopg2.connect(Database.of(postgres).dsn("postgres", "postgres"))
     admin.autocommit = True
     with admin.cursor() as cur:
         cur.execute(f"create database {DATABASE} owner estuaire")
@@ -57,14 +58,14 @@ def warehouse_settings(postgres: Settings) -> Settings:
         cur.execute(f"grant connect on database {DATABASE} to analyst")
     admin.close()
     settings = postgres.model_copy(update={"postgres_database": DATABASE})
-    migrations.upgrade(settings)
+    migrations.upgrade(Database.of(settings))
     return settings
 
 
 @pytest.fixture(scope="module")
 def warehouse(warehouse_settings: Settings) -> Iterator[connection]:
     """The owner's session (autocommit) on a warehouse with empty staging tables, no release, no marts: one per test file."""
-    session = psycopg2.connect(warehouse_settings.dsn("estuaire"))
+    session = psycopg2.connect(Database.of(warehouse_settings).dsn("estuaire"))
     session.autocommit = True
     with session.cursor() as cur:
         staging_world.reset(cur)

@@ -13,6 +13,8 @@ from typing import Any
 import psycopg2
 
 from estuaire.base.settings import Settings
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import releases
 
 TABLES = ("alpha", "beta", "gamma")
@@ -67,7 +69,7 @@ def read_while(settings: Settings, change: Callable[[], None], *, reads: int, sw
 
     def reader(number: int) -> None:
         try:
-            session = psycopg2.connect(settings.dsn("analyst"))
+            session = psycopg2.connect(Database.of(settings).dsn("analyst"))
             for turn in itertools.count(number):
                 if done.is_set():
                     break
@@ -112,11 +114,11 @@ def storm(settings: Settings, owner: Any, publish: Callable[[Settings, Any], Any
         turn = next(turns) % 3
         if turn == 0:
             publish(settings, owner)
-            releases.prune(settings)
+            releases.prune(Database.of(settings))
             return
-        newest = releases.list_releases(settings)[0].release_id
+        newest = releases.list_releases(Database.of(settings))[0].release_id
         began = time.monotonic()
-        releases.rollback(settings, to=None if turn == 1 else newest)
+        releases.rollback(Platform(settings), to=None if turn == 1 else newest)
         rollbacks.append(time.monotonic() - began)
 
     found = read_while(settings, change, reads=reads, swaps=SWAPS)

@@ -10,6 +10,7 @@ from psycopg2.extensions import connection
 
 from estuaire.base.errors import SetupError
 from estuaire.base.settings import Settings
+from estuaire.storage.database import Database
 from estuaire.warehouse import dbt_build, dbt_by_hand
 
 NAME = "marie_2"
@@ -28,7 +29,7 @@ def owner(warehouse: connection, warehouse_settings: Settings) -> Any:
         for table in ("marts.coverage", "conformed.stay", "marts_next.coverage", "conformed_next.stay"):
             cur.execute(f"create table {table} as select 42 as served")
         yield cur
-        dbt_by_hand.drop(warehouse_settings, NAME)
+        dbt_by_hand.drop(Database.of(warehouse_settings), NAME)
 
 
 def _ask(cur: Any, query: str) -> list[tuple[Any, ...]]:
@@ -78,19 +79,19 @@ def test_a_publish_builds_a_candidate_whatever_the_shell_exports(
 def test_drop_removes_the_developers_schemas_alone(owner: Any, warehouse_settings: Settings) -> None:
     for schema in ("dev_marie_2_marts", "dev_marie_20_marts", "dev_other_marts"):
         owner.execute(f"create schema if not exists {schema}")
-    dropped = dbt_by_hand.drop(warehouse_settings, NAME)
+    dropped = dbt_by_hand.drop(Database.of(warehouse_settings), NAME)
     assert "dev_marie_2_marts" in dropped
     left = {row[0] for row in _ask(owner, "select nspname from pg_namespace where starts_with(nspname, 'dev_')")}
     assert left == {"dev_marie_20_marts", "dev_other_marts"}
     owner.execute("drop schema dev_marie_20_marts; drop schema dev_other_marts")
-    assert dbt_by_hand.drop(warehouse_settings, NAME) == []
+    assert dbt_by_hand.drop(Database.of(warehouse_settings), NAME) == []
 
 
 @pytest.mark.parametrize("name", ["", "Marie", "1st", "a-b", "x; drop schema marts", "a" * 32])
 def test_a_name_that_is_none_is_refused(warehouse_settings: Settings, name: str) -> None:
     for use in (
         lambda: dbt_by_hand.run(warehouse_settings, name, ["ls"]),
-        lambda: dbt_by_hand.drop(warehouse_settings, name),
+        lambda: dbt_by_hand.drop(Database.of(warehouse_settings), name),
     ):
         with pytest.raises(SetupError, match="no name for a schema"):
             use()

@@ -20,6 +20,8 @@ from estuaire.base.settings import Settings
 from estuaire.gates.results import WHOLE
 from estuaire.rules.rule_registry import EARLIEST, LATEST
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import dbt_build
 from estuaire.warehouse.publish import build_and_publish
 
@@ -95,8 +97,8 @@ class Built:
 
 
 def publish(session: connection, settings: Settings, rules: Path, run: str) -> Built:
-    ledger.start_run(settings, run, "publish_marts")
-    build_and_publish(settings, run, 42, "abc123", rules=rules)
+    ledger.start_run(Database.of(settings), run, "publish_marts")
+    build_and_publish(Platform(settings), run, 42, "abc123", rules=rules)
     with session.cursor() as cur:
         cur.execute(
             "select table_name, array_agg(column_name::text order by ordinal_position) from information_schema.columns "

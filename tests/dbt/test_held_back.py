@@ -12,7 +12,8 @@ from psycopg2.extensions import connection
 from estuaire.base import faults
 from estuaire.base.settings import Settings
 from estuaire.runs.explain import explain
-from estuaire.storage import held_hospitals, ledger, sessions
+from estuaire.storage import held_hospitals, ledger
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import last_good_content, releases
 from estuaire.warehouse.publish import PublishOutcome, build_and_publish
 
@@ -31,7 +32,7 @@ class Warehouse:
     """Staging as loads leave it, and publishes of what it holds."""
 
     def __init__(self, session: connection, settings: Settings, rules: Path) -> None:
-        self.session, self.settings, self.rules, self.runs, self.builds = session, settings, rules, 0, 0
+        self.session, self.platform, self.rules, self.runs, self.builds = session, Platform(settings), rules, 0, 0
         self.first, self.second, self.before = 0, 0, dict[str, int]()
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
@@ -41,7 +42,7 @@ class Warehouse:
 
     def load(self, hospital: str, content: str, world: World) -> None:
         """As the load stage: keep what is served, then replace a hospital's rows, in one transaction."""
-        with sessions.transaction(self.settings) as session, session.cursor() as cur:
+        with self.platform.database.transaction() as session, session.cursor() as cur:
             last_good_content.keep_served(cur, [hospital])
             for table in staging_world.load_contract().names:
                 cur.execute(f"drop table if exists staging.{table}_{hospital}")
@@ -56,13 +57,13 @@ class Warehouse:
     def publish(self) -> PublishOutcome:
         self.runs, self.builds = self.runs + 1, 0
 
-        ledger.start_run(self.settings, f"run-{self.runs}", "publish_marts")
+        ledger.start_run(self.platform.database, f"run-{self.runs}", "publish_marts")
 
         def built(_: connection) -> None:
             self.builds += 1
 
         with faults.during(publish_built=built):
-            return build_and_publish(self.settings, f"run-{self.runs}", 42, "abc123", rules=self.rules)
+            return build_and_publish(self.platform, f"run-{self.runs}", 42, "abc123", rules=self.rules)
 
     def verdict(self, hospital: str, stage: str = "conformed") -> tuple[Any, ...]:
         [row] = self.ask(
@@ -140,14 +141,14 @@ def test_the_others_go_on_and_what_was_good_stays_served(warehouse_of: Warehouse
     assert w.verdict("*", "marts")[0] != "block"
     # the ledger: staging holds the new content, the release was built from the old one
     assert dict(w.ask("select hospital_id, content_hash from control.load"))["h02"] == "v2"
-    [release] = [r for r in releases.list_releases(w.settings) if r.state == "published"]
+    [release] = [r for r in releases.list_releases(w.platform.database) if r.state == "published"]
     assert release.contents is not None
     assert (release.contents["h01"], release.contents["h02"], "h05" in release.contents) == ("v2", "v1", False)
     assert (release.held_back["h02"].refused, release.held_back["h02"].of_release) == ("v2", first.release_id)
     assert w.kept() == [("h02", "v1")]
     assert w.ask("select nspname from pg_namespace where nspname like '%\\_next'") == []
 
-    told = explain(w.settings, "run-2")
+    told = explain(w.platform, "run-2")
     assert {s.where: s.code for s in told.stopped} == dict.fromkeys(
         ("h02: gate conformed", "h05: gate conformed"), "E_GATE_BLOCKED"
     )
@@ -167,10 +168,10 @@ def test_going_on_from_there(warehouse_of: Warehouse) -> None:
     """The second half of the story."""
     w = warehouse_of
     # going back and forth keeps what is served
-    assert releases.rollback(w.settings).release_id == w.first
+    assert releases.rollback(w.platform).release_id == w.first
     assert w.kept() == [("h02", "v1")]
     assert (w.publish().state, w.builds) == ("unchanged", 0)
-    releases.rollback(w.settings, w.second)
+    releases.rollback(w.platform, w.second)
 
     # a still worse content replaces the refused one in staging, not the kept one
     w.load("h02", "v3", changed("h02", nights=8, dose=-2.0))
@@ -190,7 +191,7 @@ def test_a_hospital_whose_served_content_is_not_kept_cannot_be_held_back(warehou
     """Needs no build: what stands in its place is asked for before."""
     w = warehouse_of
     broken = {"h02": {"conformed": [RULE]}}
-    [release] = [r for r in releases.list_releases(w.settings) if r.state == "published"]
+    [release] = [r for r in releases.list_releases(w.platform.database) if r.state == "published"]
     with w.session.cursor() as cur:
         # its content is the one that is served already
         assert last_good_content.hold(cur, release, "x", broken) is None

@@ -12,7 +12,8 @@ from estuaire.base.settings import Settings
 from estuaire.gates.warehouse import Finding, blocked
 from estuaire.gates.warehouse import audit as gate_audit
 from estuaire.rules.rule_registry import FOLDER
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 RULE = "intrinsic_result.category.not_s"
 
@@ -37,10 +38,10 @@ def finding(warehouse: connection, warehouse_settings: Settings, tmp_path: Path)
                 ('h01', 'k', 'AMX', null), ('h02', 'k', 'AMX', 'R'), ('h03', 'e', 'AMX', 'S'), ('h03', 'u', 'AMX', 'S');
             """
         )
-    with sessions.transaction(warehouse_settings) as session:
+    with Database.of(warehouse_settings).transaction() as session:
         [found] = [
             f
-            for f in gate_audit(warehouse_settings, session, "run-intrinsic", folder=tmp_path)
+            for f in gate_audit(Platform(warehouse_settings), session, "run-intrinsic", folder=tmp_path)
             if f.stage == "conformed"
         ]
     with warehouse.cursor() as cur:

@@ -15,7 +15,8 @@ from estuaire.base.settings import Settings
 from estuaire.gates.warehouse import Finding, blocked
 from estuaire.gates.warehouse import audit as gate_audit
 from estuaire.rules.rule_registry import FOLDER
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 COUNTS = "isolates tested susceptible increased_exposure intermediate i_guideline_unknown resistant undetermined"
 TABLES: dict[str, str] = {
@@ -206,8 +207,8 @@ def audit(warehouse: connection, warehouse_settings: Settings, tmp_path: Path) -
         with warehouse.cursor() as cur:
             if statement:
                 cur.execute(statement)
-        with sessions.transaction(warehouse_settings) as session:
-            findings = gate_audit(warehouse_settings, session, "run-1", ["h38"], folder=rules, models=models)
+        with Database.of(warehouse_settings).transaction() as session:
+            findings = gate_audit(Platform(warehouse_settings), session, "run-1", ["h38"], folder=rules, models=models)
         return next(f for f in findings if f.stage == "marts")
 
     yield run

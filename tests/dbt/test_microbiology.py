@@ -20,6 +20,7 @@ from psycopg2.extras import execute_values
 from scipy import stats
 
 from estuaire.base.settings import Settings
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import dbt_build
 from estuaire.warehouse.publish import build_and_publish
 
@@ -41,7 +42,7 @@ def world(warehouse: connection) -> independent.Tables:
 
 @pytest.fixture(scope="module")
 def owner(warehouse: connection, world: independent.Tables, warehouse_settings: Settings, rules: Path) -> Iterator[Any]:
-    assert build_and_publish(warehouse_settings, "run-1", 42, "abc123", rules=rules).state == "published"
+    assert build_and_publish(Platform(warehouse_settings), "run-1", 42, "abc123", rules=rules).state == "published"
     with warehouse.cursor() as cur:
         yield cur
 

@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from estuaire.base.errors import QueryRefused
 from estuaire.base.settings import Settings
 from estuaire.contract import registry
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import patient_level, query, releases
 
 CANARY = "PATIENT-CANARY-7"
@@ -71,7 +73,7 @@ def serve(owner: Any) -> Callable[[Settings], None]:
     """Serves a release with a mart of counts and two patient-level ones, as dbt would have built them."""
 
     def serve(settings: Settings) -> None:
-        with releases.connect(settings) as session:
+        with releases.connect(Database.of(settings)) as session:
             number = releases.reserve_id(session)
         owner.execute("create schema marts_next; create schema conformed_next")
         owner.execute(f"create table conformed_next.patient as select '{CANARY}' as patient_key")
@@ -83,13 +85,13 @@ def serve(owner: Any) -> Callable[[Settings], None]:
         owner.execute("comment on table marts_next.first_isolate is 'Grain: one row per isolate'")
         owner.execute(f"create table marts_next.someone as select '{CANARY}' as patient_key, {number} as release_id")
         candidate = releases.Candidate(number, f"run-{number}", 7, "abc", datetime.now(UTC), f"hash-{number}")
-        releases.swap_in(settings, candidate, lambda _: True)
+        releases.swap_in(Platform(settings), candidate, lambda _: True)
 
     return serve
 
 
 def as_analyst(settings: Settings, text: str) -> list[tuple[Any, ...]]:
-    session = psycopg2.connect(settings.dsn("analyst"))
+    session = psycopg2.connect(Database.of(settings).dsn("analyst"))
     try:
         with session.cursor() as cur:
             cur.execute("set search_path = marts")
@@ -114,7 +116,7 @@ def test_the_comment_begins_with_a_warning_in_both_languages(
     assert "ATTENTION" in patient_level.BANNER
     assert "WARNING" in patient_level.BANNER
     serve(warehouse_settings)
-    releases.rollback(warehouse_settings)
+    releases.rollback(Platform(warehouse_settings))
     assert comment(owner, "first_isolate").count("ATTENTION") == 1
 
 
@@ -125,7 +127,7 @@ def test_a_query_that_reads_one_says_so(
     assert patient_level.read_by(READS[how], ["first_isolate"]) == ["first_isolate"]
     if how not in XML:
         serve(warehouse_settings)
-        assert "first_isolate" in query.run_query(warehouse_settings, READS[how]).patient_level
+        assert "first_isolate" in query.run_query(Platform(warehouse_settings), READS[how]).patient_level
 
 
 def test_a_query_that_reads_none_says_nothing(
@@ -133,7 +135,7 @@ def test_a_query_that_reads_none_says_nothing(
 ) -> None:
     serve(warehouse_settings)
     for text in ("select * from release", "select 'first_isolate' as name", "select 1 as first_isolates"):
-        assert query.run_query(warehouse_settings, text).patient_level == (), text
+        assert query.run_query(Platform(warehouse_settings), text).patient_level == (), text
 
 
 @pytest.mark.parametrize("how", READS)
@@ -143,7 +145,7 @@ def test_refused_where_the_registry_holds_real_hospitals(
     real = warehouse_settings.model_copy(update={"registry_dir": real_registry})
     serve(real)
     with pytest.raises(QueryRefused, match=r"real hospitals \(h02\).*What to do: read a mart of counts") as caught:
-        query.run_query(real, READS[how])
+        query.run_query(Platform(real), READS[how])
     assert CANARY not in str(caught.value)
     # and the database refuses the same, whatever the command thinks
     if how not in XML:
@@ -160,7 +162,7 @@ def test_the_text_is_refused_before_the_next_swap(
 ) -> None:
     serve(warehouse_settings)
     with pytest.raises(QueryRefused, match="real hospitals"):
-        query.run_query(warehouse_settings.model_copy(update={"registry_dir": real_registry}), READS["plain"])
+        query.run_query(Platform(warehouse_settings.model_copy(update={"registry_dir": real_registry})), READS["plain"])
 
 
 def test_open_data_is_no_reason_to_refuse(
@@ -171,7 +173,7 @@ def test_open_data_is_no_reason_to_refuse(
     file.write_text(text.replace("study_member:", "open_data: true\nstudy_member:"), encoding="utf-8")
     settings = warehouse_settings.model_copy(update={"registry_dir": real_registry})
     serve(settings)
-    assert query.run_query(settings, READS["plain"]).patient_level == ("first_isolate",)
+    assert query.run_query(Platform(settings), READS["plain"]).patient_level == ("first_isolate",)
 
 
 @pytest.mark.parametrize(
@@ -210,11 +212,11 @@ def test_statistics_show_no_value(
     real = warehouse_settings.model_copy(update={"registry_dir": real_registry})
     serve(real)
     assert as_analyst(real, seen) == []
-    releases.rollback(real)  # an archive was served while all were fictional: its rights are looked at again
+    releases.rollback(Platform(real))  # an archive was served while all were fictional: its rights are looked at again
     assert as_analyst(real, seen) == []
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         as_analyst(real, READS["plain"])
-    releases.rollback(warehouse_settings, to=2)
+    releases.rollback(Platform(warehouse_settings), to=2)
     assert len(as_analyst(warehouse_settings, READS["plain"])) == 40
 
 

@@ -21,6 +21,8 @@ from psycopg2.extensions import connection
 from estuaire.base import faults
 from estuaire.base.errors import PublishFailed
 from estuaire.base.settings import Settings
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import dbt_build, dbt_page, releases
 from estuaire.warehouse.patient_level import BANNER
 from estuaire.warehouse.publish import PublishOutcome, build_and_publish
@@ -39,7 +41,7 @@ def world(warehouse: connection) -> World:
 
 @pytest.fixture(scope="module")
 def outcome(world: World, warehouse_settings: Settings, rules: Path) -> PublishOutcome:
-    return build_and_publish(warehouse_settings, "run-1", 42, "abc123", rules=rules)
+    return build_and_publish(Platform(warehouse_settings), "run-1", 42, "abc123", rules=rules)
 
 
 @pytest.fixture
@@ -209,7 +211,7 @@ def test_candidates_are_gone(owner: Any) -> None:
     ],
 )
 def test_what_an_analyst_may_do(statement: str, allowed: bool, owner: Any, warehouse_settings: Settings) -> None:
-    session = psycopg2.connect(warehouse_settings.dsn("analyst"))
+    session = psycopg2.connect(Database.of(warehouse_settings).dsn("analyst"))
     try:
         session.set_session(readonly=False)  # the grants alone must hold, not only the role's read-only default
         with session.cursor() as cur:
@@ -224,14 +226,14 @@ def test_what_an_analyst_may_do(statement: str, allowed: bool, owner: Any, wareh
 
 
 def test_nothing_new_makes_no_release(outcome: PublishOutcome, warehouse_settings: Settings) -> None:
-    again = build_and_publish(warehouse_settings, "run-2", 43, "abc124")
+    again = build_and_publish(Platform(warehouse_settings), "run-2", 43, "abc124")
     assert (again.state, again.release_id, again.input_hash) == ("unchanged", outcome.release_id, outcome.input_hash)
-    assert [r.release_id for r in releases.list_releases(warehouse_settings)] == [outcome.release_id]
+    assert [r.release_id for r in releases.list_releases(Database.of(warehouse_settings))] == [outcome.release_id]
 
 
 def test_another_publish_under_way_is_waited_for(outcome: PublishOutcome, warehouse_settings: Settings) -> None:
-    with releases.only_publisher(warehouse_settings), pytest.raises(releases.MartsBusy) as caught:
-        build_and_publish(warehouse_settings, "run-2", 43, "abc124")
+    with releases.only_publisher(Database.of(warehouse_settings)), pytest.raises(releases.MartsBusy) as caught:
+        build_and_publish(Platform(warehouse_settings), "run-2", 43, "abc124")
     assert caught.value.retryable
 
 
@@ -242,14 +244,14 @@ def test_a_failing_test_leaves_the_old_marts(
     shutil.copytree(dbt_build.PROJECT, project)
     (project / "tests" / "nobody_was_born.sql").write_text("select birth_year from {{ ref('patient') }}")
     with pytest.raises(PublishFailed) as caught:
-        build_and_publish(warehouse_settings, "run-3", 43, "abc124", project=project)
+        build_and_publish(Platform(warehouse_settings), "run-3", 43, "abc124", project=project)
     assert "test nobody_was_born (" in caught.value.what
     assert "1950" not in str(caught.value)
     assert not caught.value.retryable
     owner.execute("select distinct release_id from marts.antibiotic_consumption")
     assert owner.fetchall() == [(outcome.release_id,)]
     test_candidates_are_gone(owner)
-    assert [r.state for r in releases.list_releases(warehouse_settings)] == ["published"]
+    assert [r.state for r in releases.list_releases(Database.of(warehouse_settings))] == ["published"]
 
 
 def test_a_model_that_does_not_compile_is_named_too(
@@ -259,7 +261,7 @@ def test_a_model_that_does_not_compile_is_named_too(
     shutil.copytree(dbt_build.PROJECT, project)
     (project / "tests" / "broken.sql").write_text("select * from {{ ref('no_such_model') }}")
     with pytest.raises(PublishFailed, match="dbt could not run"):
-        build_and_publish(warehouse_settings, "run-3", 43, "abc124", project=project)
+        build_and_publish(Platform(warehouse_settings), "run-3", 43, "abc124", project=project)
 
 
 def test_staging_that_changes_during_the_build_is_not_published(
@@ -275,7 +277,7 @@ def test_staging_that_changes_during_the_build_is_not_published(
     monkeypatch.setattr(dbt_build, "run", meanwhile)
     monkeypatch.setattr("estuaire.warehouse.publish._audit", lambda *_: [])  # the candidate of this test holds no table
     with pytest.raises(PublishFailed, match="staging changed"):
-        build_and_publish(warehouse_settings, "run-4", 43, "abc124")
+        build_and_publish(Platform(warehouse_settings), "run-4", 43, "abc124")
     owner.execute("select distinct release_id from marts.antibiotic_consumption")
     assert owner.fetchall() == [(outcome.release_id,)]
 
@@ -293,7 +295,7 @@ def test_a_candidate_without_a_model_that_rules_are_about_is_a_typed_error(
         faults.during(publish_built=plant),
         pytest.raises(PublishFailed, match=r"conformed\.patient_day is not in the candidate"),
     ):
-        build_and_publish(warehouse_settings, "run-5", 43, "abc124")
+        build_and_publish(Platform(warehouse_settings), "run-5", 43, "abc124")
     owner.execute("select distinct release_id from marts.release")
     assert owner.fetchall() == [(outcome.release_id,)]
     test_candidates_are_gone(owner)

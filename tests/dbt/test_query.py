@@ -14,6 +14,7 @@ from psycopg2.extensions import connection
 
 from estuaire.base.errors import QueryRefused
 from estuaire.base.settings import Settings
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import query
 
 
@@ -31,30 +32,32 @@ def marts(warehouse: connection) -> Iterator[None]:
 
 def test_rows_and_columns(warehouse_settings: Settings) -> None:
     result = query.run_query(
-        warehouse_settings, "select n, label from sample order by n; -- the marts are found by themselves"
+        Platform(warehouse_settings), "select n, label from sample order by n; -- the marts are found by themselves"
     )
     assert (result.columns, result.truncated) == (("n", "label"), False)
     assert result.rows == [(1, 'é; "x"'), (2, None)]
 
 
 def test_json_is_a_list_of_objects(warehouse_settings: Settings) -> None:
-    result = query.run_query(warehouse_settings, "select * from sample order by n")
+    result = query.run_query(Platform(warehouse_settings), "select * from sample order by n")
     assert json.loads(query.as_json(result)) == [
         {"n": 1, "label": 'é; "x"', "day": "2024-01-31", "rate": 12.5},
         {"n": 2, "label": None, "day": None, "rate": 3},
     ]
-    assert query.as_json(query.run_query(warehouse_settings, "select n from sample where false")) == "[]"
+    assert query.as_json(query.run_query(Platform(warehouse_settings), "select n from sample where false")) == "[]"
 
 
 def test_two_columns_of_one_name_are_told_apart(warehouse_settings: Settings) -> None:
-    twice = query.run_query(warehouse_settings, "select n, 7 as n_2, label, n + 10 as n from sample where n = 1")
+    twice = query.run_query(
+        Platform(warehouse_settings), "select n, 7 as n_2, label, n + 10 as n from sample where n = 1"
+    )
     assert (twice.columns, twice.renamed) == (("n", "n_2", "label", "n_3"), ("n_3",))
     assert json.loads(query.as_json(twice)) == [{"n": 1, "n_2": 7, "label": 'é; "x"', "n_3": 11}]
     assert query.as_csv(twice).splitlines()[0] == "n,n_2,label,n_3"
 
 
 def test_csv_reads_back(warehouse_settings: Settings) -> None:
-    result = query.run_query(warehouse_settings, "select n, label, day from sample order by n")
+    result = query.run_query(Platform(warehouse_settings), "select n, label, day from sample order by n")
     rows = list(csv.reader(io.StringIO(query.as_csv(result))))
     assert rows == [["n", "label", "day"], ["1", 'é; "x"', "2024-01-31"], ["2", "", ""]]
 
@@ -78,7 +81,7 @@ def test_csv_holds_nothing_that_a_spreadsheet_executes(warehouse_settings: Setti
     ]
     told = ", ".join("'" + v.replace("'", "''") + "'" for v in values)
     result = query.run_query(
-        warehouse_settings,
+        Platform(warehouse_settings),
         f'select v as "=1+1", -3.5 as n from unnest(array[{told}]) with ordinality as t (v, i) order by i',
     )
     head, *rows = csv.reader(io.StringIO(query.as_csv(result)))
@@ -90,9 +93,11 @@ def test_csv_holds_nothing_that_a_spreadsheet_executes(warehouse_settings: Setti
 
 
 def test_more_rows_than_the_limit_are_announced(warehouse_settings: Settings) -> None:
-    result = query.run_query(warehouse_settings, "select n from generate_series(1, 11) as n", limit=10)
+    result = query.run_query(Platform(warehouse_settings), "select n from generate_series(1, 11) as n", limit=10)
     assert (len(result.rows), result.truncated) == (10, True)
-    assert not query.run_query(warehouse_settings, "select n from generate_series(1, 10) as n", limit=10).truncated
+    assert not query.run_query(
+        Platform(warehouse_settings), "select n from generate_series(1, 10) as n", limit=10
+    ).truncated
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_more_rows_than_the_limit_are_announced(warehouse_settings: Settings) ->
 )
 def test_what_is_refused(text: str, what: str, warehouse_settings: Settings, warehouse: connection) -> None:
     with pytest.raises(QueryRefused, match=what) as caught:
-        query.run_query(warehouse_settings, text)
+        query.run_query(Platform(warehouse_settings), text)
     assert "\n" not in str(caught.value)
     with warehouse.cursor() as cur:
         cur.execute("select count(*) from marts.sample")
@@ -133,7 +138,7 @@ def test_what_is_refused(text: str, what: str, warehouse_settings: Settings, war
 
 def test_a_query_that_takes_too_long_ends(warehouse_settings: Settings) -> None:
     with pytest.raises(QueryRefused, match="more than 1 s"):
-        query.run_query(warehouse_settings, "select pg_sleep(20)", timeout_seconds=1)
+        query.run_query(Platform(warehouse_settings), "select pg_sleep(20)", timeout_seconds=1)
 
 
 def test_commands_are_registered_and_print(warehouse_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

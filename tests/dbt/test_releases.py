@@ -14,6 +14,8 @@ from psycopg2.extensions import connection
 
 from estuaire.base.errors import PublishFailed
 from estuaire.base.settings import Settings
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import publish, releases
 from estuaire.warehouse.releases import Candidate, Release
 
@@ -33,7 +35,7 @@ def owner(warehouse: connection) -> Iterator[Any]:
 
 def publish_by_hand(settings: Settings, owner: Any, inputs: str = "") -> Release:
     """A release whose tables hold its number."""
-    with releases.connect(settings) as session:
+    with releases.connect(Database.of(settings)) as session:
         number = releases.reserve_id(session)
     owner.execute("create schema marts_next; create schema conformed_next")
     for name in TABLES:
@@ -41,11 +43,11 @@ def publish_by_hand(settings: Settings, owner: Any, inputs: str = "") -> Release
     owner.execute(f"create table conformed_next.fact as select {number} as release_id")
     owner.execute("comment on column marts_next.alpha.release_id is 'Number of the release'")
     candidate = Candidate(number, f"run-{number}", 7, "abc", datetime.now(UTC), inputs or f"hash-{number}")
-    return releases.swap_in(settings, candidate, lambda _: True)
+    return releases.swap_in(Platform(settings), candidate, lambda _: True)
 
 
 def states(settings: Settings) -> dict[int, tuple[str, str | None]]:
-    return {r.release_id: (r.state, r.archive_schema) for r in releases.list_releases(settings)}
+    return {r.release_id: (r.state, r.archive_schema) for r in releases.list_releases(Database.of(settings))}
 
 
 def served(owner: Any) -> set[int]:
@@ -73,19 +75,19 @@ def test_a_swap_archives_what_was_served(owner: Any, warehouse_settings: Setting
 def test_rollback_serves_the_one_before_and_can_go_forward_again(owner: Any, warehouse_settings: Settings) -> None:
     for _ in range(3):
         publish_by_hand(warehouse_settings, owner)
-    assert releases.rollback(warehouse_settings).release_id == 2
+    assert releases.rollback(Platform(warehouse_settings)).release_id == 2
     assert served(owner) == {2}
     assert states(warehouse_settings) == {
         1: ("replaced", "marts_r1"),
         2: ("published", None),
         3: ("rolled_back", "marts_r3"),
     }
-    assert releases.rollback(warehouse_settings).release_id == 1
-    assert releases.rollback(warehouse_settings, to=3).release_id == 3
+    assert releases.rollback(Platform(warehouse_settings)).release_id == 1
+    assert releases.rollback(Platform(warehouse_settings), to=3).release_id == 3
     assert served(owner) == {3}
     publish_by_hand(warehouse_settings, owner)
     assert served(owner) == {4}
-    session = psycopg2.connect(warehouse_settings.dsn("analyst"))
+    session = psycopg2.connect(Database.of(warehouse_settings).dsn("analyst"))
     with session.cursor() as cur:
         cur.execute("select max(release_id) from marts.beta")
         assert cur.fetchone() == (4,)
@@ -94,12 +96,12 @@ def test_rollback_serves_the_one_before_and_can_go_forward_again(owner: Any, war
 
 def test_rollback_without_an_earlier_release_says_so(owner: Any, warehouse_settings: Settings) -> None:
     with pytest.raises(PublishFailed, match="nothing is published"):
-        releases.rollback(warehouse_settings)
+        releases.rollback(Platform(warehouse_settings))
     publish_by_hand(warehouse_settings, owner)
     with pytest.raises(PublishFailed, match="a release before 1 is not kept"):
-        releases.rollback(warehouse_settings)
+        releases.rollback(Platform(warehouse_settings))
     with pytest.raises(PublishFailed, match="release 9 is not kept"):
-        releases.rollback(warehouse_settings, to=9)
+        releases.rollback(Platform(warehouse_settings), to=9)
     assert served(owner) == {1}
 
 
@@ -114,7 +116,7 @@ def test_numbers_follow_one_another_whatever_became_of_the_sequence(owner: Any, 
 def test_the_last_archives_are_kept(owner: Any, warehouse_settings: Settings) -> None:
     for _ in range(6):
         publish_by_hand(warehouse_settings, owner)
-    assert releases.prune(warehouse_settings) == [2, 1]
+    assert releases.prune(Database.of(warehouse_settings)) == [2, 1]
     assert {n for n, (_, archive) in states(warehouse_settings).items() if archive} == {3, 4, 5}
     owner.execute("select nspname from pg_namespace where nspname ~ '^(marts|conformed)_r' order by 1")
     assert [row[0] for row in owner.fetchall()] == [f"{s}_r{n}" for s in ("conformed", "marts") for n in (3, 4, 5)]
@@ -123,7 +125,7 @@ def test_the_last_archives_are_kept(owner: Any, warehouse_settings: Settings) ->
 def test_a_rolled_back_build_is_not_published_again_by_itself(owner: Any, warehouse_settings: Settings) -> None:
     publish_by_hand(warehouse_settings, owner, "old input")
     publish_by_hand(warehouse_settings, owner, "new input")
-    releases.rollback(warehouse_settings)
+    releases.rollback(Platform(warehouse_settings))
     assert publish._built_before(owner, "new input") == 2
     assert publish._built_before(owner, "old input") == 1
     assert publish._built_before(owner, "newer input") is None
@@ -133,7 +135,7 @@ def test_a_reader_in_a_transaction_is_waited_for_and_never_cancelled(
     owner: Any, warehouse_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_by_hand(warehouse_settings, owner)
-    reader = psycopg2.connect(warehouse_settings.dsn("analyst"))
+    reader = psycopg2.connect(Database.of(warehouse_settings).dsn("analyst"))
     with reader.cursor() as cur:
         cur.execute("select max(release_id) from marts.gamma")
         monkeypatch.setattr(releases, "SWAP_PATIENCE_SECONDS", 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import psycopg2
 import pytest
@@ -11,6 +12,7 @@ from cryptography.fernet import Fernet
 from estuaire.base.settings import Settings
 from estuaire.stack import watchers
 from estuaire.stack.airflow import FERNET
+from estuaire.storage.database import Database
 
 pytestmark = pytest.mark.stack
 
@@ -18,12 +20,16 @@ pytestmark = pytest.mark.stack
 def test_a_watcher_of_another_key_is_removed_and_one_of_this_key_stays(running_stack: Settings) -> None:
     own = Fernet(running_stack.secret(FERNET)).encrypt(b"{}").decode()
     other = Fernet(Fernet.generate_key()).encrypt(b"{}").decode()
-    session = psycopg2.connect(running_stack.dsn("airflow", running_stack.airflow_database))
+    session = psycopg2.connect(Database.of(running_stack).dsn("airflow", running_stack.airflow_database))
     with contextlib.closing(session), session.cursor() as cursor:
         session.autocommit = True
-        cursor.execute("select id from asset limit 1")
-        asset = cursor.fetchone()
-        assert asset is not None
+        asset = None
+        limit = time.monotonic() + 120  # the DAG files are read
+        while asset is None:
+            assert time.monotonic() < limit
+            time.sleep(1)
+            cursor.execute("select id from asset limit 1")
+            asset = cursor.fetchone()
         made = {}
         for name, kept in {"own": own, "other": other}.items():
             cursor.execute(

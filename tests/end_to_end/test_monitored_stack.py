@@ -29,7 +29,9 @@ from estuaire.stack import airflow, exporter, lifecycle, processes
 from estuaire.stack import postgres as postgres_server
 from estuaire.stack.airflow_client import AirflowClient
 from estuaire.stack.exporter import TOKEN
-from estuaire.storage import ledger, sessions
+from estuaire.storage import ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 __all__ = ["monitors"]
 pytestmark = [pytest.mark.stack, pytest.mark.alerts]
@@ -96,8 +98,8 @@ def stack(own_settings: Settings, free_port: Callable[[], int]) -> Iterator[Sett
                 settings,
                 SimulationPlan(patients=60, hospitals=("h01", "h02"), upto_sequence=sequence, bad_checksum=(BAD,)),
             )
-        follow(settings, lambda _: None)
-        delivering.check(settings)
+        follow(Platform(settings), lambda _: None)
+        delivering.check(Platform(settings))
         yield settings
     finally:
         lifecycle.down(settings)
@@ -105,10 +107,10 @@ def stack(own_settings: Settings, free_port: Callable[[], int]) -> Iterator[Sett
 
 def _plant(settings: Settings) -> None:
     """What needs a hand, each as the ledger would hold it."""
-    ledger.start_run(settings, "consolidate-left", "left_dag")
-    ledger.end_run(settings, "consolidate-left", "failed", "[E] x")
-    ledger.start_run(settings, "publish-stalled", "stalled_dag")
-    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
+    ledger.start_run(Database.of(settings), "consolidate-left", "left_dag")
+    ledger.end_run(Database.of(settings), "consolidate-left", "failed", "[E] x")
+    ledger.start_run(Database.of(settings), "publish-stalled", "stalled_dag")
+    with Database.of(settings).transaction() as connection, connection.cursor() as cursor:
         for statement in (
             "update control.run set started_at = now() - interval '5 hours' where run_id = 'publish-stalled'",
             "update control.delivery set received_at = now() - interval '200 days' where hospital_id = 'h01'",
@@ -264,7 +266,7 @@ def _fail(settings: Settings, first: int, last: int) -> None:
 
 
 def _execute(settings: Settings, statement: str) -> None:
-    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
+    with Database.of(settings).transaction() as connection, connection.cursor() as cursor:
         cursor.execute(statement)
 
 
@@ -304,7 +306,7 @@ def test_what_takes_days_or_load_is_told_too(watched: Watched) -> None:
         held.callback(filler.unlink)
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 3 << 30)
-        probe = held.enter_context(sessions.session(settings))
+        probe = held.enter_context(Database.of(settings).session())
         probe.set_session(autocommit=True)
         fired: set[str] = set()
 
@@ -312,7 +314,7 @@ def test_what_takes_days_or_load_is_told_too(watched: Watched) -> None:
             for _ in range(
                 CONNECTIONS - _connections(probe)
             ):  # others come and go; the page of metrics needs one for itself
-                held.enter_context(sessions.session(settings))
+                held.enter_context(Database.of(settings).session())
             fired.update(watched.firing())
             return fired >= SLOW
 

@@ -12,6 +12,8 @@ from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle, postgres
 from estuaire.stack.init import init
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse.query import run_query
 
 pytestmark = pytest.mark.compose  # with the other tests of a server
@@ -25,9 +27,9 @@ def test_the_chain_publishes_on_an_external_server(tmp_path: Path) -> None:
         try:
             assert "postgres" not in lifecycle.up(settings).started
             assert {p.state for p in lifecycle.status(settings)} == {"running"}
-            assert follow(settings, lambda _: None).outcome == "success"
+            assert follow(Platform(settings), lambda _: None).outcome == "success"
         finally:
             lifecycle.down(settings)
         assert postgres.answers(settings)  # `down` stopped what is ours
-        assert ledger.fetch(settings, "select state from control.release") == [{"state": "published"}]
-        assert run_query(settings, "select count(*) from antibiotic_consumption").rows[0][0] > 0
+        assert ledger.fetch(Database.of(settings), "select state from control.release") == [{"state": "published"}]
+        assert run_query(Platform(settings), "select count(*) from antibiotic_consumption").rows[0][0] > 0

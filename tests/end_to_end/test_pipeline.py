@@ -1,8 +1,8 @@
 """The whole chain through the real scheduler, Spark, Great Expectations, dbt and PostgreSQL, as `make demo` runs it.
 
-The tests of this file tell one story, in order, on one stack: history is published; nothing new changes nothing; a damaged delivery is
-blocked and the others publish; mended, it lands; the scheduler is killed in mid-run and the run still ends; and a fresh database fed with
-the same deliveries at once publishes the same marts.
+The tests of this file tell one story, in order, on one stack: history is published; nothing new changes nothing; each faulty delivery of a
+run is blocked by its own error and the others publish; one is mended and lands with newer ones, though the scheduler is killed in mid-run;
+and a fresh database fed with the same deliveries at once publishes the same marts.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -42,6 +43,8 @@ from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle, processes
 from estuaire.stack.airflow_client import AirflowClient
 from estuaire.storage import error_columns, ledger, migrations
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.storage.stores import open_store
 from estuaire.warehouse import dbt_build
 from estuaire.warehouse.query import run_query
@@ -58,13 +61,13 @@ def deliver(settings: Settings, upto: int, *, bad: bool = True) -> None:
 
 
 def run(settings: Settings) -> Followed:
-    return follow(settings, lambda _: None)
+    return follow(Platform(settings), lambda _: None)
 
 
 def published(settings: Settings) -> list[dict[str, Any]]:
     """The mart as analysts see it, without the columns that name the release."""
     result = run_query(
-        settings,
+        Platform(settings),
         "select * from antibiotic_consumption where grouping = 'total' order by hospital_id, month, scope",
         limit=100_000,
     )
@@ -74,13 +77,17 @@ def published(settings: Settings) -> list[dict[str, Any]]:
 
 def release(settings: Settings) -> int:
     return int(
-        ledger.fetch(settings, "select release_id from control.release where state = 'published'")[0]["release_id"]
+        ledger.fetch(Database.of(settings), "select release_id from control.release where state = 'published'")[0][
+            "release_id"
+        ]
     )
 
 
 def delivery(settings: Settings, place: tuple[str, str]) -> dict[str, Any]:
     """The ledger's row of a delivery, with its error's sentence as `estuaire run` shows it."""
-    [row] = ledger.fetch(settings, "select * from control.delivery where hospital_id = %s and delivery_id = %s", place)
+    [row] = ledger.fetch(
+        Database.of(settings), "select * from control.delivery where hospital_id = %s and delivery_id = %s", place
+    )
     error = error_columns.read(row)
     return row | {"error": None if error is None else error.sentence()}
 
@@ -104,7 +111,7 @@ def story(running_stack: Settings) -> Settings:
 
 def test_history_is_published_and_every_record_accounted_for(story: Settings) -> None:
     truth = json.loads((story.root / "simulation" / "truth.json").read_text(encoding="utf-8"))
-    accounts = ledger.fetch(story, "select * from control.accounting where stage = 'land'")
+    accounts = ledger.fetch(Database.of(story), "select * from control.accounting where stage = 'land'")
     for hospital, deliveries in truth["hospitals"].items():
         for table, planted in deliveries["2025-10-full"]["tables"].items():
             account = next(a for a in accounts if (a["hospital_id"], a["table_name"]) == (hospital, table))
@@ -121,11 +128,13 @@ def test_history_is_published_and_every_record_accounted_for(story: Settings) ->
 
 
 def test_great_expectations_counted_at_every_gate_what_was_counted_natively(story: Settings) -> None:
-    totals = ledger.fetch(story, "select * from quality.result where hospital_id = '*'")
+    totals = ledger.fetch(Database.of(story), "select * from quality.result where hospital_id = '*'")
     assert all(t["rows_failed_gx"] is not None and t["status"] != "error" for t in totals)
     tables = {stage: {t["table_name"] for t in totals if t["stage"] == stage} for stage in STAGES}
     # the history holds no identity merge: gate 1 judges the empty file, there is nothing to consolidate of it
-    written = {f["table_name"] for f in ledger.fetch(story, "select distinct table_name from control.landed_file")}
+    written = {
+        f["table_name"] for f in ledger.fetch(Database.of(story), "select distinct table_name from control.landed_file")
+    }
     assert set(load_contract().names) - {"patient_merge"} <= written
     assert (tables["landed"], tables["consolidated"]) == (set(load_contract().names), written)
     assert tables["conformed"] == set(load_rules("conformed"))
@@ -133,7 +142,7 @@ def test_great_expectations_counted_at_every_gate_what_was_counted_natively(stor
 
 
 def test_each_stage_tells_what_it_cost(story: Settings) -> None:
-    stages = ledger.fetch(story, "select * from control.stage_run")
+    stages = ledger.fetch(Database.of(story), "select * from control.stage_run")
     assert {s["stage"] for s in stages} == {"land", "consolidate", "load", "publish"}
     for stage in stages:
         assert stage["state"] == "committed"
@@ -143,92 +152,25 @@ def test_each_stage_tells_what_it_cost(story: Settings) -> None:
 
 
 def test_a_publication_tells_each_models_seconds_and_has_a_page_of_their_lineage(story: Settings) -> None:
-    built = ledger.fetch(story, "select distinct name from control.model_build where kind = 'model'")
+    built = ledger.fetch(Database.of(story), "select distinct name from control.model_build where kind = 'model'")
     assert {b["name"] for b in built} == {p.stem for p in (dbt_build.PROJECT / "models").rglob("*.sql")}
     assert (story.root / "models" / "index.html").stat().st_size > 1_000_000
 
 
 def test_a_second_run_changes_nothing_and_says_so(story: Settings) -> None:
-    before = (release(story), published(story), ledger.fetch(story, "select count(*) from control.stage_run"))
+    before = (
+        release(story),
+        published(story),
+        ledger.fetch(Database.of(story), "select count(*) from control.stage_run"),
+    )
     result = run(story)
     assert result.outcome == "nothing_new"
     assert "nothing new" in result.message
-    assert before == (release(story), published(story), ledger.fetch(story, "select count(*) from control.stage_run"))
-
-
-def test_a_bad_delivery_is_blocked_and_the_others_publish(story: Settings) -> None:
-    before = release(story)
-    deliver(story, 2)
-    result = run(story)
-    blocked = delivery(story, BAD)
-    assert (blocked["state"], blocked["error_code"]) == ("blocked", "E_CHECKSUM")
-    for part in ("h02/2025-11-delta", ".csv", "What to do"):
-        assert part in blocked["error"]
-    assert [delivery(story, (h, "2025-11-delta"))["state"] for h in ("h01", "h03")] == ["landed", "landed"]
-    assert result.blocked == [blocked["error"]]
-    assert release(story) == before + 1
-    assert gates(story) == {"h01": "success", "h02": "failed", "h03": "success"}
-    with AirflowClient(story) as client:
-        newest = client.dag_runs(INGEST)[0]["dag_run_id"]
-        index = next(
-            t["map_index"]
-            for t in client.task_instances(INGEST, newest)
-            if t["task_id"] == "gate" and t["rendered_map_index"] == "h02"
-        )
-        log = client.task_log(INGEST, newest, "gate", map_index=index)
-    assert "E_CHECKSUM" in log
-    assert "h02/2025-11-delta" in log
-
-
-def _mend(settings: Settings) -> None:
-    """What the hospital does: write the manifest again, with the checksums of the files that it sends."""
-    store = open_store(settings)
-    key = f"landing/{BAD[0]}/{BAD[1]}/manifest.json"
-    with store.open(key) as stream:
-        manifest = json.loads(stream.read())
-    for file in manifest["files"]:
-        with store.open(f"landing/{BAD[0]}/{BAD[1]}/{file['path']}") as stream:
-            file["sha256"] = hashlib.sha256(stream.read()).hexdigest()
-    store.put_bytes(key, json.dumps(manifest, indent=2).encode())
-
-
-def test_the_mended_delivery_lands(story: Settings) -> None:
-    _mend(story)
-    assert run(story).outcome == "success"
-    assert delivery(story, BAD)["state"] == "landed"
-
-
-def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
-
-
-def test_a_killed_scheduler_costs_nothing(story: Settings) -> None:
-    deliver(story, 3, bad=False)
-    ended: list[Followed | BaseException] = []
-
-    def following() -> None:
-        try:
-            ended.append(run(story))
-        except BaseException as error:  # noqa: BLE001 - handed to the test below
-            ended.append(error)
-
-    known = len(ledger.fetch(story, "select 1 from control.stage_run where stage = 'land'"))
-    thread = threading.Thread(target=following)
-    thread.start()
-    _until(lambda: len(ledger.fetch(story, "select 1 from control.stage_run where stage = 'land'")) > known)
-    scheduler = processes.find(story, "scheduler")
-    assert scheduler is not None
-    scheduler.kill()
-    time.sleep(2)
-    lifecycle.up(story)
-    thread.join(timeout=420)
-    assert not thread.is_alive()
-    assert isinstance(ended[0], Followed), ended
-    states = ledger.fetch(story, "select distinct state from control.delivery")
-    assert states == [{"state": "landed"}]
+    assert before == (
+        release(story),
+        published(story),
+        ledger.fetch(Database.of(story), "select count(*) from control.stage_run"),
+    )
 
 
 # ------------------------------------------------------------------------------------------------ what must be refused, or never be seen
@@ -254,6 +196,14 @@ FAULTS = {
     ("h01", "version"): ("E_CONTRACT_VERSION", "manifest.json"),
     ("h01", "outside"): ("E_PATH_OUTSIDE", "manifest.json"),
 }
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """The run that refuses, and the release that was served before it."""
+
+    before: int
+    run: Followed
 
 
 def _write(
@@ -330,12 +280,42 @@ def _ingest_logs(settings: Settings) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.log"))
 
 
-def test_each_faulty_delivery_is_refused_by_its_own_error_and_the_others_go_on(story: Settings) -> None:
+@pytest.fixture(scope="module")
+def refusing(story: Settings) -> Refusing:
+    """One run of a delivery with a wrong checksum, one each of many other faults, and sound ones of the same hospitals and another."""
     before = release(story)
+    deliver(story, 2)
     _deliver_faults(story)
-    assert run(story).outcome == "success"
+    return Refusing(before, run(story))
+
+
+def test_a_bad_delivery_is_blocked_and_the_others_publish(story: Settings, refusing: Refusing) -> None:
+    blocked = delivery(story, BAD)
+    assert (blocked["state"], blocked["error_code"]) == ("blocked", "E_CHECKSUM")
+    for part in ("h02/2025-11-delta", ".csv", "What to do"):
+        assert part in blocked["error"]
+    assert [delivery(story, (h, "2025-11-delta"))["state"] for h in ("h01", "h03")] == ["landed", "landed"]
+    assert sorted(refusing.run.blocked) == sorted(delivery(story, place)["error"] for place in (BAD, *FAULTS))
+    assert release(story) == refusing.before + 1
+    told = gates(story)
+    assert {h: told[h] for h in ("h01", "h02", "h03")} == {"h01": "failed", "h02": "failed", "h03": "success"}
+    with AirflowClient(story) as client:
+        newest = client.dag_runs(INGEST)[0]["dag_run_id"]
+        index = next(
+            t["map_index"]
+            for t in client.task_instances(INGEST, newest)
+            if t["task_id"] == "gate" and t["rendered_map_index"] == "h02"
+        )
+        log = client.task_log(INGEST, newest, "gate", map_index=index)
+    assert "E_CHECKSUM" in log
+    assert "h02/2025-11-delta" in log
+
+
+def test_each_faulty_delivery_is_refused_by_its_own_error_and_the_others_go_on(
+    story: Settings, refusing: Refusing
+) -> None:
+    assert refusing.run.outcome == "success"
     assert delivery(story, ("h01", "good"))["state"] == "landed"
-    assert release(story) == before + 1
     logs = _ingest_logs(story)
     for place, (code, file) in FAULTS.items():
         row = delivery(story, place)
@@ -359,6 +339,58 @@ def test_the_same_id_with_other_bytes_is_refused(story: Settings) -> None:
     assert "h01/good" in good["error"]
     assert "[E_DELIVERY_CHANGED] delivery h01/good" in _ingest_logs(story)
     _deliver_faults(story)  # the first bytes again
+
+
+def _mend(settings: Settings) -> None:
+    """What the hospital does: write the manifest again, with the checksums of the files that it sends."""
+    store = open_store(settings)
+    key = f"landing/{BAD[0]}/{BAD[1]}/manifest.json"
+    with store.open(key) as stream:
+        manifest = json.loads(stream.read())
+    for file in manifest["files"]:
+        with store.open(f"landing/{BAD[0]}/{BAD[1]}/{file['path']}") as stream:
+            file["sha256"] = hashlib.sha256(stream.read()).hexdigest()
+    store.put_bytes(key, json.dumps(manifest, indent=2).encode())
+
+
+def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_a_mended_delivery_lands_and_a_killed_scheduler_costs_nothing(story: Settings) -> None:
+    before = release(story)
+    _mend(story)
+    deliver(story, 3, bad=False)
+    ended: list[Followed | BaseException] = []
+
+    def following() -> None:
+        try:
+            ended.append(run(story))
+        except BaseException as error:  # noqa: BLE001 - handed to the test below
+            ended.append(error)
+
+    known = len(ledger.fetch(Database.of(story), "select 1 from control.stage_run where stage = 'land'"))
+    thread = threading.Thread(target=following)
+    thread.start()
+    _until(
+        lambda: len(ledger.fetch(Database.of(story), "select 1 from control.stage_run where stage = 'land'")) > known
+    )
+    scheduler = processes.find(story, "scheduler")
+    assert scheduler is not None
+    scheduler.kill()
+    time.sleep(2)
+    lifecycle.up(story)
+    thread.join(timeout=900)
+    assert not thread.is_alive()
+    assert isinstance(ended[0], Followed), ended
+    assert ended[0].outcome == "success"
+    assert delivery(story, BAD)["state"] == "landed"
+    states = ledger.fetch(Database.of(story), "select hospital_id, delivery_id, state from control.delivery")
+    assert {s["state"] for s in states if (s["hospital_id"], s["delivery_id"]) not in FAULTS} == {"landed"}
+    assert release(story) > before
 
 
 def _forms(value: str) -> set[str]:
@@ -412,7 +444,7 @@ def _outside_landing(settings: Settings) -> Iterator[tuple[str, str]]:
             continue
         yield str(path.relative_to(settings.root)), text
     for database, role in ((settings.postgres_database, "estuaire"), ("airflow", "airflow")):
-        with psycopg2.connect(settings.dsn(role, database)) as session, session.cursor() as cursor:
+        with psycopg2.connect(Database.of(settings).dsn(role, database)) as session, session.cursor() as cursor:
             cursor.execute(
                 "select format('%I.%I', schemaname, tablename) from pg_tables "
                 "where schemaname not in ('pg_catalog', 'information_schema')"
@@ -449,7 +481,7 @@ def test_a_fresh_database_and_other_workers_give_the_same_tables(story: Settings
     before = copied(story)
     assert len(before) > 15
     assert sum(map(len, before.values())) > 100_000
-    with psycopg2.connect(story.dsn()) as session, session.cursor() as cursor:
+    with psycopg2.connect(Database.of(story).dsn()) as session, session.cursor() as cursor:
         for schema in ("control", "quality", "staging", "marts", "conformed", "stats", "lake"):
             cursor.execute(f"drop schema if exists {schema} cascade")
         cursor.execute("select nspname from pg_namespace where nspname like 'marts%' or nspname like 'conformed%'")
@@ -460,7 +492,7 @@ def test_a_fresh_database_and_other_workers_give_the_same_tables(story: Settings
     lifecycle.down(story)
     alone = story.model_copy(update={"spark_master": "local[1]"})
     lifecycle.up(alone)
-    migrations.upgrade(alone)
+    migrations.upgrade(Database.of(alone))
     assert run(alone).outcome == "success"
     after = copied(alone)
     assert {name for name in before if before[name] != after.get(name)} == set()

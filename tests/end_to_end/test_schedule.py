@@ -15,6 +15,7 @@ from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 from estuaire.stack.airflow_client import AirflowClient
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
 
 pytestmark = pytest.mark.compose  # with the other tests of a server
 HOSPITALS = ("h01", "h02")
@@ -49,13 +50,14 @@ def _until(condition: Callable[[], bool], seconds: float) -> float:
 
 def _states(settings: Settings) -> dict[str, str]:
     return {
-        r["hospital_id"]: r["state"] for r in ledger.fetch(settings, "select hospital_id, state from control.delivery")
+        r["hospital_id"]: r["state"]
+        for r in ledger.fetch(Database.of(settings), "select hospital_id, state from control.delivery")
     }
 
 
 def _runs(settings: Settings) -> list[dict[str, object]]:
     return ledger.fetch(
-        settings, "select run_id, state from control.run where dag_id = %s order by started_at", (INGEST,)
+        Database.of(settings), "select run_id, state from control.run where dag_id = %s order by started_at", (INGEST,)
     )
 
 
@@ -76,7 +78,10 @@ def test_a_copy_of_files_is_all_it_takes(watching: Settings, simulated: Path) ->
     upload.write_bytes(data)
     _until(lambda: _states(watching).get("h02") == "landed", 400)
     served = "select contents from control.release where state = 'published'"
-    _until(lambda: {*(ledger.fetch(watching, served) or [{"contents": {}}])[0]["contents"]} == {*HOSPITALS}, 400)
+    _until(
+        lambda: {*(ledger.fetch(Database.of(watching), served) or [{"contents": {}}])[0]["contents"]} == {*HOSPITALS},
+        400,
+    )
 
     with AirflowClient(watching) as client:
         assert all(str(r["run_type"]).startswith("asset") for r in client.dag_runs(INGEST))

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from small_platform import Platform, create_database, dose
+from small_platform import SmallPlatform, create_database, dose
 
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import FOLDER
 from estuaire.gates import consolidated as gate_consolidated
 from estuaire.gates import landed as gate_landed
 from estuaire.orchestration import tasks
+from estuaire.storage.database import Database
 from estuaire.warehouse import dbt_build, publish, releases
 from spark_jobs import consolidate, land, load, session
 
@@ -66,7 +67,7 @@ def without_engines() -> Iterator[None]:
 def _marts_of_staging(settings: Settings, *_: Any, release: dict[str, str], **__: Any) -> list[dbt_build.Node]:
     """In dbt's place: the candidate's tables, each of one statement."""
     number, staging = int(release["ESTUAIRE_RELEASE_ID"]), release["ESTUAIRE_STAGING_SCHEMA"]
-    with releases.connect(settings) as session, session.cursor() as cursor:
+    with releases.connect(Database.of(settings)) as session, session.cursor() as cursor:
         cursor.execute(
             "create schema marts_next; create schema conformed_next; "
             f"create table conformed_next.administration as select * from {staging}.administration; "
@@ -81,8 +82,8 @@ def _marts_of_staging(settings: Settings, *_: Any, release: dict[str, str], **__
 class Pair:
     """The platform that meets faults, and one that gets the same deliveries and meets none."""
 
-    tried: Platform
-    calm: Platform
+    tried: SmallPlatform
+    calm: SmallPlatform
     deliveries: int = 0
 
     def deliver(self) -> None:
@@ -95,11 +96,11 @@ class Pair:
                     f"d{n}", n, hospital=hospital, headers=None, administration=[dose(f"A{n}"), dose(f"B{n}")]
                 )
 
-    def run(self, stage: str, platform: Platform | None = None) -> None:
+    def run(self, stage: str, platform: SmallPlatform | None = None) -> None:
         on = platform or self.tried
         if stage == "land":
             on.discover()
-        STAGES[stage](on.settings, on.new_run(), None)
+        STAGES[stage](on, on.new_run(), None)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,6 @@ def pair(migrated: Any, tmp_path_factory: pytest.TempPathFactory, without_engine
         settings = migrated.model_copy(
             update={"postgres_database": name, "store_root": folder, "registry_dir": registry, "sweep_after_hours": 0}
         )
-        made.append(Platform(settings, None))
+        made.append(SmallPlatform(settings, None))
         made[-1].lake.ensure()
     return Pair(*made)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from local_spark import spark
-from small_platform import Platform, create_database, migrated
+from small_platform import SmallPlatform, create_database, migrated
 
 from estuaire.base.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
@@ -24,14 +24,16 @@ _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def new_platform(migrated: Settings, spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Platform]:
+def new_platform(
+    migrated: Settings, spark: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], SmallPlatform]:
     """Makes an empty platform."""
 
-    def make() -> Platform:
+    def make() -> SmallPlatform:
         name = f"platform_{next(_NUMBERS)}"
         create_database(migrated, name, "empty_platform")
         update = {"postgres_database": name, "store_root": tmp_path_factory.mktemp(name)}
-        platform = Platform(migrated.model_copy(update=update), spark)
+        platform = SmallPlatform(migrated.model_copy(update=update), spark)
         platform.lake.ensure()
         return platform
 
@@ -39,7 +41,7 @@ def new_platform(migrated: Settings, spark: Any, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
-def platform(new_platform: Callable[[], Platform]) -> Platform:
+def platform(new_platform: Callable[[], SmallPlatform]) -> SmallPlatform:
     """An empty platform of this test's own."""
     return new_platform()
 

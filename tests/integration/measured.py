@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -36,7 +36,7 @@ def _newest(rows: list[Any], key: int, at: int) -> list[Any]:
     return list(newest.values())
 
 
-def recounted(platform: Platform) -> dict[str, dict[tuple[str, ...], float]]:
+def recounted(platform: SmallPlatform) -> dict[str, dict[tuple[str, ...], float]]:
     """Metric -> labels' values (in the labels' alphabetical order) -> value, without a query that groups."""
     expected: dict[str, dict[tuple[str, ...], float]] = {}
     known = (
@@ -92,7 +92,7 @@ def _latest(pairs: list[tuple[str, datetime]]) -> dict[tuple[str, ...], float]:
     return {(h,): max(at for g, at in pairs if g == h).timestamp() for h in {h for h, _ in pairs} - {"unknown"}}
 
 
-def _of_runs(platform: Platform) -> dict[str, dict[tuple[str, ...], float]]:
+def _of_runs(platform: SmallPlatform) -> dict[str, dict[tuple[str, ...], float]]:
     runs = platform.ask("select dag_id, state, ended_at from control.run")
     stages = platform.ask(
         "select stage, state, token, seconds, gate_seconds, cpu_seconds, peak_memory_bytes, rows, ended_at from control.stage_run"
@@ -112,7 +112,7 @@ def _of_runs(platform: Platform) -> dict[str, dict[tuple[str, ...], float]]:
     return found
 
 
-def _of_what_is_held(platform: Platform) -> dict[str, dict[tuple[str, ...], float]]:
+def _of_what_is_held(platform: SmallPlatform) -> dict[str, dict[tuple[str, ...], float]]:
     bytes_, files = {}, {}
     for layer in ("landed", "consolidated"):
         for table, listed in platform.lake.list_layer(layer).items():

@@ -21,12 +21,11 @@ from estuaire.base import faults
 from estuaire.base.errors import ErrorFields
 from estuaire.base.settings import Settings
 from estuaire.contract.manifest import Manifest, ManifestFile
-from estuaire.contract.registry import FOLDER, load_registry
+from estuaire.contract.registry import FOLDER
 from estuaire.deliveries.landing_scan import Found, discover
-from estuaire.storage import error_columns, ledger, migrations, pseudonym_key, sessions
-from estuaire.storage.lake import Lake
-from estuaire.storage.object_store import ObjectStore
-from estuaire.storage.stores import open_store
+from estuaire.storage import error_columns, ledger, migrations, pseudonym_key
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse.publish import PublishOutcome, build_and_publish
 from spark_jobs import consolidate, land, load
 
@@ -43,18 +42,18 @@ def dose(id: str, amount: str = "1", *, ipp: str = "77", nda: str = "900", unit:
     return f"{id};{ipp};{nda};J01DD04;{amount};{unit};IV;16/03/2025 08:00;F"
 
 
-@dataclass
-class Platform:
-    settings: Settings
+@dataclass(frozen=True)
+class SmallPlatform(Platform):
+    """The platform with a Spark session, and what a test does with both."""
+
     spark: Any
 
-    @property
-    def store(self) -> ObjectStore:
-        return open_store(self.settings)
+    def __reduce__(self) -> tuple[type[Platform], tuple[Settings]]:
+        return Platform, (self.settings,)  # what Spark's tasks are given has no session
 
-    @property
-    def lake(self) -> Lake:
-        return Lake(self.settings)
+    def but(self, **changes: object) -> SmallPlatform:
+        """The same with other settings."""
+        return SmallPlatform(self.settings.model_copy(update=changes), self.spark)
 
     # -------------------------------------------------------------------------------------------- deliveries
 
@@ -63,7 +62,7 @@ class Platform:
         change: Callable[[dict[str, Any]], object] | None = None, **tables: list[str],
     ) -> None:  # fmt: skip
         """Write a delivery; ``change`` may spoil its manifest before it is written."""
-        entry = load_registry(self.settings.registry_dir).get(hospital)
+        entry = self.registry.get(hospital)
         files = []
         for table, records in tables.items():
             header = (headers or H01)[table]
@@ -90,47 +89,47 @@ class Platform:
 
     def new_run(self) -> str:
         run_id = f"run-{next(_RUNS)}"
-        ledger.start_run(self.settings, run_id, "tests")
+        ledger.start_run(self.database, run_id, "tests")
         return run_id
 
     def discover(self) -> Found:
-        return discover(self.settings, self.store, load_registry(self.settings.registry_dir), self.new_run())
+        return discover(self, self.new_run())
 
     def land(self, before_commit: Any = None) -> dict[str, int]:
         """Discover and land."""
         self.discover()
         with faults.during(land_audited=before_commit):
-            return land.run(self.settings, self.new_run(), self.spark)
+            return land.run(self, self.new_run(), self.spark)
 
     def consolidate(self, before_commit: Any = None, *, before_audit: Any = None) -> dict[str, Any]:
         with faults.during(consolidate_written=before_audit, consolidate_mapped=before_commit):
-            return consolidate.run(self.settings, self.new_run(), self.spark)
+            return consolidate.run(self, self.new_run(), self.spark)
 
     def load(self) -> dict[str, Any]:
-        return load.run(self.settings, self.new_run(), self.spark)
+        return load.run(self, self.new_run(), self.spark)
 
     def publish(self, before_gates: Any = None) -> PublishOutcome:
         with faults.during(publish_built=before_gates):
-            return build_and_publish(self.settings, self.new_run(), self.lake.snapshot(), "tests")
+            return build_and_publish(self, self.new_run(), self.lake.snapshot(), "tests")
 
     # -------------------------------------------------------------------------------------------- what is there
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Rows of a query on the ledger or the warehouse."""
-        with sessions.transaction(self.settings) as connection, connection.cursor() as cursor:
+        with self.database.transaction() as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
     def errors(self, table: str, where: str = "true") -> list[ErrorFields]:
         """The errors of a table's rows that have one."""
         rows = ledger.fetch(
-            self.settings,
+            self.database,
             f"select {error_columns.COLUMNS} from {table} where {where} order by error_hospital, error_delivery",
         )
         return [error for row in rows if (error := error_columns.read(row)) is not None]
 
     def execute(self, sql: str, *parameters: object) -> None:
-        with sessions.transaction(self.settings) as connection, connection.cursor() as cursor:
+        with self.database.transaction() as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
 
     def in_lake(self, sql: str) -> list[tuple[Any, ...]]:
@@ -163,15 +162,15 @@ def registry_of(folder: Path, *hospitals: str) -> Path:
     return folder
 
 
-def clones(platform: Platform, folder: Path, *hospitals: str) -> Platform:
+def clones(platform: SmallPlatform, folder: Path, *hospitals: str) -> SmallPlatform:
     """The platform with a registry of hospitals that deliver as h01 does."""
     own = registry_of(folder, *hospitals)
-    return Platform(platform.settings.model_copy(update={"registry_dir": own}), platform.spark)
+    return platform.but(registry_dir=own)
 
 
 def create_database(admin: Settings, name: str, template: str) -> None:
     """A new database, copied from ``template``."""
-    connection = psycopg2.connect(admin.dsn("postgres", "postgres"))
+    connection = psycopg2.connect(Database.of(admin).dsn("postgres", "postgres"))
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(f"create database {name} owner estuaire template {template}")
@@ -183,8 +182,8 @@ def migrated(postgres: Settings) -> Settings:
     """A migrated, empty database that others are copied from; with its secrets, so that all platforms give the same pseudonyms."""
     create_database(postgres, "empty_platform", "template1")
     settings = postgres.model_copy(update={"postgres_database": "empty_platform"})
-    migrations.upgrade(settings)
-    pseudonym_key.ensure(settings)
+    migrations.upgrade(Database.of(settings))
+    pseudonym_key.ensure(Platform(settings))
     return settings
 
 

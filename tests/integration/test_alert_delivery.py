@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from alert_servers import PASSWORD, USER, certificate, hook_server, mail_server
-from small_platform import Platform, create_database, registry_of
+from small_platform import SmallPlatform, create_database, registry_of
 
 from estuaire.base.alert_settings import SMTP_PASSWORD, WEBHOOK_KEY
 from estuaire.base.errors import DiskFull
@@ -22,6 +22,8 @@ from estuaire.base.secret_files import draw
 from estuaire.base.settings import Settings
 from estuaire.operations.alerts import channels, delivering
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 _NUMBERS = itertools.count(1)
 KEY = "k" * 40
@@ -29,7 +31,7 @@ FULL = DiskFull("there is no space left to write", remedy="free space on that di
 
 
 @pytest.fixture
-def platform(migrated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
+def platform(migrated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPlatform:
     """A platform without Spark on which one run has failed, with the secrets of both channels."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -45,9 +47,9 @@ def platform(migrated: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "postgres_database": name, "store_root": tmp_path / "store", "secrets_dir": secrets, "alert_disk_free_gib": 0.0,
         "registry_dir": registry_of(tmp_path / "registry", "h01"),
     }  # fmt: skip
-    platform = Platform(migrated.model_copy(update=update), None)
-    ledger.start_run(platform.settings, "consolidate-1", "consolidate")
-    ledger.end_run(platform.settings, "consolidate-1", "failed", error=FULL)
+    platform = SmallPlatform(migrated.model_copy(update=update), None)
+    ledger.start_run(platform.database, "consolidate-1", "consolidate")
+    ledger.end_run(platform.database, "consolidate-1", "failed", error=FULL)
     return platform
 
 
@@ -59,7 +61,7 @@ def pem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def by_mail(platform: Platform, port: int, **changes: Any) -> Settings:
+def by_mail(platform: SmallPlatform, port: int, **changes: Any) -> Settings:
     given = {
         "host": "127.0.0.1",
         "port": port,
@@ -72,7 +74,7 @@ def by_mail(platform: Platform, port: int, **changes: Any) -> Settings:
     )
 
 
-def state(platform: Platform) -> tuple[Any, ...]:
+def state(platform: SmallPlatform) -> tuple[Any, ...]:
     [row] = platform.ask(
         "select state, tries, error_code, status from control.alert_message order by message_id desc limit 1"
     )
@@ -90,12 +92,12 @@ def state(platform: Platform) -> tuple[Any, ...]:
     ],
 )
 def test_an_email_arrives(
-    platform: Platform, free_port: Callable[[], int], language: str, words: tuple[str, ...]
+    platform: SmallPlatform, free_port: Callable[[], int], language: str, words: tuple[str, ...]
 ) -> None:
     with mail_server(free_port()) as box:
         settings = by_mail(platform, box.port, language=language, alert_page_url="https://hub.example")
-        assert delivering.check(settings).sent == 1
-        assert delivering.check(settings).sent == 0
+        assert delivering.check(Platform(settings)).sent == 1
+        assert delivering.check(Platform(settings)).sent == 0
     [letter] = box.letters
     assert box.recipients == [["a@hub.example", "b@hub.example"]]
     assert letter["From"] == "estuaire@hub.example"
@@ -110,69 +112,71 @@ def test_an_email_arrives(
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_inside_tls_and_with_a_login(
-    platform: Platform, free_port: Callable[[], int], pem: Path, security: str
+    platform: SmallPlatform, free_port: Callable[[], int], pem: Path, security: str
 ) -> None:
     with mail_server(free_port(), pem, tls=security == "tls", login=True) as box:
         settings = by_mail(platform, box.port, alert_smtp_security=security, alert_smtp_user=USER)
-        assert delivering.check(settings).sent == 1
+        assert delivering.check(Platform(settings)).sent == 1
     assert (len(box.letters), len(box.logins), box.secured) == (1, 1, [True])
 
 
 def test_a_wrong_password_is_noted_and_stands_nowhere(
-    platform: Platform, free_port: Callable[[], int], pem: Path
+    platform: SmallPlatform, free_port: Callable[[], int], pem: Path
 ) -> None:
     wrong = platform.settings.secrets_path / SMTP_PASSWORD
     wrong.write_text("another-password\n", encoding="ascii")
     with mail_server(free_port(), pem, login=True) as box:
         settings = by_mail(platform, box.port, alert_smtp_security="starttls", alert_smtp_user=USER)
-        assert delivering.check(settings).failed == 1
+        assert delivering.check(Platform(settings)).failed == 1
     assert state(platform) == ("waiting", 1, "E_ALERT_REFUSED", 535)
     assert box.letters == []
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(
-    platform: Platform, free_port: Callable[[], int], tmp_path: Path
+    platform: SmallPlatform, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
     with mail_server(free_port(), certificate(tmp_path), login=True) as box:
         settings = by_mail(platform, box.port, alert_smtp_security="starttls", alert_smtp_user=USER)
-        assert delivering.check(settings).failed == 1
+        assert delivering.check(Platform(settings)).failed == 1
     assert state(platform) == ("waiting", 1, "E_ALERT_TLS", None)
     assert (box.letters, box.logins) == ([], [])
 
 
-def test_without_starttls_nothing_is_sent_in_the_clear(platform: Platform, free_port: Callable[[], int]) -> None:
+def test_without_starttls_nothing_is_sent_in_the_clear(platform: SmallPlatform, free_port: Callable[[], int]) -> None:
     with mail_server(free_port()) as box:
-        assert delivering.check(by_mail(platform, box.port, alert_smtp_security="starttls")).failed == 1
+        assert delivering.check(Platform(by_mail(platform, box.port, alert_smtp_security="starttls"))).failed == 1
     assert state(platform) == ("waiting", 1, "E_ALERT_TLS", None)
     assert box.letters == []
 
 
 def test_a_server_that_puts_off_is_asked_again_and_one_refused_address_keeps_nothing_from_the_others(
-    platform: Platform, free_port: Callable[[], int]
+    platform: SmallPlatform, free_port: Callable[[], int]
 ) -> None:
     with mail_server(free_port()) as box:
         settings, now = by_mail(platform, box.port), datetime.now(UTC)
         box.answer = "451 later"
-        assert delivering.check(settings, now).failed == 1
+        assert delivering.check(Platform(settings), now).failed == 1
         assert state(platform) == ("waiting", 1, "E_ALERT_REFUSED", 451)
         box.answer, box.refuse = "", "a@hub.example"
-        assert delivering.check(settings, now + timedelta(seconds=59)).sent == 0
-        assert delivering.check(settings, now + timedelta(seconds=61)).sent == 1
+        assert delivering.check(Platform(settings), now + timedelta(seconds=59)).sent == 0
+        assert delivering.check(Platform(settings), now + timedelta(seconds=61)).sent == 1
     assert box.recipients == [["b@hub.example"]]
     assert state(platform) == ("sent", 2, "E_ALERT_SOME_REFUSED", 550)
 
 
-def test_no_server_is_no_reason_to_stop(platform: Platform, free_port: Callable[[], int]) -> None:
-    assert delivering.check(by_mail(platform, free_port())).failed == 1
+def test_no_server_is_no_reason_to_stop(platform: SmallPlatform, free_port: Callable[[], int]) -> None:
+    assert delivering.check(Platform(by_mail(platform, free_port()))).failed == 1
     assert state(platform) == ("waiting", 1, "E_ALERT_UNREACHABLE", None)
 
 
 # ------------------------------------------------------------------------------------------------ webhook
 
 
-def test_a_webhook_is_signed_and_says_it_all(platform: Platform) -> None:
+def test_a_webhook_is_signed_and_says_it_all(platform: SmallPlatform) -> None:
     with hook_server() as hook:
-        assert delivering.check(platform.settings.model_copy(update={"alert_webhook_url": hook.url})).sent == 1
+        assert (
+            delivering.check(Platform(platform.settings.model_copy(update={"alert_webhook_url": hook.url}))).sent == 1
+        )
     [(path, headers, body)] = hook.got
     told = headers["X-Estuaire-Timestamp"].encode() + b"." + body
     assert headers["X-Estuaire-Signature"] == "sha256=" + hmac.new(KEY.encode(), told, hashlib.sha256).hexdigest()
@@ -186,24 +190,24 @@ def test_a_webhook_is_signed_and_says_it_all(platform: Platform) -> None:
     assert event["link"] in document["text"]
 
 
-def test_a_webhook_inside_tls(platform: Platform, pem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_inside_tls(platform: SmallPlatform, pem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with hook_server(pem) as hook:
         settings = platform.settings.model_copy(update={"alert_webhook_url": hook.url})
         monkeypatch.delenv("SSL_CERT_FILE")
-        assert delivering.check(settings).failed == 1
+        assert delivering.check(Platform(settings)).failed == 1
         assert state(platform)[2] in ("E_ALERT_TLS", "E_ALERT_UNREACHABLE")
         assert hook.got == []
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-        assert delivering.check(settings, datetime.now(UTC) + timedelta(minutes=2)).sent == 1
+        assert delivering.check(Platform(settings), datetime.now(UTC) + timedelta(minutes=2)).sent == 1
 
 
-def test_what_was_refused_is_tried_again_with_growing_pauses_and_the_same_words(platform: Platform) -> None:
+def test_what_was_refused_is_tried_again_with_growing_pauses_and_the_same_words(platform: SmallPlatform) -> None:
     with hook_server() as hook:
         hook.answers = [500, 500, 302, 200]
         settings, begin = platform.settings.model_copy(update={"alert_webhook_url": hook.url}), datetime.now(UTC)
         tried, before = [], 0
         for minutes in range(12):
-            delivering.check(settings, begin + timedelta(minutes=minutes))
+            delivering.check(Platform(settings), begin + timedelta(minutes=minutes))
             tried += [minutes] if len(hook.got) > before else []
             before = len(hook.got)
     assert tried == [0, 1, 3, 7]  # pauses of 1, 2 and 4 minutes; a redirection is no answer
@@ -212,15 +216,15 @@ def test_what_was_refused_is_tried_again_with_growing_pauses_and_the_same_words(
     assert {path for path, _, _ in hook.got} == {"/hook"}
 
 
-def test_after_a_time_it_is_given_up_and_shown(platform: Platform) -> None:
+def test_after_a_time_it_is_given_up_and_shown(platform: SmallPlatform) -> None:
     with hook_server() as hook:
         hook.answers = [503]
         update = {"alert_webhook_url": hook.url, "alert_give_up_hours": 3.0, "alert_repeat_hours": 1000.0}
         settings, begin = platform.settings.model_copy(update=update), datetime.now(UTC)
-        ends = [delivering.check(settings, begin + timedelta(minutes=15 * n)).given_up for n in range(15)]
+        ends = [delivering.check(Platform(settings), begin + timedelta(minutes=15 * n)).given_up for n in range(15)]
     assert sum(ends) == 1
     assert ends.index(1) * 15 == 180 + 15
-    [shown] = delivering.undelivered(settings)
+    [shown] = delivering.undelivered(Database.of(settings))
     assert (shown["state"], shown["error_code"], shown["status"], shown["next_try"]) == (
         "given_up",
         "E_ALERT_REFUSED",
@@ -231,11 +235,11 @@ def test_after_a_time_it_is_given_up_and_shown(platform: Platform) -> None:
 
 
 def test_one_channel_that_is_away_keeps_nothing_from_the_other(
-    platform: Platform, free_port: Callable[[], int]
+    platform: SmallPlatform, free_port: Callable[[], int]
 ) -> None:
     with hook_server() as hook:
         settings = by_mail(platform, free_port(), alert_webhook_url=hook.url)
-        checked = delivering.check(settings)
+        checked = delivering.check(Platform(settings))
     assert (checked.sent, checked.failed) == (1, 1)
     assert platform.ask("select channel, state from control.alert_message order by channel") == [
         ("email", "waiting"),
@@ -243,7 +247,7 @@ def test_one_channel_that_is_away_keeps_nothing_from_the_other(
     ]
 
 
-def test_two_deliveries_at_once_send_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_deliveries_at_once_send_once(platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, on = threading.Event(), threading.Event()
     send = channels.webhook
 
@@ -255,10 +259,10 @@ def test_two_deliveries_at_once_send_once(platform: Platform, monkeypatch: pytes
     monkeypatch.setattr(delivering, "CHANNELS", {"webhook": slow})
     with hook_server() as hook:
         settings = platform.settings.model_copy(update={"alert_webhook_url": hook.url})
-        first = threading.Thread(target=delivering.check, args=(settings,))
+        first = threading.Thread(target=delivering.check, args=(Platform(settings),))
         first.start()
         assert inside.wait(30)
-        second = delivering.check(settings)  # while the first one's message is on its way
+        second = delivering.check(Platform(settings))  # while the first one's message is on its way
         on.set()
         first.join()
         assert (second.new, second.sent, second.failed) == (0, 0, 0)
@@ -266,19 +270,19 @@ def test_two_deliveries_at_once_send_once(platform: Platform, monkeypatch: pytes
 
 
 def test_what_cannot_be_sent_for_no_cause_that_we_foresaw_stops_nothing(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
+    platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> Any:
         raise ValueError("secret-address@example.org")
 
     monkeypatch.setattr(delivering, "CHANNELS", {"webhook": broken})
     settings = platform.settings.model_copy(update={"alert_webhook_url": "http://127.0.0.1:9/"})
-    assert delivering.check(settings).failed == 1
+    assert delivering.check(Platform(settings)).failed == 1
     assert state(platform) == ("waiting", 1, "E_ALERT_UNFORESEEN", None)
 
 
 def test_no_secret_no_address_and_no_value_stands_in_a_message_or_row(
-    platform: Platform, free_port: Callable[[], int], pem: Path
+    platform: SmallPlatform, free_port: Callable[[], int], pem: Path
 ) -> None:
     """The ledger's sentences hold none (tests/integration/test_explain.py); the alerts add none."""
     with mail_server(free_port(), pem, login=True) as box, hook_server() as hook:
@@ -289,10 +293,10 @@ def test_no_secret_no_address_and_no_value_stands_in_a_message_or_row(
             alert_smtp_user=USER,
             alert_webhook_url=hook.url + "?token=hidden-token",
         )
-        assert delivering.check(settings).sent == 2
+        assert delivering.check(Platform(settings)).sent == 2
         hook.answers = [401]
-        ledger.end_run(settings, "consolidate-1", "success")
-        assert delivering.check(settings).failed == 1
+        ledger.end_run(Database.of(settings), "consolidate-1", "success")
+        assert delivering.check(Platform(settings)).failed == 1
     rows = str(platform.ask("select * from control.alert")) + str(platform.ask("select * from control.alert_message"))
     sent = box.letters[0].as_string() + hook.got[0][2].decode() + str(hook.got[0][1])
     for hidden in (PASSWORD, KEY):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_platform import Platform, create_database, dose, registry_of
+from small_platform import SmallPlatform, create_database, dose, registry_of
 from typer.testing import CliRunner
 
 from estuaire.base import progress
@@ -32,7 +32,7 @@ FULL = DiskFull("there is no space left to write", remedy="free space on that di
 
 
 @pytest.fixture
-def platform(migrated: Settings, tmp_path: Path) -> Platform:
+def platform(migrated: Settings, tmp_path: Path) -> SmallPlatform:
     """An empty platform without Spark; home and store are folders of the test's own."""
     name = f"alerts_{next(_NUMBERS)}"
     create_database(migrated, name, "empty_platform")
@@ -40,45 +40,45 @@ def platform(migrated: Settings, tmp_path: Path) -> Platform:
         "postgres_database": name, "store_root": tmp_path / "store", "alert_disk_free_gib": 0.0,
         "alert_webhook_url": "http://127.0.0.1:9/closed", "registry_dir": registry_of(tmp_path / "registry", "h01", "h02"),
     }  # fmt: skip
-    return Platform(migrated.model_copy(update=update), None)
+    return SmallPlatform(migrated.model_copy(update=update), None)
 
 
-def with_(platform: Platform, **changes: Any) -> Platform:
-    return Platform(platform.settings.model_copy(update=changes), None)
+def with_(platform: SmallPlatform, **changes: Any) -> SmallPlatform:
+    return SmallPlatform(platform.settings.model_copy(update=changes), None)
 
 
-def found(platform: Platform, now: datetime | None = None, *kinds: str) -> list[Found]:
-    every, unknown = conditions.find(platform.settings, now or datetime.now(UTC))
+def found(platform: SmallPlatform, now: datetime | None = None, *kinds: str) -> list[Found]:
+    every, unknown = conditions.find(platform, now or datetime.now(UTC))
     assert unknown == set()
     return [f for f in every if not kinds or f.kind in kinds]
 
 
-def subjects(platform: Platform, now: datetime | None = None) -> list[tuple[str, str]]:
+def subjects(platform: SmallPlatform, now: datetime | None = None) -> list[tuple[str, str]]:
     return [(f.kind, f.subject) for f in found(platform, now)]
 
 
-def events(platform: Platform) -> list[tuple[str, str, str]]:
+def events(platform: SmallPlatform) -> list[tuple[str, str, str]]:
     """What the newest message tells: (event, kind, subject)."""
     [(content,)] = platform.ask("select content from control.alert_message order by message_id desc limit 1")
     return [(e["event"], e["kind"], e["subject"]) for e in content["events"]]
 
 
 def ended_run(
-    platform: Platform, run: str, state: str, said: str | ErrorFields | None = None, dag: str = "consolidate"
+    platform: SmallPlatform, run: str, state: str, said: str | ErrorFields | None = None, dag: str = "consolidate"
 ) -> None:
-    ledger.start_run(platform.settings, run, dag)
+    ledger.start_run(platform.database, run, dag)
     message, error = (None, said) if isinstance(said, ErrorFields) else (said, None)
-    ledger.end_run(platform.settings, run, state, message, error)
+    ledger.end_run(platform.database, run, state, message, error)
 
 
 # ------------------------------------------------------------------------------------------------ conditions
 
 
-def test_nothing_needs_a_hand_on_an_empty_platform(platform: Platform) -> None:
+def test_nothing_needs_a_hand_on_an_empty_platform(platform: SmallPlatform) -> None:
     assert found(platform) == []
 
 
-def test_a_failed_run_stands_until_one_of_its_dag_ends_well(platform: Platform) -> None:
+def test_a_failed_run_stands_until_one_of_its_dag_ends_well(platform: SmallPlatform) -> None:
     ended_run(platform, "consolidate-1", "failed", FULL)
     [one] = found(platform)
     assert (one.kind, one.subject, one.severity) == ("run_failed", "consolidate-1", "error")
@@ -91,13 +91,13 @@ def test_a_failed_run_stands_until_one_of_its_dag_ends_well(platform: Platform) 
     assert found(platform) == []
 
 
-def test_a_run_that_failed_without_a_typed_error_says_where_to_look(platform: Platform) -> None:
+def test_a_run_that_failed_without_a_typed_error_says_where_to_look(platform: SmallPlatform) -> None:
     ended_run(platform, "consolidate-1", "failed", "the Spark application ended without a word")
     assert "estuaire explain consolidate-1" in found(platform)[0].remedy
     assert "estuaire retry consolidate-1" in found(with_(platform, language="fr"))[0].remedy
 
 
-def test_the_link_is_the_runs_own_report_below_the_given_address(platform: Platform) -> None:
+def test_the_link_is_the_runs_own_report_below_the_given_address(platform: SmallPlatform) -> None:
     own = with_(platform, alert_page_url="https://hub.example/").settings
     assert conditions.link(own, "consolidate-7") == "https://hub.example/estuaire/reports/latest.html"
     (files.folder(own)).mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def test_the_link_is_the_runs_own_report_below_the_given_address(platform: Platf
     assert conditions.link(own, "consolidate-7") == "https://hub.example/estuaire/reports/consolidate-7.html"
 
 
-def test_a_blocked_delivery_stands_until_its_correction_has_landed(platform: Platform) -> None:
+def test_a_blocked_delivery_stands_until_its_correction_has_landed(platform: SmallPlatform) -> None:
     platform.deliver("d1", 1, change=lambda d: d.update(contract_version="99"), administration=[dose("1")])
     platform.discover()
     [one] = found(platform, None, "delivery_blocked")
@@ -138,7 +138,7 @@ def _files(*tables: str) -> str:
     return json.dumps({"files": [{"table": t, "bytes": 2**30} for t in tables]})
 
 
-def test_a_held_delivery_stands_until_it_is_landed(platform: Platform) -> None:
+def test_a_held_delivery_stands_until_it_is_landed(platform: SmallPlatform) -> None:
     platform.execute(
         "insert into control.delivery (hospital_id, delivery_id, state, error_code, error_what, error_remedy, sequence, content_hash, "
         "snapshot_id) values ('h01', 'full', 'held', 'E_FULL_HELD', 'would end records', 'confirm it', 1, 'x', 1)"
@@ -150,7 +150,7 @@ def test_a_held_delivery_stands_until_it_is_landed(platform: Platform) -> None:
 
 
 def test_a_hospital_stands_where_a_gate_a_stage_a_release_or_its_entry_holds_it_back(
-    platform: Platform, tmp_path: Path
+    platform: SmallPlatform, tmp_path: Path
 ) -> None:
     held = {
         "h01": {
@@ -185,7 +185,7 @@ def test_a_hospital_stands_where_a_gate_a_stage_a_release_or_its_entry_holds_it_
     assert found(platform) == []
 
 
-def test_a_hospital_is_late_by_its_rhythm_and_a_grace(platform: Platform, tmp_path: Path) -> None:
+def test_a_hospital_is_late_by_its_rhythm_and_a_grace(platform: SmallPlatform, tmp_path: Path) -> None:
     document = yaml.safe_load((platform.settings.registry_dir / "hospitals" / "h01.yml").read_text(encoding="utf-8"))
     folder = registry_of(tmp_path / "rhythm", "h01", "h02")
     for name, change in (("h01", {"rhythm_days": 31}), ("h02", {"rhythm_days": None})):
@@ -211,10 +211,10 @@ def test_a_hospital_is_late_by_its_rhythm_and_a_grace(platform: Platform, tmp_pa
     assert found(own, NOW + timedelta(days=38.2)) == []
 
 
-def test_a_run_stands_still_when_nothing_of_it_is_noted_however_alive_its_process_is(platform: Platform) -> None:
+def test_a_run_stands_still_when_nothing_of_it_is_noted_however_alive_its_process_is(platform: SmallPlatform) -> None:
     own = with_(platform, alert_stalled_minutes=60.0)
-    ledger.start_run(own.settings, "ingest-1", "ingest_deliveries")
-    stage = ledger.begin_stage(own.settings, "ingest-1", "land")
+    ledger.start_run(own.database, "ingest-1", "ingest_deliveries")
+    stage = ledger.begin_stage(own.database, "ingest-1", "land")
     assert found(own, NOW + timedelta(minutes=59)) == []
     [one] = found(own, datetime.now(UTC) + timedelta(minutes=61))
     assert (one.kind, one.subject) == ("run_stalled", "ingest-1")
@@ -228,11 +228,13 @@ def test_a_run_stands_still_when_nothing_of_it_is_noted_however_alive_its_proces
     # a run that another one has left behind is over
     platform.execute("update control.stage_run set noted_at = now() - interval '2 hours'")
     assert subjects(own) == [("run_stalled", "ingest-1")]
-    ledger.start_run(own.settings, "ingest-2", "ingest_deliveries")
+    ledger.start_run(own.database, "ingest-2", "ingest_deliveries")
     assert found(own) == []
 
 
-def test_a_disk_that_fills_is_told_of_once_at_the_brink(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_is_told_of_once_at_the_brink(
+    platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import shutil
 
     free = shutil.disk_usage(platform.settings.store_path.parent).free / 2**30
@@ -241,11 +243,11 @@ def test_a_disk_that_fills_is_told_of_once_at_the_brink(platform: Platform, monk
     brink = with_(platform, alert_disk_free_gib=free * 0.95)
     assert found(brink) == []
     known = frozenset({("disk_filling", "home")})
-    assert [f.subject for f in conditions.filling_disks(brink.settings, NOW, known)] == ["home"]
-    assert conditions.filling_disks(with_(platform, alert_disk_free_gib=free * 0.5).settings, NOW, known) == []
+    assert [f.subject for f in conditions.filling_disks(brink, NOW, known)] == ["home"]
+    assert conditions.filling_disks(with_(platform, alert_disk_free_gib=free * 0.5), NOW, known) == []
 
 
-def test_a_store_and_a_database_are_told_of_above_what_was_planned(platform: Platform) -> None:
+def test_a_store_and_a_database_are_told_of_above_what_was_planned(platform: SmallPlatform) -> None:
     platform.execute(
         "insert into control.delivery (hospital_id, delivery_id, state, manifest) values ('h01', 'd', 'received', %s)",
         _files("stay", "unit"),
@@ -256,7 +258,7 @@ def test_a_store_and_a_database_are_told_of_above_what_was_planned(platform: Pla
     assert found(with_(platform, alert_database_gib=100.0)) == []
 
 
-def test_an_old_release_is_told_of(platform: Platform) -> None:
+def test_an_old_release_is_told_of(platform: SmallPlatform) -> None:
     platform.execute(
         "insert into control.release (run_id, snapshot_id, code_version, built_at, published_at, state, input_hash) "
         "values ('r', 1, 'x', now(), now() - interval '46 days', 'published', 'x')"
@@ -266,23 +268,23 @@ def test_an_old_release_is_told_of(platform: Platform) -> None:
     assert found(with_(platform, alert_release_days=47.0)) == []
 
 
-def test_what_cannot_be_looked_at_is_told_and_ends_nothing(platform: Platform, tmp_path: Path) -> None:
-    delivering.check(with_(platform, alert_disk_free_gib=1e9).settings)
+def test_what_cannot_be_looked_at_is_told_and_ends_nothing(platform: SmallPlatform, tmp_path: Path) -> None:
+    delivering.check(with_(platform, alert_disk_free_gib=1e9))
     assert platform.ask("select kind from control.alert where resolved_at is null") == [("disk_filling",)]
     empty = tmp_path / "empty"
     (empty / "hospitals").mkdir(parents=True)
     platform.execute(
         "insert into control.consolidation_block (hospital_id, input_hash, run_id, error_what) values ('h02', 'x', 'r', 'e')"
     )
-    delivering.check(platform.settings)
-    delivering.check(with_(platform, registry_dir=empty).settings)
+    delivering.check(platform)
+    delivering.check(with_(platform, registry_dir=empty))
     standing = platform.ask("select kind, subject from control.alert where resolved_at is null order by 1, 2")
     assert standing == [
         ("check_failed", "blocked_hospitals"), ("check_failed", "late_hospitals"), ("hospital_blocked", "h02 (consolidated)"),
     ]  # fmt: skip
 
 
-def test_names_from_outside_act_on_nothing(platform: Platform) -> None:
+def test_names_from_outside_act_on_nothing(platform: SmallPlatform) -> None:
     platform.execute(
         "insert into control.delivery (hospital_id, delivery_id, state, error_code, error_what, error_remedy) values "
         "('h01', %s, 'blocked', 'E_ENTRY', 'no', 'x')",
@@ -298,14 +300,14 @@ def test_names_from_outside_act_on_nothing(platform: Platform) -> None:
 
 
 def test_what_is_new_is_told_in_one_message_and_what_stays_again_after_a_time_and_its_end_once(
-    platform: Platform,
+    platform: SmallPlatform,
 ) -> None:
     own = with_(platform, alert_repeat_hours=24.0, alert_give_up_hours=1000.0)
     ended_run(platform, "consolidate-1", "failed", FULL)
     ended_run(platform, "publish-1", "failed", FULL, dag="publish_marts")
 
     def check(after: float) -> delivering.Checked:
-        return delivering.check(own.settings, datetime.now(UTC) + timedelta(hours=after))
+        return delivering.check(own, datetime.now(UTC) + timedelta(hours=after))
 
     first = check(0)
     assert (first.standing, first.new, first.resolved) == (2, 2, 0)
@@ -324,27 +326,27 @@ def test_what_is_new_is_told_in_one_message_and_what_stays_again_after_a_time_an
     assert rows == [("run_failed", "consolidate-1", True), ("run_failed", "publish-1", True)]
 
 
-def test_a_condition_that_comes_back_is_new(platform: Platform) -> None:
+def test_a_condition_that_comes_back_is_new(platform: SmallPlatform) -> None:
     for _ in range(2):
         platform.execute(
             "insert into control.consolidation_block (hospital_id, input_hash, run_id, error_what) values ('h02', 'x', 'r', 'e')"
         )
-        assert delivering.check(platform.settings).new == 1
+        assert delivering.check(platform).new == 1
         platform.execute("delete from control.consolidation_block")
-        assert delivering.check(platform.settings).resolved == 1
+        assert delivering.check(platform).resolved == 1
     assert platform.ask("select count(*) from control.alert") == [(2,)]
 
 
-def test_nobody_is_told_where_no_channel_is_set_and_all_that_stands_once_one_is(platform: Platform) -> None:
+def test_nobody_is_told_where_no_channel_is_set_and_all_that_stands_once_one_is(platform: SmallPlatform) -> None:
     ended_run(platform, "consolidate-1", "failed", FULL)
     off = with_(platform, alert_webhook_url="")
-    assert delivering.check(off.settings).standing == 1
+    assert delivering.check(off).standing == 1
     assert platform.ask("select count(*) from control.alert_message") == [(0,)]
-    delivering.check(platform.settings)
+    delivering.check(platform)
     assert events(platform) == [("new", "run_failed", "consolidate-1")]
 
 
-def test_two_checks_at_once_tell_once(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_checks_at_once_tell_once(platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
     ended_run(platform, "consolidate-1", "failed", FULL)
     looking, find = threading.Barrier(2, timeout=30), conditions.find
 
@@ -353,11 +355,11 @@ def test_two_checks_at_once_tell_once(platform: Platform, monkeypatch: pytest.Mo
         return find(*arguments)
 
     monkeypatch.setattr(conditions, "find", slow)
-    first = threading.Thread(target=delivering.check, args=(platform.settings,))
+    first = threading.Thread(target=delivering.check, args=(platform,))
     first.start()
     while looking.n_waiting == 0:
         threading.Event().wait(0.01)
-    second = delivering.check(platform.settings)
+    second = delivering.check(platform)
     assert (second.standing, second.new) == (0, 0)
     looking.wait()
     first.join()
@@ -368,12 +370,12 @@ def test_two_checks_at_once_tell_once(platform: Platform, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def command(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def command(platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(module, "settings", lambda: platform.settings)
     return lambda *arguments: CliRunner().invoke(build(), ["alerts", *arguments], catch_exceptions=False)
 
 
-def test_the_command_shows_what_stands_and_what_to_do(platform: Platform, command: Any) -> None:
+def test_the_command_shows_what_stands_and_what_to_do(platform: SmallPlatform, command: Any) -> None:
     assert "Nothing needs a hand" in command().output
     ended_run(platform, "consolidate-1", "failed", dataclasses.replace(FULL, what=FULL.what + "\x1b[2J"))
     text = command().output

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_platform import Platform, create_database, dose
+from small_platform import SmallPlatform, create_database, dose
 
 from estuaire.deliveries.landing_scan import to_take_up
 
 
 @pytest.fixture
-def platform(migrated: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Platform:
+def platform(migrated: Any, tmp_path: Path, request: pytest.FixtureRequest) -> SmallPlatform:
     name = "arrivals_" + str(abs(hash(request.node.name)) % 10**8)
     create_database(migrated, name, "empty_platform")
-    return Platform(migrated.model_copy(update={"postgres_database": name, "store_root": tmp_path}), None)
+    return SmallPlatform(migrated.model_copy(update={"postgres_database": name, "store_root": tmp_path}), None)
 
 
-def found(platform: Platform) -> list[tuple[str, str]]:
-    return sorted((hospital, delivery) for hospital, delivery, _ in to_take_up(platform.settings, platform.store))
+def found(platform: SmallPlatform) -> list[tuple[str, str]]:
+    return sorted((hospital, delivery) for hospital, delivery, _ in to_take_up(platform))
 
 
 def age(folder: Path, minutes: float) -> None:
@@ -30,7 +30,7 @@ def age(folder: Path, minutes: float) -> None:
         os.utime(file, (moment, moment))
 
 
-def test_a_delivery_is_found_until_a_scan_has_seen_it_as_it_is(platform: Platform) -> None:
+def test_a_delivery_is_found_until_a_scan_has_seen_it_as_it_is(platform: SmallPlatform) -> None:
     assert found(platform) == []
     platform.deliver("d1", 1, headers=None, administration=[dose("1")])
     assert found(platform) == [("h01", "d1")]
@@ -42,7 +42,7 @@ def test_a_delivery_is_found_until_a_scan_has_seen_it_as_it_is(platform: Platfor
     assert found(platform) == [("h01", "d1")]
 
 
-def test_files_without_a_manifest_are_an_upload_until_they_have_been_left_for_long(platform: Platform) -> None:
+def test_files_without_a_manifest_are_an_upload_until_they_have_been_left_for_long(platform: SmallPlatform) -> None:
     folder = platform.settings.store_path / "landing" / "h01" / "d1"
     folder.mkdir(parents=True)
     (folder / "administration.csv").write_bytes(b"x\n")
@@ -54,7 +54,7 @@ def test_files_without_a_manifest_are_an_upload_until_they_have_been_left_for_lo
     assert found(platform) == []
 
 
-def test_files_of_a_time_to_come_are_no_upload(platform: Platform) -> None:
+def test_files_of_a_time_to_come_are_no_upload(platform: SmallPlatform) -> None:
     """A clock that was wrong must not hide a delivery without a manifest for ever."""
     folder = platform.settings.store_path / "landing" / "h01" / "d1"
     folder.mkdir(parents=True)
@@ -63,7 +63,7 @@ def test_files_of_a_time_to_come_are_no_upload(platform: Platform) -> None:
     assert found(platform) == [("h01", "d1")]
 
 
-def test_an_unfinished_delivery_is_looked_at_again_when_more_comes_or_nothing_for_long(platform: Platform) -> None:
+def test_an_unfinished_delivery_is_looked_at_again_when_more_comes_or_nothing_for_long(platform: SmallPlatform) -> None:
     platform.deliver("d1", 1, headers=None, administration=[dose("1")])
     folder = platform.settings.store_path / "landing" / "h01" / "d1"
     whole = (folder / "administration.csv").read_bytes()

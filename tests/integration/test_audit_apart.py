@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_platform import Platform, clones, dose, rewrite_as
+from small_platform import SmallPlatform, clones, dose, rewrite_as
 
 from estuaire.gates import each_alone
 from estuaire.gates import landed as gate
@@ -40,7 +40,7 @@ DAMAGES: list[Callable[[Path], None]] = [_vanish, _cut, _empty, _spoil]
 
 
 @pytest.fixture(scope="module")
-def three(new_platform: Callable[[], Platform], tmp_path_factory: pytest.TempPathFactory) -> Platform:
+def three(new_platform: Callable[[], SmallPlatform], tmp_path_factory: pytest.TempPathFactory) -> SmallPlatform:
     return clones(new_platform(), tmp_path_factory.mktemp("registry"), *HOSPITALS)
 
 
@@ -48,7 +48,7 @@ def three(new_platform: Callable[[], Platform], tmp_path_factory: pytest.TempPat
     ("number", "damage"), list(enumerate(DAMAGES, start=1)), ids=lambda x: getattr(x, "__name__", None)
 )
 def test_a_file_that_cannot_be_read_back_stops_its_hospital_alone(
-    three: Platform, monkeypatch: pytest.MonkeyPatch, number: int, damage: Callable[[Path], None]
+    three: SmallPlatform, monkeypatch: pytest.MonkeyPatch, number: int, damage: Callable[[Path], None]
 ) -> None:
     """Of the first hospital, whose file gives all files' schema, and of another."""
     at_fault = HOSPITALS[number % 2]
@@ -58,12 +58,12 @@ def test_a_file_that_cannot_be_read_back_stops_its_hospital_alone(
     with monkeypatch.context() as patch:
         audit = gate.audit
 
-        def damaged(settings: Any, spark: Any, run_id: str, landed: Any) -> Any:
+        def damaged(platform: Any, spark: Any, run_id: str, landed: Any) -> Any:
             [path] = (
                 three.settings.store_path / f.output for m, files in landed if m.hospital == at_fault for f in files
             )
             damage(path)
-            return audit(settings, spark, run_id, landed)
+            return audit(platform, spark, run_id, landed)
 
         patch.setattr(gate, "audit", damaged)
         landed = three.land()
@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_read_back_stops_its_hospital_alone(
 
     result = three.consolidate(before_audit=before_audit)
     assert (result["hospitals"], result["blocked"]) == (others, [at_fault])
-    aside = [(r["hospital_id"], r["stage"], r["error_code"]) for r in set_aside.standing(three.settings)]
+    aside = [(r["hospital_id"], r["stage"], r["error_code"]) for r in set_aside.standing(three.database)]
     assert aside == [(at_fault, "consolidate", "E_LAKE_FILE")]
     in_lake = "select hospital_id, count(*) from lake.consolidated.administration group by 1 order by 1"
     assert dict(three.in_lake(in_lake)) == dict.fromkeys(others, 2 * number) | (
@@ -89,11 +89,11 @@ def test_a_file_that_cannot_be_read_back_stops_its_hospital_alone(
     )
     # it is no block of its input: the next run consolidates it
     assert three.consolidate()["hospitals"] == [at_fault]
-    assert set_aside.standing(three.settings) == []
+    assert set_aside.standing(three.database) == []
     assert dict(three.in_lake(in_lake)) == dict.fromkeys(HOSPITALS, 2 * number)
 
 
-def test_a_file_lost_after_the_audit_stops_its_hospital_alone(three: Platform) -> None:
+def test_a_file_lost_after_the_audit_stops_its_hospital_alone(three: SmallPlatform) -> None:
     for hospital in HOSPITALS:
         three.deliver("d8", 8, hospital=hospital, administration=[dose("A8")], patient=["77;01/02/1950;f;"])
     three.land()
@@ -114,13 +114,13 @@ def test_a_file_lost_after_the_audit_stops_its_hospital_alone(three: Platform) -
         ("h02",),
         ("h03",),
     ]
-    assert consolidation_inputs.changed(three.settings) == ["h01"]
+    assert consolidation_inputs.changed(three) == ["h01"]
     assert three.consolidate()["hospitals"] == ["h01"]
     counted = three.in_lake("select hospital_id, count(*) from lake.consolidated.patient_map group by 1 order by 1")
     assert counted == [("h01", 1), ("h02", 1), ("h03", 1)]
 
 
-def test_counts_that_differ_in_one_hospitals_file_block_it_alone(three: Platform) -> None:
+def test_counts_that_differ_in_one_hospitals_file_block_it_alone(three: SmallPlatform) -> None:
     for hospital in HOSPITALS:
         three.deliver("d9", 9, hospital=hospital, patient=["78;01/02/1950;f;"])
     three.land()
@@ -138,7 +138,7 @@ def test_counts_that_differ_in_one_hospitals_file_block_it_alone(three: Platform
     assert {hospital for hospital, reasons in told if differ in reasons} == {"h02"}
 
 
-def test_where_all_is_well_nobody_is_counted_apart(three: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_all_is_well_nobody_is_counted_apart(three: SmallPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
     """The good path asks Spark for nothing more than it did."""
     for name in ("alone", "_unreadable", "_disagreeing"):
         monkeypatch.setattr(each_alone, name, lambda *_: pytest.fail("asked for"))

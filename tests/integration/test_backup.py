@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 import pytest
 from published import copied
-from small_platform import Platform, dose
+from small_platform import SmallPlatform, dose
 
 from estuaire.base.errors import (
     BackupUnusable,
@@ -30,13 +30,14 @@ from estuaire.operations.backup.making import make
 from estuaire.operations.backup.restoring import restore
 from estuaire.operations.upkeep import lock
 from estuaire.orchestration import tasks
-from estuaire.storage import restore_mark, sessions
+from estuaire.storage import restore_mark
+from estuaire.storage.database import Database
 
-New = Callable[[], Platform]
+New = Callable[[], SmallPlatform]
 
 
 def database(admin: Settings, name: str, owner: str) -> None:
-    session = psycopg2.connect(admin.dsn("postgres", "postgres"))
+    session = psycopg2.connect(Database.of(admin).dsn("postgres", "postgres"))
     session.autocommit = True
     with session.cursor() as cursor:
         cursor.execute(f"create database {name} owner {owner} template template1")
@@ -45,8 +46,8 @@ def database(admin: Settings, name: str, owner: str) -> None:
     session.close()
 
 
-def of_airflow(platform: Platform, statement: str) -> list[tuple[Any, ...]]:
-    session = psycopg2.connect(platform.settings.dsn("airflow", platform.settings.airflow_database))
+def of_airflow(platform: SmallPlatform, statement: str) -> list[tuple[Any, ...]]:
+    session = psycopg2.connect(platform.database.dsn("airflow", platform.settings.airflow_database))
     with session, session.cursor() as cursor:
         cursor.execute(statement)
         rows = cursor.fetchall() if cursor.description else []
@@ -54,11 +55,11 @@ def of_airflow(platform: Platform, statement: str) -> list[tuple[Any, ...]]:
     return rows
 
 
-def with_airflow(platform: Platform) -> Platform:
+def with_airflow(platform: SmallPlatform) -> SmallPlatform:
     """The platform with an Airflow database of its own."""
     name = f"airflow_of_{platform.settings.postgres_database}"
     database(platform.settings, name, "airflow")
-    return Platform(platform.settings.model_copy(update={"airflow_database": name}), platform.spark)
+    return platform.but(airflow_database=name)
 
 
 @pytest.fixture(scope="session")
@@ -66,18 +67,18 @@ def target(migrated: Settings, spark: Any, tmp_path_factory: pytest.TempPathFact
     """Makes an installation on empty volumes: databases without a table, an empty store."""
     numbers = iter(range(1, 1000))
 
-    def make_one() -> Platform:
+    def make_one() -> SmallPlatform:
         number = next(numbers)
         name, root = f"target_{number}", tmp_path_factory.mktemp(f"target_{number}")
         database(migrated, name, "estuaire")
         update = {"postgres_database": name, "store_root": root}
-        return with_airflow(Platform(migrated.model_copy(update=update), spark))
+        return with_airflow(SmallPlatform(migrated.model_copy(update=update), spark))
 
     return make_one
 
 
 @pytest.fixture(scope="module")
-def source(new_platform: New) -> Platform:
+def source(new_platform: New) -> SmallPlatform:
     """Two deliveries, published twice: an archive is kept, the lake has files of older snapshots, one record is rejected."""
     platform = with_airflow(new_platform())
     of_airflow(
@@ -96,7 +97,7 @@ def source(new_platform: New) -> Platform:
     return platform
 
 
-def _through(platform: Platform) -> None:
+def _through(platform: SmallPlatform) -> None:
     platform.land()
     platform.consolidate()
     platform.load()
@@ -104,17 +105,17 @@ def _through(platform: Platform) -> None:
 
 
 @pytest.fixture(scope="module")
-def backup(source: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def backup(source: SmallPlatform, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("backups") / "one"
     said: list[str] = []
-    made = make(source.settings, folder, report=said.append)
+    made = make(source, folder, report=said.append)
     assert made.folder == folder
     assert any(text.startswith("copying ") for text in said)
     print(f"\nbackup: {made.sentence()}")
     return folder
 
 
-def content_of_lake(platform: Platform) -> dict[str, str]:
+def content_of_lake(platform: SmallPlatform) -> dict[str, str]:
     """Each file that the catalog names -> its hash, and each table's rows through the catalog."""
     found = {}
     for layer in ("landed", "consolidated"):
@@ -130,9 +131,9 @@ def content_of_lake(platform: Platform) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------ the same again
 
 
-def test_a_restored_platform_is_the_same_and_goes_on(source: Platform, backup: Path, target: New) -> None:
+def test_a_restored_platform_is_the_same_and_goes_on(source: SmallPlatform, backup: Path, target: New) -> None:
     again = target()
-    done = restore(again.settings, backup)
+    done = restore(again, backup)
     print(f"\nrestore: {done.sentence()}")
     published = copied(source.settings)
     assert len(published) > 15
@@ -145,7 +146,7 @@ def test_a_restored_platform_is_the_same_and_goes_on(source: Platform, backup: P
     assert not restore_mark.unfinished(again.store)
     [(kind, told)] = again.ask("select kind, succeeded from control.upkeep order by upkeep_id desc limit 1")
     assert (kind, told) == ("restore", True)
-    with psycopg2.connect(again.settings.dsn("analyst")) as session, session.cursor() as cursor:
+    with psycopg2.connect(again.database.dsn("analyst")) as session, session.cursor() as cursor:
         cursor.execute("select count(*) from marts.antibiotic_consumption")  # its rights are restored, too
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             cursor.execute("select 1 from control.delivery")
@@ -153,19 +154,21 @@ def test_a_restored_platform_is_the_same_and_goes_on(source: Platform, backup: P
     assert again.discover().unchanged == 2  # nothing is taken for new
 
 
-def test_older_snapshots_and_the_archived_release_are_restored(source: Platform, backup: Path, target: New) -> None:
+def test_older_snapshots_and_the_archived_release_are_restored(
+    source: SmallPlatform, backup: Path, target: New
+) -> None:
     again = target()
-    restore(again.settings, backup)
+    restore(again, backup)
     [(first,)] = again.ask("select min(snapshot_id) from control.release")
     with again.lake.connection(version=first) as one, source.lake.connection(version=first) as other:
         asked = "select * from lake.consolidated.administration order by all"
         assert one.execute(asked).fetchall() == other.execute(asked).fetchall() != []
     from estuaire.warehouse.releases import rollback
 
-    assert rollback(again.settings).release_id == 1
+    assert rollback(again).release_id == 1
 
 
-def test_a_backup_holds_no_secret_and_is_closed_to_others(source: Platform, backup: Path) -> None:
+def test_a_backup_holds_no_secret_and_is_closed_to_others(source: SmallPlatform, backup: Path) -> None:
     secrets = {p.name: p.read_bytes().strip() for p in source.settings.secrets_path.iterdir()}
     assert {"pseudonym_key", "postgres_estuaire"} <= set(secrets)
     files = [p for p in backup.rglob("*") if p.is_file()]
@@ -179,11 +182,11 @@ def test_a_backup_holds_no_secret_and_is_closed_to_others(source: Platform, back
 
 
 def test_every_file_that_the_dumped_catalog_names_is_in_the_copy_and_no_other_of_the_lake(
-    source: Platform, tmp_path: Path
+    source: SmallPlatform, tmp_path: Path
 ) -> None:
     source.store.put_bytes("lake/landed/patient/hospital=h01/unregistered.parquet", b"under way")
     try:
-        make(source.settings, tmp_path / "b")
+        make(source, tmp_path / "b")
     finally:
         source.store.delete("lake/landed/patient/hospital=h01/unregistered.parquet")
     names = {p.name for p in (tmp_path / "b" / "store" / "lake").rglob("*.parquet")}
@@ -201,36 +204,36 @@ def test_every_file_that_the_dumped_catalog_names_is_in_the_copy_and_no_other_of
     } == landing
 
 
-def test_by_reference_the_store_is_noted_and_compared(source: Platform, target: New, tmp_path: Path) -> None:
-    made = make(source.settings, tmp_path / "b", by_reference=True)
+def test_by_reference_the_store_is_noted_and_compared(source: SmallPlatform, target: New, tmp_path: Path) -> None:
+    made = make(source, tmp_path / "b", by_reference=True)
     assert not (tmp_path / "b" / "store").exists()
     assert made.manifest.bytes == sum(one.bytes for one in made.manifest.dumps)
     again = target()
     with pytest.raises(BackupUnusable, match="does not hold this object"):
-        restore(again.settings, tmp_path / "b")
+        restore(again, tmp_path / "b")
     shutil.copytree(
         source.settings.store_path, again.settings.store_path, dirs_exist_ok=True
     )  # the store's own replica
-    restore(again.settings, tmp_path / "b")
+    restore(again, tmp_path / "b")
     assert copied(again.settings) == copied(source.settings)
     assert content_of_lake(again) == content_of_lake(source)
 
 
-def test_by_reference_another_content_is_refused(source: Platform, target: New, tmp_path: Path) -> None:
-    make(source.settings, tmp_path / "b", by_reference=True)
+def test_by_reference_another_content_is_refused(source: SmallPlatform, target: New, tmp_path: Path) -> None:
+    make(source, tmp_path / "b", by_reference=True)
     again = target()
     shutil.copytree(source.settings.store_path, again.settings.store_path, dirs_exist_ok=True)
     victim = next((again.settings.store_path / "lake").rglob("*.parquet"))
     victim.write_bytes(bytes(len(victim.read_bytes())))
     with pytest.raises(BackupUnusable, match="does not hold this object"):
-        restore(again.settings, tmp_path / "b")
+        restore(again, tmp_path / "b")
     assert again.ask("select to_regclass('control.delivery')") == [(None,)]
 
 
 # ------------------------------------------------------------------------------------------------ what is refused
 
 
-def nothing_written(platform: Platform) -> None:
+def nothing_written(platform: SmallPlatform) -> None:
     assert platform.ask("select to_regclass('control.delivery')") == [(None,)]
     assert list(platform.store.list("")) == []
 
@@ -265,7 +268,7 @@ def test_damage_is_refused_before_anything_is_written(
     damage(spoiled)
     again = target()
     with pytest.raises(BackupUnusable):
-        restore(again.settings, spoiled)
+        restore(again, spoiled)
     nothing_written(again)
 
 
@@ -282,7 +285,7 @@ def test_a_newer_versions_backup_is_refused(
     (newer / "manifest.json").write_text(json.dumps(document))
     again = target()
     with pytest.raises(BackupUnusable, match=told):
-        restore(again.settings, newer)
+        restore(again, newer)
     nothing_written(again)
 
 
@@ -290,75 +293,77 @@ def test_another_key_or_none_is_refused(backup: Path, target: New, tmp_path: Pat
     again = target()
     secrets = tmp_path / "secrets"
     shutil.copytree(again.settings.secrets_path, secrets)
-    other = Platform(again.settings.model_copy(update={"secrets_dir": secrets}), again.spark)
+    other = again.but(secrets_dir=secrets)
     (secrets / "pseudonym_key").write_text("ab" * 32 + "\n")
     with pytest.raises(PseudonymKeyRefused, match="not the one of the backup"):
-        restore(other.settings, backup)
+        restore(other, backup)
     (secrets / "pseudonym_key").unlink()
     with pytest.raises(SecretUnusable):
-        restore(other.settings, backup)
+        restore(other, backup)
     nothing_written(again)
 
 
 def test_a_platform_that_holds_something_is_not_restored_into(
-    source: Platform, backup: Path, target: New, new_platform: New
+    source: SmallPlatform, backup: Path, target: New, new_platform: New
 ) -> None:
     with pytest.raises(RestoreRefused, match=r"in use: \d delivery"):
-        restore(source.settings, backup)
+        restore(source, backup)
     with_objects = target()
     with_objects.store.put_bytes("landing/h01/x/patient.csv", b"x")
     with pytest.raises(RestoreRefused, match="store is not empty"):
-        restore(with_objects.settings, backup)
+        restore(with_objects, backup)
     with_runs = target()
     of_airflow(with_runs, "create table dag_run (id int); insert into dag_run values (1)")
     with pytest.raises(RestoreRefused, match="1 runs of Airflow"):
-        restore(with_runs.settings, backup)
+        restore(with_runs, backup)
     running = target()
-    session = psycopg2.connect(running.settings.dsn("airflow", running.settings.airflow_database))
+    session = psycopg2.connect(running.database.dsn("airflow", running.settings.airflow_database))
     with pytest.raises(RestoreRefused, match="Airflow is running"):
-        restore(running.settings, backup)
+        restore(running, backup)
     session.close()
     # an installation that was only set up (its tables made, another fingerprint in them) holds nothing
     ready = with_airflow(new_platform())
     ready.execute("update control.pseudonym_key set fingerprint = %s", "0" * 32)
-    restore(ready.settings, backup)
+    restore(ready, backup)
 
 
-def test_a_folder_that_holds_something_or_lies_in_the_store_is_not_written_to(source: Platform, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_or_lies_in_the_store_is_not_written_to(
+    source: SmallPlatform, tmp_path: Path
+) -> None:
     (tmp_path / "mine").write_text("kept")
     with pytest.raises(BackupUnusable, match="not empty"):
-        make(source.settings, tmp_path)
+        make(source, tmp_path)
     with pytest.raises(BackupUnusable, match="in the store"):
-        make(source.settings, source.settings.store_path / "backup")
+        make(source, source.settings.store_path / "backup")
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_lost_file_of_the_newest_snapshot_is_told_and_one_of_an_older_is_noted(
-    source: Platform, target: New, tmp_path: Path
+    source: SmallPlatform, target: New, tmp_path: Path
 ) -> None:
     path = Path(source.lake.list_files("consolidated", "administration")[0])
     kept = path.read_bytes()
     path.unlink()
     try:
         with pytest.raises(LakeFileUnreadable, match="lost"):
-            make(source.settings, tmp_path / "b")
+            make(source, tmp_path / "b")
     finally:
         path.write_bytes(kept)
     assert not (tmp_path / "b").exists()
     assert list(tmp_path.iterdir()) == []
-    with sessions.transaction(source.settings) as session, session.cursor() as cursor:
+    with source.database.transaction() as session, session.cursor() as cursor:
         old = next(one.key for one in facts.read(cursor).files if not one.current)
     victim = source.settings.store_path / old
     kept = victim.read_bytes()
     victim.unlink()
     try:
-        made = make(source.settings, tmp_path / "b")
+        made = make(source, tmp_path / "b")
     finally:
         victim.write_bytes(kept)
     assert made.manifest.lost == [old]
     assert "1 files that only older snapshots" in made.sentence()
     again = target()
-    restore(again.settings, tmp_path / "b")
+    restore(again, tmp_path / "b")
     assert copied(again.settings) == copied(source.settings)
 
 
@@ -387,18 +392,18 @@ def _killed(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, after: int, 
 
 @pytest.mark.parametrize("there", [False, True], ids=["new folder", "mounted folder"])
 def test_a_backup_that_was_killed_is_none_and_is_made_again(
-    source: Platform, target: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+    source: SmallPlatform, target: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     folder = tmp_path / "b"
     if there:
         folder.mkdir()
-    _killed(monkeypatch, making, "_copy", 4, lambda: make(source.settings, folder))
+    _killed(monkeypatch, making, "_copy", 4, lambda: make(source, folder))
     with pytest.raises(BackupUnusable, match="no whole backup"):
         restoring.check(folder)
-    _killed(monkeypatch, Path, "rename", 2 if there else 1, lambda: make(source.settings, folder))
+    _killed(monkeypatch, Path, "rename", 2 if there else 1, lambda: make(source, folder))
     with pytest.raises(BackupUnusable, match="no whole backup"):
         restoring.check(folder)
-    make(source.settings, folder)
+    make(source, folder)
     restoring.check(folder)
     assert {p.name for p in folder.iterdir()} == {"databases", "store", "objects.jsonl", "manifest.json"}
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
@@ -412,16 +417,16 @@ def test_a_backup_that_was_killed_is_none_and_is_made_again(
     ids=["in the store", "before Airflow's database", "before the platform's", "before it is settled", "when it is settled"],
 )  # fmt: skip
 def test_a_restore_that_was_killed_is_run_again(
-    source: Platform, backup: Path, target: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, after: int
+    source: SmallPlatform, backup: Path, target: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, after: int
 ) -> None:  # fmt: skip
     again = target()
-    _killed(monkeypatch, owner, name, after, lambda: restore(again.settings, backup))
+    _killed(monkeypatch, owner, name, after, lambda: restore(again, backup))
     assert restore_mark.unfinished(again.store)
     other = tmp_path / "other"
-    make(source.settings, other)
+    make(source, other)
     with pytest.raises(RestoreRefused, match="another backup"):
-        restore(again.settings, other)
-    restore(again.settings, backup)
+        restore(again, other)
+    restore(again, backup)
     assert content_of_lake(again) == content_of_lake(source)
     assert not restore_mark.unfinished(again.store)
     assert copied(again.settings) == copied(source.settings)
@@ -431,41 +436,41 @@ def test_no_run_begins_on_a_platform_that_is_half_restored(
     new_platform: New, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again = with_airflow(new_platform())
-    _killed(monkeypatch, restoring, "_put_one", 6, lambda: restore(again.settings, backup))
+    _killed(monkeypatch, restoring, "_put_one", 6, lambda: restore(again, backup))
     with pytest.raises(RestoreRefused, match="half-way"):
-        tasks.discover(again.settings, "ingest-1")
+        tasks.discover(again, "ingest-1")
     assert again.ask("select count(*) from control.delivery") == [(0,)]
 
 
 def test_what_ran_when_the_backup_was_made_has_ended_in_the_restored_platform(
-    source: Platform, target: New, tmp_path: Path
+    source: SmallPlatform, target: New, tmp_path: Path
 ) -> None:
     source.execute("insert into control.run (run_id, dag_id, state) values ('under-way', 'tests', 'running')")
     source.execute(
         "insert into control.stage_run (run_id, stage, token, state) values ('under-way', 'land', 9999, 'running')"
     )
     try:
-        make(source.settings, tmp_path / "b")
+        make(source, tmp_path / "b")
     finally:
         source.execute("delete from control.stage_run where run_id = 'under-way'")
         source.execute("delete from control.run where run_id = 'under-way'")
     again = target()
-    restore(again.settings, tmp_path / "b")
+    restore(again, tmp_path / "b")
     assert again.ask("select state, retryable from control.stage_run where run_id = 'under-way'") == [("failed", True)]
 
 
 # ------------------------------------------------------------------------------------------------ beside others
 
 
-def test_two_at_once_are_refused(source: Platform, tmp_path: Path) -> None:
-    with lock.alone(source.settings), pytest.raises(UpkeepBusy):
-        make(source.settings, tmp_path / "b")
+def test_two_at_once_are_refused(source: SmallPlatform, tmp_path: Path) -> None:
+    with lock.alone(source.database), pytest.raises(UpkeepBusy):
+        make(source, tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.faults
 def test_stages_that_run_meanwhile_are_not_hurt_and_the_backup_is_of_one_moment(
-    source: Platform, target: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: SmallPlatform, target: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A whole chain goes through after the databases were dumped and before the first file is copied."""
     before, lake_before = copied(source.settings), content_of_lake(source)
@@ -478,10 +483,10 @@ def test_stages_that_run_meanwhile_are_not_hurt_and_the_backup_is_of_one_moment(
         return real(*args)
 
     monkeypatch.setattr(making, "_objects", meanwhile)
-    make(source.settings, tmp_path / "b")
+    make(source, tmp_path / "b")
     assert copied(source.settings) != before
     again = target()
-    restore(again.settings, tmp_path / "b")
+    restore(again, tmp_path / "b")
     assert (copied(again.settings), content_of_lake(again)) == (before, lake_before)
     # what came after the moment is in landing, and is found as any delivery is
     _through(again)

@@ -15,7 +15,9 @@ from estuaire.operations.backup import dumps, tls_way
 from estuaire.operations.backup.making import make
 from estuaire.operations.backup.restoring import restore
 from estuaire.stack.init import init
+from estuaire.storage.database import Database
 from estuaire.storage.ledger import fetch
+from estuaire.storage.platform import Platform
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def installed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Setti
     """An installation of `estuaire init`, with something in its ledger."""
     settings = server.settings(tmp_path_factory.mktemp("one") / "home")
     init(settings)
-    session = psycopg2.connect(settings.dsn())
+    session = psycopg2.connect(Database.of(settings).dsn())
     with session, session.cursor() as cursor:
         cursor.execute("insert into control.run (run_id, dag_id, state) values ('r', 'tests', 'success')")
     session.close()
@@ -37,15 +39,15 @@ def installed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Setti
 
 
 def test_a_platform_goes_over_tls_into_a_backup_and_back(server: Server, installed: Settings, tmp_path: Path) -> None:
-    made = make(installed, tmp_path / "b")
+    made = make(Platform(installed), tmp_path / "b")
     assert made.manifest.counts["run"] == 1
     empty = installed.model_copy(
         update={"postgres_database": "again", "airflow_database": "airflow_again", "store_root": tmp_path / "store"}
     )
     made_again = init(empty).made  # as on a server: the tables are made, nothing is in them
     assert "Airflow's tables" in made_again, "a stamp in the same home spoke for another database"
-    restore(empty, tmp_path / "b")
-    assert fetch(empty, "select run_id from control.run") == [{"run_id": "r"}]
+    restore(Platform(empty), tmp_path / "b")
+    assert fetch(Database.of(empty), "select run_id from control.run") == [{"run_id": "r"}]
     lines = server.ask(
         "select count(*) from pg_stat_ssl join pg_stat_activity using (pid) where not ssl and usename = 'estuaire'"
     )

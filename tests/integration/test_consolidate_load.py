@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from small_platform import Platform, dose, rewrite
+from small_platform import SmallPlatform, dose, rewrite
 
 from estuaire.base.errors import AccountingImbalance, ContractError, ErrorFields
 from estuaire.contract.registry import FOLDER, load_registry
@@ -27,7 +27,9 @@ HOSPITALS = ("h01", "h02", "h03")
 
 
 @pytest.fixture(scope="module")
-def consolidated(new_platform: Callable[[], Platform], world: Any) -> tuple[Platform, dict[str, Any], dict[str, Any]]:
+def consolidated(
+    new_platform: Callable[[], SmallPlatform], world: Any
+) -> tuple[SmallPlatform, dict[str, Any], dict[str, Any]]:
     """The first two deliveries of each hospital, landed, consolidated and loaded."""
     platform = new_platform()
     for hospital in HOSPITALS:
@@ -37,7 +39,7 @@ def consolidated(new_platform: Callable[[], Platform], world: Any) -> tuple[Plat
     return platform, platform.consolidate(), platform.load()
 
 
-def _files(platform: Platform, table: str) -> dict[str, list[str]]:
+def _files(platform: SmallPlatform, table: str) -> dict[str, list[str]]:
     """Hospital -> the files that the catalog lists."""
     found: dict[str, list[str]] = {}
     for path in platform.lake.list_files("consolidated", table):
@@ -45,7 +47,7 @@ def _files(platform: Platform, table: str) -> dict[str, list[str]]:
     return found
 
 
-def _counts(platform: Platform, relation: str, condition: str = "true") -> dict[str, int]:
+def _counts(platform: SmallPlatform, relation: str, condition: str = "true") -> dict[str, int]:
     return dict(platform.in_lake(f"select hospital_id, count(*) from {relation} where {condition} group by 1"))
 
 
@@ -191,7 +193,7 @@ def test_staging_holds_what_the_models_need(consolidated: Any) -> None:
     assert platform.ask("select hospital_id from staging.hospital order by 1") == registered
 
 
-def _total(platform: Platform, table: str) -> int:
+def _total(platform: SmallPlatform, table: str) -> int:
     return int(platform.in_lake(f"select count(*) from lake.consolidated.{table}")[0][0])
 
 
@@ -268,7 +270,7 @@ def test_no_stay_ends_after_what_was_delivered(consolidated: Any) -> None:
     assert platform.ask(NIGHTS.format("staging.stay")) == platform.in_lake(NIGHTS.format("lake.consolidated.stay"))
 
 
-def test_a_discharge_typed_2034_a_death_and_a_readmission_end_stays_in_staging(platform: Platform) -> None:
+def test_a_discharge_typed_2034_a_death_and_a_readmission_end_stays_in_staging(platform: SmallPlatform) -> None:
     """10 stays of 9 nights, one closed in 2034; one dead on 3 January and left open; one never closed, readmitted on 10 February."""
     people = [f"{n};01/02/1955;f;" for n in range(600)]
     people[10] = "10;01/02/1955;f;03/01/2025"
@@ -288,7 +290,7 @@ def test_a_discharge_typed_2034_a_death_and_a_readmission_end_stays_in_staging(p
     assert platform.ask(NIGHTS.format("staging.stay") + before) == [(2,), (9,), (5,)]
 
 
-def test_a_delivery_that_tells_of_a_later_time_prolongs_open_stays(platform: Platform) -> None:
+def test_a_delivery_that_tells_of_a_later_time_prolongs_open_stays(platform: SmallPlatform) -> None:
     def until(day: str) -> Callable[[dict[str, Any]], object]:
         return lambda document: document["period"].update(to=day)
 
@@ -306,7 +308,7 @@ def test_a_delivery_that_tells_of_a_later_time_prolongs_open_stays(platform: Pla
 # ------------------------------------------------------------------------------------------------ what must stop it
 
 
-def test_a_consolidated_file_that_lost_a_row_stops_the_commit(platform: Platform) -> None:
+def test_a_consolidated_file_that_lost_a_row_stops_the_commit(platform: SmallPlatform) -> None:
     platform.deliver("d1", 1, administration=[dose("A"), dose("B"), dose("C")])
     platform.land()
     before = platform.lake.snapshot()
@@ -324,7 +326,7 @@ def test_a_consolidated_file_that_lost_a_row_stops_the_commit(platform: Platform
 
 
 def test_a_crash_after_the_lakes_commit_is_recovered_and_a_replaced_partition_has_its_new_rows_only(
-    platform: Platform,
+    platform: SmallPlatform,
 ) -> None:
     platform.deliver("d1", 1, administration=[dose("A", "1"), dose("B", "1"), dose("C", "1")])
     platform.land()
@@ -349,7 +351,7 @@ def test_a_crash_after_the_lakes_commit_is_recovered_and_a_replaced_partition_ha
 
 
 def test_a_wrong_code_map_holds_back_its_own_hospital_only(
-    new_platform: Callable[[], Platform], world: Any, tmp_path: Path
+    new_platform: Callable[[], SmallPlatform], world: Any, tmp_path: Path
 ) -> None:
     own = tmp_path / "registry"
     for name in ("hospitals", "code_maps"):
@@ -357,7 +359,7 @@ def test_a_wrong_code_map_holds_back_its_own_hospital_only(
     wrong = own / "code_maps" / "h01" / "organism.csv"
     right = wrong.read_text(encoding="utf-8")
     platform = new_platform()
-    platform.settings = platform.settings.model_copy(update={"registry_dir": own})
+    platform = platform.but(registry_dir=own)
     for hospital in ("h01", "h02"):
         platform.copy_delivery(world.folder, hospital, FIRST[0])
     assert platform.land()["landed"] == 2
@@ -380,13 +382,13 @@ def test_a_wrong_code_map_holds_back_its_own_hospital_only(
     assert platform.ask("select count(*) from control.consolidation_block") == [(0,)]
 
 
-def test_an_error_of_ours_in_a_spark_task_ends_the_stage_as_itself(platform: Platform) -> None:
+def test_an_error_of_ours_in_a_spark_task_ends_the_stage_as_itself(platform: SmallPlatform) -> None:
     def work(_: int) -> int:
         raise ContractError("this map is wrong", remedy="correct it", hospital="h01")
 
     run_id = platform.new_run()
     with pytest.raises(ContractError, match="this map is wrong"):
-        attempt(platform.settings, run_id, "consolidate", lambda *_: spread_survivors(platform.spark, [(1, 0)], work))
+        attempt(platform, run_id, "consolidate", lambda *_: spread_survivors(platform.spark, [(1, 0)], work))
     [(state, retryable, message)] = platform.ask(
         "select state, retryable, message from control.stage_run where run_id = %s", run_id
     )

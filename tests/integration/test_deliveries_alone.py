@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from small_platform import Platform, dose, registry_of
+from small_platform import SmallPlatform, dose, registry_of
 
 from estuaire.base import errors, faults
 from estuaire.base.errors import DeliveryChanged, EstuaireError, GateBlocked, RunFailed, StoreUnavailable
@@ -33,24 +33,24 @@ A = {"administration": [dose("A")]}
 
 
 @pytest.fixture(scope="module")
-def shared(new_platform: Callable[[], Platform]) -> Platform:
+def shared(new_platform: Callable[[], SmallPlatform]) -> SmallPlatform:
     """One platform for what only discovery looks at; each test has hospitals of its own."""
     return new_platform()
 
 
-def states(platform: Platform, hospital: str) -> dict[str, tuple[str, str | None]]:
+def states(platform: SmallPlatform, hospital: str) -> dict[str, tuple[str, str | None]]:
     rows = platform.ask("select delivery_id, state, error_code from control.delivery where hospital_id = %s", hospital)
     return {d: (state, code) for d, state, code in rows}
 
 
-def folder_of(platform: Platform, hospital: str, delivery: str = "") -> Path:
+def folder_of(platform: SmallPlatform, hospital: str, delivery: str = "") -> Path:
     return platform.settings.store_path / "landing" / hospital / delivery
 
 
 # ------------------------------------------------------------------------------------------------ one evil delivery (C19)
 
 
-def _evil(platform: Platform) -> dict[str, tuple[str, str]]:
+def _evil(platform: SmallPlatform) -> dict[str, tuple[str, str]]:
     """Deliveries of h02, each evil in its own way -> (state, code)."""
     put, root = platform.store.put_bytes, folder_of(platform, "h02")
 
@@ -87,7 +87,7 @@ def _evil(platform: Platform) -> dict[str, tuple[str, str]]:
     }  # fmt: skip
 
 
-def test_evil_deliveries_are_typed_each_and_stop_no_other(shared: Platform) -> None:
+def test_evil_deliveries_are_typed_each_and_stop_no_other(shared: SmallPlatform) -> None:
     shared.deliver("sound", 1, **A)
     expected = _evil(shared)
     (folder_of(shared, "h03").parent / "h03").symlink_to(folder_of(shared, "h01"))
@@ -127,7 +127,7 @@ FOREIGN: list[BaseException] = [
 
 
 def test_an_error_of_any_class_while_a_delivery_is_looked_at_ends_at_it(
-    shared: Platform, monkeypatch: pytest.MonkeyPatch
+    shared: SmallPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thrown = {
         f"d{i:02d}": e for i, e in enumerate([*(k("no", remedy="mend") for k in _kinds(EstuaireError)), *FOREIGN])
@@ -169,7 +169,7 @@ def test_an_error_of_any_class_while_a_delivery_is_looked_at_ends_at_it(
 # ------------------------------------------------------------------------------------------------ arriving, withdrawn (A9, C20)
 
 
-def test_an_upload_in_progress_is_arriving_and_blocked_only_once_nothing_comes_any_more(shared: Platform) -> None:
+def test_an_upload_in_progress_is_arriving_and_blocked_only_once_nothing_comes_any_more(shared: SmallPlatform) -> None:
     shared.deliver("d1", 1, hospital="h05", **A)
     place = folder_of(shared, "h05", "d1")
     manifest = (place / "manifest.json").read_bytes()
@@ -183,10 +183,10 @@ def test_an_upload_in_progress_is_arriving_and_blocked_only_once_nothing_comes_a
 
     (place / "manifest.json").unlink()
     run_id = f"run-arriving-{time.time_ns()}"
-    discovery = tasks.discover(shared.settings, run_id)
+    discovery = tasks.discover(shared, run_id)
     assert "h05" not in discovery.hospitals
     assert states(shared, "h05")["d1"] == ("arriving", None)
-    [step] = explain(shared.settings, "h05/d1").next
+    [step] = explain(shared, "h05/d1").next
     assert step.kind == "wait"
     assert seen(60) == ("arriving", None)
     assert seen(3600) == ("blocked", "E_MANIFEST_MISSING")
@@ -205,7 +205,7 @@ def test_an_upload_in_progress_is_arriving_and_blocked_only_once_nothing_comes_a
     shutil.rmtree(folder_of(shared, "h05"))
 
 
-def test_a_delivery_that_is_taken_away_is_withdrawn_said_once_and_comes_back(shared: Platform) -> None:
+def test_a_delivery_that_is_taken_away_is_withdrawn_said_once_and_comes_back(shared: SmallPlatform) -> None:
     shared.deliver("good", 1, hospital="h06", **A)
     shared.deliver("bad", 2, hospital="h06", change=lambda d: d.pop("kind"), **A)
     shared.discover()
@@ -217,9 +217,9 @@ def test_a_delivery_that_is_taken_away_is_withdrawn_said_once_and_comes_back(sha
     assert "h06" not in found.hospitals
     assert states(shared, "h06") == {"good": ("withdrawn", None), "bad": ("withdrawn", None)}
     assert shared.discover().withdrawn == []
-    assert explain(shared.settings, "h06/bad").stopped == []
+    assert explain(shared, "h06/bad").stopped == []
     # no retry that would fail the same way (the other is that this test's runs are not ended)
-    assert {s.kind for s in explain(shared.settings, "h06/bad").next} <= {"query", "follow"}
+    assert {s.kind for s in explain(shared, "h06/bad").next} <= {"query", "follow"}
     kept.rename(folder_of(shared, "h06"))
     shared.discover()
     assert states(shared, "h06") == {"good": ("received", None), "bad": ("blocked", "E_MANIFEST_INVALID")}
@@ -230,10 +230,10 @@ def test_a_delivery_that_is_taken_away_is_withdrawn_said_once_and_comes_back(sha
 
 
 def test_a_hospital_whose_entry_is_wrong_or_gone_is_set_aside_and_lands_once_it_is_mended(
-    shared: Platform, tmp_path: Path
+    shared: SmallPlatform, tmp_path: Path
 ) -> None:
     own = registry_of(tmp_path, "h21", "h22", "h23")
-    platform = Platform(shared.settings.model_copy(update={"registry_dir": own}), shared.spark)
+    platform = shared.but(registry_dir=own)
     for hospital in ("h21", "h22", "h23"):
         platform.deliver("d1", 1, hospital=hospital, **A)
     entry = own / "hospitals" / "h21.yml"
@@ -242,7 +242,7 @@ def test_a_hospital_whose_entry_is_wrong_or_gone_is_set_aside_and_lands_once_it_
     (own / "hospitals" / "h22.yml").rename(tmp_path / "h22.yml")
     load_registry.cache_clear()
     run_id = f"run-registry-{time.time_ns()}"
-    discovery = tasks.discover(platform.settings, run_id)
+    discovery = tasks.discover(platform, run_id)
     assert {"h21", "h22", "h23"} <= set(discovery.hospitals)
     found = {h: states(platform, h)["d1"] for h in ("h21", "h22", "h23")}
     assert found == {
@@ -264,7 +264,7 @@ def test_a_hospital_whose_entry_is_wrong_or_gone_is_set_aside_and_lands_once_it_
 
 
 def test_a_correction_that_comes_between_the_lakes_commit_and_the_ledgers_is_not_taken_for_what_landed(
-    platform: Platform,
+    platform: SmallPlatform,
 ) -> None:
     """C25: the ledger had the new hash, the lake the old rows, and nobody ever landed the correction."""
     platform.deliver("d1", 1, administration=[dose("A", "1")])
@@ -292,21 +292,21 @@ def test_a_correction_that_comes_between_the_lakes_commit_and_the_ledgers_is_not
 
 
 def test_a_manifest_that_changes_between_discovery_and_landing_lands_neither_and_the_next_run_takes_it_up(
-    platform: Platform,
+    platform: SmallPlatform,
 ) -> None:
     platform.deliver("d1", 1, administration=[dose("A", "1")])
     platform.deliver("d2", 2, administration=[dose("B", "1")])
     platform.discover()
     platform.deliver("d1", 1, administration=[dose("A", "2")])
-    result = land.run(platform.settings, platform.new_run(), platform.spark)
+    result = land.run(platform, platform.new_run(), platform.spark)
     assert result == {"landed": 1, "blocked": 0, "rows": 1, "waiting": 1}
     assert platform.state("d1") == ("received", DeliveryChanged.code)
-    assert "again" in {step.kind for step in explain(platform.settings, "h01/d1").next}
+    assert "again" in {step.kind for step in explain(platform, "h01/d1").next}
     assert platform.land()["landed"] == 1
     assert sorted(float(r[0]) for r in platform.in_lake("select dose from lake.landed.administration")) == [1.0, 2.0]
 
 
-def test_the_same_bytes_extracted_at_another_moment_are_a_no_op(platform: Platform) -> None:
+def test_the_same_bytes_extracted_at_another_moment_are_a_no_op(platform: SmallPlatform) -> None:
     for moment in ("2025-11-01T00:00:00+00:00", "2025-11-02T00:00:00+00:00"):
         platform.deliver("d1", 1, change=lambda d, m=moment: d.update(extracted_at=m), **A)  # type: ignore[misc]
         platform.land()
@@ -317,45 +317,44 @@ def test_the_same_bytes_extracted_at_another_moment_are_a_no_op(platform: Platfo
 # ------------------------------------------------------------------------------------------------ gates and the end of a run
 
 
-def test_a_block_of_an_earlier_run_is_told_and_does_not_make_this_runs_gate_red(shared: Platform) -> None:
+def test_a_block_of_an_earlier_run_is_told_and_does_not_make_this_runs_gate_red(shared: SmallPlatform) -> None:
     shared.deliver("old", 1, hospital="h07", change=lambda d: d.pop("kind"), **A)
     first = shared.new_run()
-    registry = load_registry(shared.settings.registry_dir)
-    landing_scan.discover(shared.settings, shared.store, registry, first)
+    landing_scan.discover(shared, first)
     with pytest.raises(GateBlocked, match="old"):
-        tasks.hospital_verdict(shared.settings, first, "h07")
+        tasks.hospital_verdict(shared.database, first, "h07")
     shared.deliver("new", 2, hospital="h07", **A)
     second = shared.new_run()
-    landing_scan.discover(shared.settings, shared.store, registry, second)
-    lines = tasks.hospital_verdict(shared.settings, second, "h07")
+    landing_scan.discover(shared, second)
+    lines = tasks.hospital_verdict(shared.database, second, "h07")
     assert sorted(lines) == ["new: received", "old: blocked before this run (E_MANIFEST_INVALID)"]
-    assert _blocked(shared.settings, second, [second]) == []
+    assert _blocked(shared.database, second, [second]) == []
     # a landed delivery keeps its run; what is found of it in this one is this one's
     shared.execute(
         "update control.delivery set state = 'landed', snapshot_id = 1, run_id = 'long ago', error_code = 'E_DELIVERY_CHANGED', "
         "error_what = 'changed', updated_at = now() where hospital_id = 'h07' and delivery_id = 'new'"
     )
     with pytest.raises(GateBlocked, match="changed"):
-        tasks.hospital_verdict(shared.settings, second, "h07")
+        tasks.hospital_verdict(shared.database, second, "h07")
     shared.execute("delete from control.delivery where hospital_id = 'h07'")
     shutil.rmtree(folder_of(shared, "h07"))
 
 
-def _ingest(platform: Platform) -> str:
+def _ingest(platform: SmallPlatform) -> str:
     run_id = f"ingest-{time.time_ns()}"
-    ledger.start_run(platform.settings, run_id, INGEST)
+    ledger.start_run(platform.database, run_id, INGEST)
     return run_id
 
 
 def test_a_run_whose_discovery_or_landing_never_began_is_no_success(
-    shared: Platform, monkeypatch: pytest.MonkeyPatch
+    shared: SmallPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something waited downstream, so `accept` said "0 deliveries landed, 0 blocked" and success."""
     monkeypatch.setattr(tasks, "downstream_work", lambda _: True)
     monkeypatch.setattr(tasks, "build_quietly", lambda *_, **__: None)
     run_id = _ingest(shared)
     with pytest.raises(RunFailed, match="landing did not begin"):
-        tasks.accept(shared.settings, run_id)
+        tasks.accept(shared, run_id)
     assert shared.ask("select state from control.run where run_id = %s", run_id) == [("failed",)]
 
     # discovery died: what it died of is the run's message
@@ -365,11 +364,11 @@ def test_a_run_whose_discovery_or_landing_never_began_is_no_success(
     monkeypatch.setattr(landing_scan, "discover", away)
     run_id = f"ingest-{time.time_ns()}"
     with pytest.raises(StoreUnavailable):
-        tasks.discover(shared.settings, run_id)
+        tasks.discover(shared, run_id)
     [(state, ended)] = shared.ask("select state, ended_at from control.run where run_id = %s", run_id)
     assert (state, ended) == ("running", None)  # Airflow tries it again
     with pytest.raises(RunFailed, match=r"discovery did not finish.*E_STORE"):
-        tasks.accept(shared.settings, run_id)
+        tasks.accept(shared, run_id)
 
     # landing died before its stage began: the typed error is there, and permanent
     run_id = _ingest(shared)
@@ -378,29 +377,29 @@ def test_a_run_whose_discovery_or_landing_never_began_is_no_success(
         raise errors.SetupError("the secret 'pseudonym_key' is not there", remedy="run `estuaire up`")
 
     with pytest.raises(errors.SetupError):
-        reported(shared.settings, run_id, "land", broken)
+        reported(shared.database, run_id, "land", broken)
     assert shared.ask("select state, retryable from control.stage_run where run_id = %s", run_id) == [("failed", False)]
     with pytest.raises(RunFailed, match=r"landing did not finish.*E_SETUP.*pseudonym_key"):
-        tasks.accept(shared.settings, run_id)
+        tasks.accept(shared, run_id)
 
     # one that failed once it had begun is noted once
     run_id = _ingest(shared)
-    stage = ledger.begin_stage(shared.settings, run_id, "land")
+    stage = ledger.begin_stage(shared.database, run_id, "land")
 
     def fails() -> None:
-        ledger.begin_stage(shared.settings, run_id, "land")
+        ledger.begin_stage(shared.database, run_id, "land")
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        reported(shared.settings, run_id, "land", fails)
+        reported(shared.database, run_id, "land", fails)
     assert shared.ask("select count(*) from control.stage_run where run_id = %s", run_id) == [(2,)]
     assert stage.run_id == run_id
 
     # one that landed is a success
     run_id = _ingest(shared)
-    stage = ledger.begin_stage(shared.settings, run_id, "land")
+    stage = ledger.begin_stage(shared.database, run_id, "land")
     shared.execute("update control.stage_run set state = 'committed' where run_id = %s", run_id)
-    assert tasks.accept(shared.settings, run_id) == "0 deliveries landed, 0 blocked"
+    assert tasks.accept(shared, run_id) == "0 deliveries landed, 0 blocked"
 
 
 # ------------------------------------------------------------------------------------------------ any error, one hospital (A3)
@@ -421,7 +420,7 @@ def _thrower(step: Any, thrown: dict[str, BaseException], of: Callable[[Any], st
 
 @pytest.mark.faults
 def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_are_published(
-    new_platform: Callable[[], Platform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_platform: Callable[[], SmallPlatform], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One hospital for each class of error, and a sound one, through landing, consolidation and load."""
     raised: list[BaseException] = [k("no", remedy="mend") for k in _kinds(EstuaireError)]
@@ -437,7 +436,7 @@ def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_ar
     thrown = {f"h{i}": error for i, error in enumerate(raised, start=101)}
     platform = new_platform()
     own = registry_of(tmp_path, SOUND, *thrown)
-    platform.settings = platform.settings.model_copy(update={"registry_dir": own})
+    platform = platform.but(registry_dir=own)
     for hospital in (SOUND, *thrown):
         platform.deliver("d1", 1, hospital=hospital, **A)
 
@@ -494,23 +493,23 @@ def test_an_error_of_any_class_in_a_stage_ends_at_its_hospital_and_the_others_ar
     assert platform.ask("select count(distinct hospital_id) from staging.administration") == [(len(thrown) + 1,)]
     assert platform.ask("select count(*) from staging.hospital where hospital_id in ('h101', 'h103')") == [(2,)]
     # a query changes nothing; the next scan forgets a block that no longer stands
-    assert consolidation_inputs.changed(platform.settings) == []
+    assert consolidation_inputs.changed(platform) == []
     assert platform.ask("select count(*) from control.consolidation_block") == [(3,)]
     shutil.rmtree(own / "code_maps" / "h102")
     shutil.copytree(FOLDER / "code_maps" / "h01", own / "code_maps" / "h102")
     load_registry.cache_clear()
-    assert consolidation_inputs.changed(platform.settings) == []
+    assert consolidation_inputs.changed(platform) == []
     assert platform.ask("select count(*) from control.consolidation_block") == [(3,)]
-    consolidation_inputs.forget_blocks(platform.settings)
+    consolidation_inputs.forget_blocks(platform)
     assert platform.ask("select hospital_id from control.consolidation_block order by 1") == [("h101",), ("h103",)]
     load_registry.cache_clear()
 
 
-def test_the_manifest_in_the_ledger_is_what_a_task_reads(shared: Platform) -> None:
+def test_the_manifest_in_the_ledger_is_what_a_task_reads(shared: SmallPlatform) -> None:
     shared.deliver("d1", 1, hospital="h08", **A)
     shared.discover()
     registry = load_registry(shared.settings.registry_dir)
-    [row] = [r for r in land.received(shared.settings) if r["hospital_id"] == "h08"]
+    [row] = [r for r in land.received(shared.database) if r["hospital_id"] == "h08"]
     manifest = landing_scan.received_manifest(row, registry)
     assert json.loads(manifest.to_json()) == row["manifest"]
     with pytest.raises(DeliveryChanged):

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg2
 import pytest
 from alembic import command
-from small_platform import Platform, create_database
+from small_platform import SmallPlatform, create_database
 
 from estuaire.base.errors import ColumnMissing, ErrorFields, Fenced, LakeFileUnreadable, SetupError
 from estuaire.base.metering import Cost
@@ -21,7 +21,8 @@ from estuaire.operations.alerts import conditions
 from estuaire.orchestration import tasks
 from estuaire.rules.rule_registry import load_rules
 from estuaire.runs.explain import explain
-from estuaire.storage import error_columns, ledger, migrations, sessions, set_aside
+from estuaire.storage import error_columns, ledger, migrations, set_aside
+from estuaire.storage.database import Database
 
 _NUMBERS = itertools.count(1)
 NO_COST = Cost(0.0, 0.0, 0)
@@ -36,21 +37,21 @@ MISSING = ColumnMissing(
 
 
 @pytest.fixture
-def platform(migrated: Settings) -> Platform:
+def platform(migrated: Settings) -> SmallPlatform:
     name = f"error_fields_{next(_NUMBERS)}"
     create_database(migrated, name, "empty_platform")
-    return Platform(migrated.model_copy(update={"postgres_database": name}), None)
+    return SmallPlatform(migrated.model_copy(update={"postgres_database": name}), None)
 
 
-def written(platform: Platform, write: Callable[[Any], object]) -> None:
-    with sessions.transaction(platform.settings) as connection, connection.cursor() as cursor:
+def written(platform: SmallPlatform, write: Callable[[Any], object]) -> None:
+    with platform.database.transaction() as connection, connection.cursor() as cursor:
         write(cursor)
 
 
 def sentences(settings: Settings) -> list[tuple[str, str]]:
     """(table, column) of control and quality where a sentence of an error stands."""
     columns = ledger.fetch(
-        settings,
+        Database.of(settings),
         "select table_schema || '.' || table_name as name, column_name from information_schema.columns "
         "where table_schema in ('control', 'quality') and data_type in ('text', 'jsonb')",
     )
@@ -59,7 +60,8 @@ def sentences(settings: Settings) -> list[tuple[str, str]]:
         (c["name"], c["column_name"])
         for c in columns
         if ledger.fetch(
-            settings, f"select 1 from {c['name']} where {c['column_name']}::text ~ '\\[E_[A-Z_]+\\] ' limit 1"
+            Database.of(settings),
+            f"select 1 from {c['name']} where {c['column_name']}::text ~ '\\[E_[A-Z_]+\\] ' limit 1",
         )
     ]
 
@@ -68,10 +70,10 @@ def sentences(settings: Settings) -> list[tuple[str, str]]:
 
 
 def test_a_failed_landing_is_kept_in_fields_at_its_stage_its_run_its_delivery_and_its_verdict(
-    platform: Platform,
+    platform: SmallPlatform,
 ) -> None:
     run = platform.new_run()
-    stage = ledger.begin_stage(platform.settings, run, "land")
+    stage = ledger.begin_stage(platform.database, run, "land")
 
     def note(cursor: Any) -> None:
         cursor.execute(
@@ -84,29 +86,29 @@ def test_a_failed_landing_is_kept_in_fields_at_its_stage_its_run_its_delivery_an
     written(platform, note)
     stage.fail(NO_COST, MISSING)
     with pytest.raises(tasks.RunFailed) as raised:
-        tasks.accept(platform.settings, run)
+        tasks.accept(platform, run)
     assert raised.value.what == f"landing did not finish: {MISSING.sentence()}"
     for table in ("control.delivery", "control.stage_run", "control.run", "quality.verdict"):
         assert platform.errors(table) == [MISSING.fields], table
     assert sentences(platform.settings) == []
 
     # what is shown is made of them: no place or remedy is lost to a name or a word that looks like a part of a sentence
-    found = explain(platform.settings, run)
+    found = explain(platform, run)
     of_delivery, of_stage = found.stopped
     assert (of_delivery.where, of_delivery.code, of_delivery.file) == ("h01/d 1: x", "E_COLUMN_MISSING", "s: t.csv")
     assert of_delivery.what == "required columns are not in the header: a: b."
     assert of_delivery.remedy == of_stage.remedy == "deliver it again. What to do: this."
-    assert {f.kind for f in conditions.find(platform.settings, conditions.today())[0]} >= {
+    assert {f.kind for f in conditions.find(platform, conditions.today())[0]} >= {
         "delivery_blocked",
         "run_failed",
     }
 
 
-def test_a_failed_stage_keeps_the_class_alone_of_an_error_that_nobody_typed(platform: Platform) -> None:
+def test_a_failed_stage_keeps_the_class_alone_of_an_error_that_nobody_typed(platform: SmallPlatform) -> None:
     run = platform.new_run()
-    ledger.begin_stage(platform.settings, run, "load").fail(NO_COST, KeyError("a value"))
+    ledger.begin_stage(platform.database, run, "load").fail(NO_COST, KeyError("a value"))
     assert platform.ask("select message, error_code, error_what from control.stage_run") == [("KeyError", None, None)]
-    ledger.begin_stage(platform.settings, run, "load").fail(NO_COST, Fenced.of("load"))
+    ledger.begin_stage(platform.database, run, "load").fail(NO_COST, Fenced.of("load"))
     assert platform.ask("select state, error_code from control.stage_run order by token") == [
         ("failed", None),
         ("fenced", "E_FENCED"),
@@ -114,7 +116,7 @@ def test_a_failed_stage_keeps_the_class_alone_of_an_error_that_nobody_typed(plat
 
 
 def test_discovery_that_died_is_kept_in_fields_and_said_before_its_run_begins_anew(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
+    platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = SetupError("a setting is wrong", remedy="mend it")
 
@@ -123,19 +125,19 @@ def test_discovery_that_died_is_kept_in_fields_and_said_before_its_run_begins_an
 
     monkeypatch.setattr(tasks, "_discover", dies)
     with pytest.raises(SetupError):
-        tasks.discover(platform.settings, "r")
+        tasks.discover(platform, "r")
     assert platform.ask("select state, message from control.run") == [("failed", "discovery did not finish")]
     assert platform.errors("control.run") == [wrong.fields]
-    [stop] = explain(platform.settings, "r").stopped
+    [stop] = explain(platform, "r").stopped
     assert (stop.what, stop.remedy) == ("discovery did not finish: [E_SETUP] a setting is wrong.", "mend it.")
-    ledger.start_run(platform.settings, "r", "ingest_deliveries")
+    ledger.start_run(platform.database, "r", "ingest_deliveries")
     assert platform.errors("control.run") == []
 
 
-def test_a_hospital_set_aside_is_kept_in_fields(platform: Platform) -> None:
+def test_a_hospital_set_aside_is_kept_in_fields(platform: SmallPlatform) -> None:
     lost = LakeFileUnreadable("a file is lost", remedy="put it back", hospital="h01")
     written(platform, lambda cursor: set_aside.note(cursor, "h01", "load", "r", lost))
-    [row] = set_aside.standing(platform.settings)
+    [row] = set_aside.standing(platform.database)
     assert error_columns.read(row) == lost.fields
     assert set_aside.not_loaded([lost.fields]) == f"not loaded, to be tried again: {lost.sentence()}"
 
@@ -148,13 +150,13 @@ def _blocking(stage: str, *, agree: bool = True) -> Result:
     return next(r for r in results if r.blocks)
 
 
-def test_a_failed_gate_is_kept_in_fields_and_each_result_says_what_it_decided(platform: Platform) -> None:
+def test_a_failed_gate_is_kept_in_fields_and_each_result_says_what_it_decided(platform: SmallPlatform) -> None:
     run = platform.new_run()
     differ = _blocking("landed", agree=False)
     broken = landed.Finding("h01", "d1", 1000, 0, [differ])
     rejected = landed.Finding("h02", "d1", 1000, 500)
     for finding in (broken, rejected):
-        with sessions.transaction(platform.settings) as connection, connection.cursor() as cursor:
+        with platform.database.transaction() as connection, connection.cursor() as cursor:
             error = landed.write(cursor, run, finding)
         assert error is not None
         assert platform.errors("quality.verdict", f"hospital_id = '{finding.hospital}'") == [error.fields]
@@ -188,13 +190,13 @@ def test_a_failed_gate_is_kept_in_fields_and_each_result_says_what_it_decided(pl
 
 
 @pytest.fixture
-def older(postgres: Settings) -> Platform:
+def older(postgres: Settings) -> SmallPlatform:
     """A ledger as version 0013 left it."""
     name = f"older_{next(_NUMBERS)}"
     create_database(postgres, name, "template1")
-    platform = Platform(postgres.model_copy(update={"postgres_database": name}), None)
+    platform = SmallPlatform(postgres.model_copy(update={"postgres_database": name}), None)
     config = migrations._config()
-    config.attributes["url"] = platform.settings.sqlalchemy_url()
+    config.attributes["url"] = platform.database.sqlalchemy_url()
     command.upgrade(config, "0013")
     return platform
 
@@ -210,7 +212,7 @@ OLD = [
 ]
 
 
-def test_a_ledger_of_an_older_version_says_what_it_said(older: Platform) -> None:
+def test_a_ledger_of_an_older_version_says_what_it_said(older: SmallPlatform) -> None:
     old = [e.sentence() for e in OLD]
     execute = older.execute
     for error, sentence in zip(OLD[:3], old, strict=False):
@@ -246,7 +248,7 @@ def test_a_ledger_of_an_older_version_says_what_it_said(older: Platform) -> None
             delivery, rule, action, status,
         )  # fmt: skip
 
-    migrations.upgrade(older.settings)
+    migrations.upgrade(older.database)
 
     assert older.errors("control.delivery") == OLD[:3]
     assert older.errors("control.set_aside") == [OLD[3]]
@@ -254,13 +256,13 @@ def test_a_ledger_of_an_older_version_says_what_it_said(older: Platform) -> None
     assert older.errors("control.consolidation_block", "hospital_id = 'h01'") == [OLD[3]]
     assert older.errors("control.consolidation_block", "hospital_id = 'h02'") == [ErrorFields("", "no sentence", "")]
     assert older.errors("quality.verdict") == [OLD[0]]
-    said = {r["run_id"]: error_columns.said(r) for r in ledger.fetch(older.settings, "select * from control.run")}
+    said = {r["run_id"]: error_columns.said(r) for r in ledger.fetch(older.database, "select * from control.run")}
     assert said == {run: message or "" for run, _, message in runs}
     assert older.errors("control.run", "run_id in ('r1', 'r2')") == [OLD[4], OLD[5]]
     assert older.ask("select message from control.stage_run order by token") == [
         (None,), ("KeyError",), ("ended without a word (killed)",),
     ]  # fmt: skip
-    rows = ledger.fetch(older.settings, "select * from quality.verdict order by delivery_id")
+    rows = ledger.fetch(older.database, "select * from quality.verdict order by delivery_id")
     assert [error_columns.reasons(r) for r in rows] == [reasons for _, _, reasons in verdicts]
     assert older.ask("select delivery_id, rule_id, decided from quality.result order by 1, 2") == [
         ("d2", "a.x", "block"), ("d2", "b.y", "warn"), ("d2", "c.z", "block"), ("d2", "d.w", None), ("d3", "a.x", None), ("d3", "b.y", "warn"),

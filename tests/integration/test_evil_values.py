@@ -89,7 +89,7 @@ def evil(pair: Pair) -> Any:
             "insert into control.unmapped_code (hospital_id, code_system, local_code, records, columns, blocked) "
             "values ('h02', 'drug', %s, 3, '{}', false)", code.replace("\x00", "")[:2000],
         )  # fmt: skip
-    ledger.end_run(platform.settings, run_id, "failed", "; ".join(EVIL.values()).replace("\x00", "")[:5000])
+    ledger.end_run(platform.database, run_id, "failed", "; ".join(EVIL.values()).replace("\x00", "")[:5000])
     return platform
 
 
@@ -163,7 +163,7 @@ def test_a_command_to_copy_holds_a_delivered_name_as_one_word(evil: Any, monkeyp
 
 
 def test_the_report_holds_them_as_text(evil: Any) -> None:
-    page = report.build(evil.settings).read_text(encoding="utf-8")
+    page = report.build(evil).read_text(encoding="utf-8")
     assert SCRIPT not in page
     assert "<img src=x" not in page
     assert page.count("<script") == page.count("</script")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from small_platform import Platform, dose
+from small_platform import SmallPlatform, dose
 from typer.testing import CliRunner
 
 from estuaire.base import settings as module
@@ -21,16 +21,18 @@ from estuaire.operations.retry import retry
 from estuaire.runs.explain import Explanation, explain, resolve
 from estuaire.runs.task_logs import task_logs
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 PATIENTS = ["77;16/03/1950;F;"]
 STAYS = ["900;77;15/03/2025 08:00;HC"]
 
 
-def full(platform: Platform, doses: list[str], delivery: str = "2025-10-full", **more: Any) -> None:
+def full(platform: SmallPlatform, doses: list[str], delivery: str = "2025-10-full", **more: Any) -> None:
     platform.deliver(delivery, 1, kind="full", patient=PATIENTS, stay=STAYS, administration=doses, **more)
 
 
-def end_runs(platform: Platform) -> None:
+def end_runs(platform: SmallPlatform) -> None:
     """As the DAG's last step does; the small platform leaves its runs open."""
     platform.execute("update control.run set state = 'success', ended_at = clock_timestamp()")
 
@@ -40,18 +42,18 @@ def wrong_checksum(document: dict[str, Any]) -> None:
 
 
 def printed(found: Explanation, capsys: pytest.CaptureFixture[str], *, french: bool = False) -> str:
-    command._print(found, french=french)
+    command._print(found, language="fr" if french else "en")
     return capsys.readouterr().out
 
 
-def test_a_good_delivery_and_a_refused_one(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_delivery_and_a_refused_one(platform: SmallPlatform, capsys: pytest.CaptureFixture[str]) -> None:
     full(platform, [dose("a"), dose("b")])
     platform.deliver("2025-11-delta", 2, change=wrong_checksum, administration=[dose("c")])
     platform.land()
     platform.consolidate()
     end_runs(platform)
 
-    good = explain(platform.settings, "h01/2025-10-full")
+    good = explain(platform, "h01/2025-10-full")
     assert (good.state, good.stopped) == ("landed", [])
     assert [(t["table"], t["rows"]) for t in good.tables] == [("patient", 1), ("stay", 1), ("administration", 2)]
     assert platform.ask("select stage from control.stage_run where noted_at is null") == []  # each noted that it got on
@@ -67,7 +69,7 @@ def test_a_good_delivery_and_a_refused_one(platform: Platform, capsys: pytest.Ca
     assert good.snapshots
     assert [s.kind for s in good.next] == ["query"]
 
-    refused = explain(platform.settings, "2025-11-delta")
+    refused = explain(platform, "2025-11-delta")
     [stop] = refused.stopped
     assert (refused.state, stop.where, stop.code, stop.file) == (
         "blocked", "h01/2025-11-delta", "E_CHECKSUM", "administration.csv",
@@ -82,23 +84,23 @@ def test_a_good_delivery_and_a_refused_one(platform: Platform, capsys: pytest.Ca
 
     # the bytes are at fault: nothing to retry, and why
     with pytest.raises(NothingToRetry, match=r"E_CHECKSUM.*hospital"):
-        retry(platform.settings, platform.store, "2025-11-delta")
+        retry(platform.database, platform.store, "2025-11-delta")
     assert platform.state("2025-11-delta") == ("blocked", "E_CHECKSUM")
     with pytest.raises(NothingToRetry, match="has landed"):
-        retry(platform.settings, platform.store, "2025-10-full")
+        retry(platform.database, platform.store, "2025-10-full")
     # corrected bytes that no scan has seen yet may be retried
     platform.deliver("2025-11-delta", 2, administration=[dose("c")])
-    assert retry(platform.settings, platform.store, "2025-11-delta").put_back == [("h01", "2025-11-delta")]
+    assert retry(platform.database, platform.store, "2025-11-delta").put_back == [("h01", "2025-11-delta")]
     platform.land()
     assert platform.state("2025-11-delta") == ("landed", None)
-    history = explain(platform.settings, "2025-11-delta").gates
+    history = explain(platform, "2025-11-delta").gates
     assert sorted((g["stage"], g["verdict"]) for g in history) == [
         ("landed", "block"), ("landed", "pass"), ("refused", "block"),
     ]  # fmt: skip
     assert any(g["error_code"] == "E_CHECKSUM" for g in history if g["stage"] == "refused")
 
 
-def block(platform: Platform, code: str = "E_REJECTED_RATE", delivery: str = "2025-11-delta") -> str:
+def block(platform: SmallPlatform, code: str = "E_REJECTED_RATE", delivery: str = "2025-11-delta") -> str:
     """A delivery that a run refused, without landing it for real; returns the run."""
     platform.deliver(delivery, 2, administration=[dose("c")])
     platform.discover()
@@ -113,13 +115,13 @@ def block(platform: Platform, code: str = "E_REJECTED_RATE", delivery: str = "20
     return str(run_id)
 
 
-def test_retry_puts_a_refused_delivery_back_and_keeps_the_refusal(platform: Platform) -> None:
+def test_retry_puts_a_refused_delivery_back_and_keeps_the_refusal(platform: SmallPlatform) -> None:
     run_id = block(platform)
     end_runs(platform)
-    assert [(s.kind, s.command) for s in explain(platform.settings, run_id).next] == [
+    assert [(s.kind, s.command) for s in explain(platform, run_id).next] == [
         ("retry", "estuaire retry h01/2025-11-delta")
     ]
-    plan = retry(platform.settings, platform.store, run_id)
+    plan = retry(platform.database, platform.store, run_id)
     assert (plan.start, plan.put_back) == (INGEST, [("h01", "2025-11-delta")])
     assert platform.state("2025-11-delta") == ("received", None)
     assert platform.ask("select verdict, reasons from quality.verdict where stage = 'refused'") == [("block", "")]
@@ -129,61 +131,61 @@ def test_retry_puts_a_refused_delivery_back_and_keeps_the_refusal(platform: Plat
     assert platform.discover().pending == [("h01", "2025-11-delta")]
 
 
-def test_a_delivery_that_left_landing_is_not_put_back(platform: Platform) -> None:
+def test_a_delivery_that_left_landing_is_not_put_back(platform: SmallPlatform) -> None:
     block(platform)
     for item in list(platform.store.list("landing/h01/2025-11-delta/")):
         platform.store.delete(item.key)
     with pytest.raises(NothingToRetry, match="no longer in landing"):
-        retry(platform.settings, platform.store, "2025-11-delta")
+        retry(platform.database, platform.store, "2025-11-delta")
     assert platform.state("2025-11-delta")[0] == "blocked"
 
 
-def test_retry_of_a_failed_run_starts_at_what_failed(platform: Platform) -> None:
+def test_retry_of_a_failed_run_starts_at_what_failed(platform: SmallPlatform) -> None:
     settings = platform.settings
     root = ledger_run_id(INGEST, "run-1")
-    ledger.start_run(settings, root, INGEST)
-    ledger.end_run(settings, root, "success", "1 deliveries landed, 0 blocked")
-    ledger.start_run(settings, "consolidate-x", CONSOLIDATE, root)
+    ledger.start_run(Database.of(settings), root, INGEST)
+    ledger.end_run(Database.of(settings), root, "success", "1 deliveries landed, 0 blocked")
+    ledger.start_run(Database.of(settings), "consolidate-x", CONSOLIDATE, root)
     ledger.end_run(
-        settings,
+        Database.of(settings),
         "consolidate-x",
         "failed",
         error=AccountingImbalance("1 of 2", remedy="report it", table="stay").fields,
     )
-    found = explain(settings)
+    found = explain(Platform(settings))
     assert (found.name, found.state) == (root, "failed")
     assert [(s.code, s.what, s.remedy) for s in found.stopped] == [
         ("E_ACCOUNTING", "table stay: 1 of 2.", "report it.")
     ]
     assert [s.command for s in found.next] == ["estuaire logs consolidate-x", "estuaire retry consolidate-x"]
     for name in (root, "run-1", "consolidate-x", None):
-        plan = retry(settings, platform.store, name)
+        plan = retry(Database.of(settings), platform.store, name)
         assert (plan.start, plan.root) == (CONSOLIDATE, root)
-    ledger.start_run(settings, "consolidate-y", CONSOLIDATE, root)
-    ledger.end_run(settings, "consolidate-y", "success")
-    assert explain(settings, root).state == "success"
+    ledger.start_run(Database.of(settings), "consolidate-y", CONSOLIDATE, root)
+    ledger.end_run(Database.of(settings), "consolidate-y", "success")
+    assert explain(Platform(settings), root).state == "success"
     with pytest.raises(NothingToRetry, match="nothing of"):
-        retry(settings, platform.store, root)
+        retry(Database.of(settings), platform.store, root)
 
 
-def test_a_run_that_failed_only_by_refusals_asks_for_corrected_deliveries(platform: Platform) -> None:
+def test_a_run_that_failed_only_by_refusals_asks_for_corrected_deliveries(platform: SmallPlatform) -> None:
     run_id = block(platform, "E_CHECKSUM")
     platform.execute("update control.run set dag_id = %s", INGEST)
-    ledger.end_run(platform.settings, run_id, "failed", "0 deliveries landed, 1 blocked")
-    assert [s.kind for s in explain(platform.settings, run_id).next] == ["correct", "logs"]
+    ledger.end_run(platform.database, run_id, "failed", "0 deliveries landed, 1 blocked")
+    assert [s.kind for s in explain(platform, run_id).next] == ["correct", "logs"]
     with pytest.raises(NothingToRetry, match="E_CHECKSUM"):
-        retry(platform.settings, platform.store, run_id)
+        retry(platform.database, platform.store, run_id)
 
 
-def test_an_unknown_name_lists_the_nearest(platform: Platform) -> None:
+def test_an_unknown_name_lists_the_nearest(platform: SmallPlatform) -> None:
     with pytest.raises(UnknownName, match="there is no run yet"):
-        resolve(platform.settings, None)
+        resolve(platform.database, None)
     block(platform)
     with pytest.raises(UnknownName, match=r"E_UNKNOWN_NAME.*nearest names are h01/2025-11-delta"):
-        explain(platform.settings, "h01/2025-11-dleta")
+        explain(platform, "h01/2025-11-dleta")
 
 
-def test_logs_of_a_run_are_found_on_disk(platform: Platform, tmp_path: Any) -> None:
+def test_logs_of_a_run_are_found_on_disk(platform: SmallPlatform, tmp_path: Any) -> None:
     settings = Settings(_env_file=None, home=tmp_path)
     run = tmp_path / "logs" / "airflow" / f"dag_id={INGEST}" / "run_id=run-1"
     for task, level in (("land", "error"), ("discover", "info")):
@@ -227,7 +229,7 @@ class FakeAirflow:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_ctrl_c_stops_only_the_display(platform: Platform, monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
+def test_ctrl_c_stops_only_the_display(platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch, running: bool) -> None:
     airflow, said = FakeAirflow(running), []
     monkeypatch.setattr(pipeline_run, "AirflowClient", airflow)
 
@@ -236,32 +238,32 @@ def test_ctrl_c_stops_only_the_display(platform: Platform, monkeypatch: pytest.M
 
     monkeypatch.setattr(pipeline_run.time, "sleep", interrupted)
     with pytest.raises(FollowingStopped, match=r"goes on in Airflow.*`estuaire run` attaches") as stopped:
-        pipeline_run.follow(platform.settings, said.append)
+        pipeline_run.follow(platform, said.append)
     assert stopped.value.exit_code == 130
     assert airflow.triggered == (0 if running else 1)  # a chain that runs is attached to, none is started
     assert any(("under way" if running else "started") in line for line in said)
 
 
 def test_a_run_that_has_ended_in_the_ledger_is_not_attached_to(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
+    platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow closes a run a moment after its work: a delivery that came in between belongs to a new run."""
     airflow = FakeAirflow(True)
     monkeypatch.setattr(pipeline_run, "AirflowClient", airflow)
-    ledger.start_run(platform.settings, ledger_run_id(INGEST, "run-9"), INGEST)
-    ledger.end_run(platform.settings, ledger_run_id(INGEST, "run-9"), "nothing_new", "nothing new")
+    ledger.start_run(platform.database, ledger_run_id(INGEST, "run-9"), INGEST)
+    ledger.end_run(platform.database, ledger_run_id(INGEST, "run-9"), "nothing_new", "nothing new")
 
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline_run.time, "sleep", interrupted)
     with pytest.raises(FollowingStopped):
-        pipeline_run.follow(platform.settings, lambda _: None)
+        pipeline_run.follow(platform, lambda _: None)
     assert airflow.triggered == 1
 
 
 def test_records_that_were_set_aside_are_listed_by_line_and_rule_without_a_value(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
+    platform: SmallPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     doses = [dose(f"d{i}") for i in range(300)]
     doses[4] = doses[4].replace("16/03/2025", "31/02/2025")
@@ -281,7 +283,7 @@ def test_records_that_were_set_aside_are_listed_by_line_and_rule_without_a_value
     table = CliRunner().invoke(build(), ["rejected", "h01", "--open"]).output
     assert "administration.given_at.type" in table
     assert "No record of h02" in CliRunner().invoke(build(), ["rejected", "h02"]).output
-    told = explain(platform.settings, "2025-10-full")
+    told = explain(platform, "2025-10-full")
     assert [(s.kind, s.command) for s in told.next if s.kind == "rejected"] == [
         ("rejected", "estuaire rejected h01/2025-10-full")
     ]

@@ -114,7 +114,7 @@ def _whole(pair: Pair) -> None:
     _served(pair, records)
     assert pair.tried.ask("select count(*) from control.stage_run where state = 'running'") == [(0,)]
     # nothing left over, once what is over is old enough
-    ended_attempts.sweep(pair.tried.settings, pair.tried.lake)
+    ended_attempts.sweep(pair.tried)
     known = pair.tried.lake.known_files()
     assert [o.key for o in pair.tried.store.list("work/")] == []
     stored = {"/".join(o.key.split("/")[-2:]) for o in pair.tried.store.list("lake/")}
@@ -131,7 +131,7 @@ def _served(pair: Pair, records: int) -> None:
     schemas = [
         r[0] for r in pair.tried.ask("select nspname from pg_namespace where nspname ~ '^(marts|conformed)' order by 1")
     ]
-    known = releases.list_releases(pair.tried.settings)
+    known = releases.list_releases(pair.tried.database)
     kept = [r.release_id for r in known if r.archive_schema]
     assert sorted(schemas) == sorted(
         ["marts", "conformed", *(f"{s}_r{k}" for s in ("marts", "conformed") for k in kept)]

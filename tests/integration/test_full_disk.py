@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from small_platform import Platform, dose
+from small_platform import SmallPlatform, dose
 
 RECORDS = 20_000
 
 
 @pytest.fixture
-def small_disk(platform: Platform) -> Iterator[Platform]:
+def small_disk(platform: SmallPlatform) -> Iterator[SmallPlatform]:
     """The platform with its store on a disk that the deliveries nearly fill."""
     if os.geteuid() != 0:
         pytest.skip("a file system is mounted by root alone")
@@ -26,7 +26,7 @@ def small_disk(platform: Platform) -> Iterator[Platform]:
 
 
 def test_a_full_disk_is_named_and_with_room_the_run_goes_on(
-    small_disk: Platform, capfd: pytest.CaptureFixture[str]
+    small_disk: SmallPlatform, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stays = ["900;77;10/03/2025 08:00;MCO"]
     patients = ["77;02/01/1950;1;"]

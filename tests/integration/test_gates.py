@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from small_platform import Platform, rewrite_as
+from small_platform import SmallPlatform, rewrite_as
 
 from estuaire.base.errors import GateBlocked
 from estuaire.base.settings import Settings
@@ -24,7 +24,7 @@ Results = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def clean(new_platform: Callable[[], Platform], tmp_path_factory: pytest.TempPathFactory) -> Platform:
+def clean(new_platform: Callable[[], SmallPlatform], tmp_path_factory: pytest.TempPathFactory) -> SmallPlatform:
     """Two hospitals without a trap, through all four gates to a served release; their second deliveries are not landed yet."""
     folder = tmp_path_factory.mktemp("clean")
     plan = SimulationPlan(
@@ -47,7 +47,7 @@ def clean(new_platform: Callable[[], Platform], tmp_path_factory: pytest.TempPat
     return platform
 
 
-def verdicts(platform: Platform, stage: str, run_id: str | None = None) -> dict[str, tuple[str, str]]:
+def verdicts(platform: SmallPlatform, stage: str, run_id: str | None = None) -> dict[str, tuple[str, str]]:
     """Hospital (* is the release) -> (verdict, reasons) of the newest run of a stage."""
     run = (
         run_id
@@ -66,7 +66,7 @@ def verdicts(platform: Platform, stage: str, run_id: str | None = None) -> dict[
 
 
 @pytest.mark.parametrize("stage", ["landed", "consolidated", "conformed", "marts"])
-def test_a_clean_world_passes_every_gate_and_both_counts_agree(clean: Platform, stage: str) -> None:
+def test_a_clean_world_passes_every_gate_and_both_counts_agree(clean: SmallPlatform, stage: str) -> None:
     decided = clean.ask("select distinct verdict, reasons from quality.verdict where stage = %s", stage)
     assert decided == [("pass", "")]
     statuses = dict(clean.ask("select status, count(*) from quality.result where stage = %s group by 1", stage))
@@ -81,7 +81,7 @@ def test_a_clean_world_passes_every_gate_and_both_counts_agree(clean: Platform, 
 
 
 @pytest.mark.parametrize("stage", ["landed", "consolidated", "conformed", "marts"])
-def test_data_docs_load_nothing_from_elsewhere(clean: Platform, stage: str) -> None:
+def test_data_docs_load_nothing_from_elsewhere(clean: SmallPlatform, stage: str) -> None:
     pages = sorted((clean.settings.root / "quality").glob(f"*/{stage}/*.html"))
     assert {"index.html"} < {p.name for p in pages}
     for page in pages:
@@ -97,7 +97,7 @@ def test_data_docs_load_nothing_from_elsewhere(clean: Platform, stage: str) -> N
     )  # a rule's label stands where Great Expectations wrote the column's name
 
 
-def test_the_cost_of_the_gates_is_in_the_ledger(clean: Platform) -> None:
+def test_the_cost_of_the_gates_is_in_the_ledger(clean: SmallPlatform) -> None:
     rows = clean.ask(
         "select stage, gate_seconds, seconds from control.stage_run where state = 'committed' and stage in ('land', 'consolidate')"
     )
@@ -109,7 +109,9 @@ def test_the_cost_of_the_gates_is_in_the_ledger(clean: Platform) -> None:
 # ------------------------------------------------------------------------------------------------ consolidated
 
 
-def spoil(platform: Platform, results: Results, hospital: str, table: str, query: str, *, recount: bool = True) -> None:
+def spoil(
+    platform: SmallPlatform, results: Results, hospital: str, table: str, query: str, *, recount: bool = True
+) -> None:
     """Replace what a hospital's table was written as; ``recount`` as its consolidation would have counted it."""
     [outcome] = [o for o in results[hospital] if o["table"] == table]
     path = platform.settings.store_path / outcome["output"]
@@ -130,7 +132,7 @@ FAULTS = {
 }  # fmt: skip
 
 
-def _lake(platform: Platform) -> list[tuple[Any, ...]]:
+def _lake(platform: SmallPlatform) -> list[tuple[Any, ...]]:
     return platform.in_lake(
         "select hospital_id, table_name, n from (select hospital_id, 'stay' as table_name, count(*) as n from "
         "lake.consolidated.stay group by all union all select hospital_id, 'patient', count(*) from lake.consolidated.patient "
@@ -139,7 +141,7 @@ def _lake(platform: Platform) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_hospital_is_blocked_and_not_tried_again(clean: Platform, fault: str) -> None:
+def test_a_faulty_hospital_is_blocked_and_not_tried_again(clean: SmallPlatform, fault: str) -> None:
     table, query, reason = FAULTS[fault]
     clean.execute("delete from control.consolidation_block")
     before, snapshot = _lake(clean), clean.lake.snapshot()
@@ -158,13 +160,13 @@ def test_a_faulty_hospital_is_blocked_and_not_tried_again(clean: Platform, fault
     # former records stay in use, nothing is accounted for or left behind, and the next run does not try the same input again
     assert (_lake(clean), clean.lake.snapshot()) == (before, snapshot)
     assert clean.ask("select count(*) from control.accounting where stage = 'consolidate'") == accounted
-    assert consolidation_inputs.changed(clean.settings) == []
+    assert consolidation_inputs.changed(clean) == []
     assert clean.consolidate() == {"hospitals": [], "blocked": [], "rows": 0}
 
 
-def test_explain_says_which_gate_blocked_and_what_to_do(clean: Platform) -> None:
+def test_explain_says_which_gate_blocked_and_what_to_do(clean: SmallPlatform) -> None:
     [(run_id,)] = clean.ask("select distinct run_id from control.consolidation_block")
-    found = explain(clean.settings, run_id)
+    found = explain(clean, run_id)
     stops = [s for s in found.stopped if s.where == "h01: gate consolidated"]
     assert [s.code for s in stops] == ["E_GATE_BLOCKED"]
     assert "code map" in stops[0].remedy
@@ -172,7 +174,7 @@ def test_explain_says_which_gate_blocked_and_what_to_do(clean: Platform) -> None
     assert {(g["stage"], g["verdict"]) for g in found.gates} == {("consolidated", "block")}
 
 
-def test_counts_that_disagree_are_an_error_and_block(clean: Platform) -> None:
+def test_counts_that_disagree_are_an_error_and_block(clean: SmallPlatform) -> None:
     clean.execute("delete from control.consolidation_block")
 
     def plant(results: Results) -> None:
@@ -185,7 +187,7 @@ def test_counts_that_disagree_are_an_error_and_block(clean: Platform) -> None:
     assert errors == [("patient.sex.code",)]
 
 
-def test_one_blocked_hospital_does_not_stop_the_other_and_few_orphans_warn(clean: Platform) -> None:
+def test_one_blocked_hospital_does_not_stop_the_other_and_few_orphans_warn(clean: SmallPlatform) -> None:
     """Last of the consolidated gate: it commits h02."""
     clean.execute("delete from control.consolidation_block")
     before = {row[:2]: row[2] for row in _lake(clean)}
@@ -209,9 +211,9 @@ def test_one_blocked_hospital_does_not_stop_the_other_and_few_orphans_warn(clean
     assert after["h02", "map"] == after["h02", "patient"]
     assert clean.load()["hospitals"] == ["h02"]
     # a new delivery is new input: the block no longer stands
-    assert consolidation_inputs.changed(clean.settings) == []
+    assert consolidation_inputs.changed(clean) == []
     clean.execute("update control.consolidation_block set input_hash = 'of another input'")
-    assert consolidation_inputs.changed(clean.settings) == ["h01"]
+    assert consolidation_inputs.changed(clean) == ["h01"]
     assert clean.consolidate()["hospitals"] == ["h01"]
     assert clean.ask("select count(*) from control.consolidation_block") == [(0,)]
     clean.load()
@@ -243,13 +245,13 @@ CANDIDATE_FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def judged(clean: Platform) -> dict[str, tuple[GateBlocked | None, str]]:
+def judged(clean: SmallPlatform) -> dict[str, tuple[GateBlocked | None, str]]:
     """Fault -> (what blocks the candidate, ledger run of the audit): one candidate, spoiled by one fault after the other and restored."""
     found: dict[str, tuple[GateBlocked | None, str]] = {}
 
     def audited(session: Any) -> None:
         run_id = clean.new_run()
-        found[""] = (blocked(audit(clean.settings, session, run_id)), run_id)
+        found[""] = (blocked(audit(clean, session, run_id)), run_id)
         for fault, (statement, stage, _) in CANDIDATE_FAULTS.items():
             [table] = set(re.findall(rf"(?:update|into) ({stage}_next\.\w+)", statement))
             run_id = clean.new_run()
@@ -257,7 +259,7 @@ def judged(clean: Platform) -> dict[str, tuple[GateBlocked | None, str]]:
                 cur.execute(f"create temp table before as table {table}")
                 cur.execute(statement)
             session.commit()
-            found[fault] = (blocked(audit(clean.settings, session, run_id)), run_id)
+            found[fault] = (blocked(audit(clean, session, run_id)), run_id)
             with session.cursor() as cur:
                 cur.execute(f"truncate {table}; insert into {table} table before; drop table before")
             session.commit()
@@ -274,7 +276,7 @@ class _Enough(Exception):
 
 @pytest.mark.parametrize("fault", CANDIDATE_FAULTS)
 def test_each_fault_of_a_candidate_blocks_at_its_own_gate(
-    clean: Platform, judged: dict[str, tuple[GateBlocked | None, str]], fault: str
+    clean: SmallPlatform, judged: dict[str, tuple[GateBlocked | None, str]], fault: str
 ) -> None:
     _, stage, reason = CANDIDATE_FAULTS[fault]
     error, run_id = judged[fault]
@@ -295,7 +297,7 @@ def test_the_candidate_was_not_blocked_before_it_was_spoiled(judged: dict[str, t
 
 
 @pytest.mark.parametrize("fault", ["key", "one release"])
-def test_a_faulty_candidate_is_not_served(clean: Platform, fault: str) -> None:
+def test_a_faulty_candidate_is_not_served(clean: SmallPlatform, fault: str) -> None:
     """A fault of each gate, through the whole of a publish."""
     statement, stage, reason = CANDIDATE_FAULTS[fault]
     served = clean.ask("select release_id from marts.release")
@@ -319,7 +321,7 @@ def test_a_faulty_candidate_is_not_served(clean: Platform, fault: str) -> None:
     assert clean.ask("select nspname from pg_namespace where nspname like '%%\\_next'") == []
 
 
-def test_the_same_candidate_without_a_fault_is_served(clean: Platform) -> None:
+def test_the_same_candidate_without_a_fault_is_served(clean: SmallPlatform) -> None:
     before = clean.ask("select release_id from marts.release")
     assert clean.publish().state == "published"
     assert clean.ask("select release_id from marts.release") > before

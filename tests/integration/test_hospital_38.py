@@ -13,7 +13,7 @@ import independent_mimic as independent
 import independent_mimic_doses as given
 import pytest
 from published import ROW_KEYS, copied
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.base.settings import settings
 from estuaire.contract.registry import load_registry
@@ -46,7 +46,7 @@ RATES = {"esac": 577.8, "spares": 605.1, "all": 729.4}
 class Delivered:
     """What the stages said of hospital 38."""
 
-    platform: Platform
+    platform: SmallPlatform
     balance: Balance
     receipt: Receipt
     landed: dict[str, int]
@@ -60,7 +60,7 @@ class Delivered:
 
 
 @pytest.fixture(scope="module")
-def h38(new_platform: Callable[[], Platform], tmp_path_factory: pytest.TempPathFactory) -> Delivered:
+def h38(new_platform: Callable[[], SmallPlatform], tmp_path_factory: pytest.TempPathFactory) -> Delivered:
     """The whole of hospital 38, alone on a platform."""
     platform = new_platform()
     folder = tmp_path_factory.mktemp("mimic") / "delivery"
@@ -292,7 +292,7 @@ def test_it_enters_no_group_total_median_or_exposure(h38: Delivered, nothing: st
 
 
 def test_another_pseudonym_key_publishes_the_same_marts(
-    h38: Delivered, new_platform: Callable[[], Platform], tmp_path: Path
+    h38: Delivered, new_platform: Callable[[], SmallPlatform], tmp_path: Path
 ) -> None:
     """From the same files, through landing: what is published never depends on a pseudonym. Keys of rows are pseudonyms themselves."""
     other = new_platform()
@@ -301,9 +301,9 @@ def test_another_pseudonym_key_publishes_the_same_marts(
     (secrets / "pseudonym_key").write_text(
         "another key of the tests, as long as a drawn one is: 01234567890\n", encoding="utf-8"
     )
-    other.settings = other.settings.model_copy(update={"secrets_dir": secrets})
+    other = other.but(secrets_dir=secrets)
     other.execute("delete from control.pseudonym_key")  # an installation of its own, whose first key this is
-    pseudonym_key.ensure(other.settings)
+    pseudonym_key.ensure(other)
     other.copy_delivery(h38.platform.settings.store_path, "h38", h38.receipt.manifest.delivery_id)
     other.land(), other.consolidate(), other.load()
     assert other.publish().state == "published"

@@ -142,7 +142,9 @@ def test_the_wheel_holds_every_file_of_the_library_and_what_it_reads_elsewhere(h
     )
     with zipfile.ZipFile(hospital.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    library = {name for name in held.stdout.splitlines() if not name.endswith(".sqlfluff")}  # a linter's settings
+    files = [name for name in held.stdout.splitlines() if not name.endswith(".sqlfluff")]  # a linter's settings
+    library = {re.sub(r"\.po$", ".mo", name) for name in files}  # catalogues of texts are compiled
+    assert {name for name in names if name.endswith((".po", ".mo"))} == {f for f in library if f.endswith(".mo")}
     assert library - names == set()
     carried = {name.removeprefix("estuaire/project/") for name in names if name.startswith("estuaire/project/")}
     seeds = (PROJECT_ROOT / "dbt_project" / "seeds" / "reference").iterdir()

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_platform import Platform, dose
+from small_platform import SmallPlatform, dose
 
 from estuaire.base.errors import PseudonymKeyRefused, SecretUnusable, SetupError
 from spark_jobs.land import Work, land_one
 
 
 @pytest.fixture(scope="module")
-def platform(new_platform: Callable[[], Platform], tmp_path_factory: pytest.TempPathFactory) -> Platform:
+def platform(new_platform: Callable[[], SmallPlatform], tmp_path_factory: pytest.TempPathFactory) -> SmallPlatform:
     """With secrets of its own, one delivery landed and one received."""
     made = new_platform()
     secrets = tmp_path_factory.mktemp("own") / "secrets"
     shutil.copytree(made.settings.secrets_path, secrets)
-    made.settings = made.settings.model_copy(update={"secrets_dir": secrets})
+    made = made.but(secrets_dir=secrets)
     made.deliver("d1", 1, administration=[dose("A")])
     assert made.land()["landed"] == 1
     made.deliver("d2", 2, administration=[dose("B")])
@@ -32,7 +32,7 @@ def platform(new_platform: Callable[[], Platform], tmp_path_factory: pytest.Temp
     ids=["lost", "emptied", "half", "another"],
 )
 def test_a_landing_without_its_key_lands_nothing_and_draws_nothing(
-    platform: Platform, text: str | None, error: type[SetupError]
+    platform: SmallPlatform, text: str | None, error: type[SetupError]
 ) -> None:
     key: Path = platform.settings.secrets_path / "pseudonym_key"
     before = key.read_text(encoding="utf-8")
@@ -51,14 +51,14 @@ def test_a_landing_without_its_key_lands_nothing_and_draws_nothing(
         # a task whose driver had a key, on a machine that has none or another one
         [(known,)] = platform.ask("select fingerprint from control.pseudonym_key")
         with pytest.raises(error):
-            land_one(platform.settings, Work("h01", "d2", 0, "run-x", 1, known))
+            land_one(platform, Work("h01", "d2", 0, "run-x", 1, known))
         assert (key.read_text(encoding="utf-8") if key.exists() else None) == text
     finally:
         key.write_text(before, encoding="utf-8")
         key.chmod(0o600)
 
 
-def test_with_its_key_again_it_lands(platform: Platform) -> None:
+def test_with_its_key_again_it_lands(platform: SmallPlatform) -> None:
     assert platform.land()["landed"] == 1
     patients = platform.in_lake("select count(distinct patient_id) from lake.landed.administration")
     assert patients == [(1,)], "one patient, not one for each key"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_platform import Platform, clones, dose
+from small_platform import SmallPlatform, clones, dose
 
 from estuaire.base import metering
 from estuaire.base.errors import TaskKilled
@@ -93,18 +93,18 @@ def _killing(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, hospital: 
     """Let the stage's work on a hospital kill the worker that does it. The closure travels to the workers by value."""
     path = module.__name__
 
-    def work(settings: Any, item: Any) -> Any:
+    def work(platform: Any, item: Any) -> Any:
         import importlib
 
         if (item[0] if isinstance(item, tuple) else item).hospital == hospital:
             os.kill(os.getpid(), signal.SIGKILL)
-        return getattr(importlib.import_module(path), name)(settings, item)
+        return getattr(importlib.import_module(path), name)(platform, item)
 
     monkeypatch.setattr(module, name, work)
 
 
 def test_land_consolidate_and_load_go_on_without_the_hospital_whose_work_kills(
-    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: SmallPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = clones(platform, tmp_path, "h01", "h02", "h03")
     for n in (1, 2):
@@ -118,7 +118,7 @@ def test_land_consolidate_and_load_go_on_without_the_hospital_whose_work_kills(
     assert platform.state("d2", "h02") == ("received", "E_TASK_KILLED")
     [error] = platform.errors("control.delivery", "hospital_id = 'h02' and delivery_id = 'd2'")
     assert "delivery h02/d2: file administration.csv: the process that worked on it was killed" in error.sentence()
-    assert explain(platform.settings, "h02/d2").stopped[0].code == "E_TASK_KILLED"
+    assert explain(platform, "h02/d2").stopped[0].code == "E_TASK_KILLED"
     assert platform.state("d2", "h03") == ("landed", None)
 
     with monkeypatch.context() as patch:
@@ -127,12 +127,12 @@ def test_land_consolidate_and_load_go_on_without_the_hospital_whose_work_kills(
     with monkeypatch.context() as patch:
         _killing(patch, load, "load_one", "h02")
         assert platform.load()["hospitals"] == ["h03"]
-    aside = [(r["hospital_id"], r["stage"], r["error_code"]) for r in set_aside.standing(platform.settings)]
+    aside = [(r["hospital_id"], r["stage"], r["error_code"]) for r in set_aside.standing(platform.database)]
     assert aside == [("h01", "consolidate", "E_TASK_KILLED"), ("h02", "load", "E_TASK_KILLED")]
 
     assert platform.land()["landed"] == 1
     assert platform.consolidate()["hospitals"] == ["h01", "h02"]
     assert platform.load()["hospitals"] == ["h01", "h02"]
-    assert set_aside.standing(platform.settings) == []
+    assert set_aside.standing(platform.database) == []
     counted = "select hospital_id, count(*) from staging.administration group by 1 order by 1"
     assert platform.ask(counted) == [("h01", 2), ("h02", 2), ("h03", 2)]

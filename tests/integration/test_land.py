@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from small_platform import Platform, dose, rewrite
+from small_platform import SmallPlatform, dose, rewrite
 
 from estuaire.base.errors import AccountingImbalance
 
@@ -26,7 +26,7 @@ DAMAGE = {
 
 
 @pytest.fixture(scope="module")
-def landed(new_platform: Callable[[], Platform], world: Any) -> tuple[Platform, dict[str, int]]:
+def landed(new_platform: Callable[[], SmallPlatform], world: Any) -> tuple[SmallPlatform, dict[str, int]]:
     """Every delivery of the world, landed in one run."""
     platform = new_platform()
     for hospital, deliveries in world.truth["hospitals"].items():
@@ -184,9 +184,9 @@ def test_a_blocked_delivery_lands_once_its_manifest_is_corrected(landed: Any, wo
 # ------------------------------------------------------------------------------------------------ what is refused
 
 
-def test_each_unreadable_delivery_is_blocked_by_its_own_error_and_the_sound_one_lands(platform: Platform) -> None:
+def test_each_unreadable_delivery_is_blocked_by_its_own_error_and_the_sound_one_lands(platform: SmallPlatform) -> None:
     # what is not complete is arriving for a while; here its time is over
-    platform.settings = platform.settings.model_copy(update={"arriving_minutes": 0.0})
+    platform = platform.but(arriving_minutes=0.0)
     records = {"administration": [dose("A"), dose("B")]}
     platform.deliver("sound", 1, **records)
     platform.deliver("version", 2, change=lambda d: d.update(contract_version="9"), **records)
@@ -217,7 +217,7 @@ def test_each_unreadable_delivery_is_blocked_by_its_own_error_and_the_sound_one_
     assert platform.discover().pending == [("h01", "late")]
 
 
-def test_the_gate_blocks_a_delivery_with_too_many_rejected_records_and_rows_alone(platform: Platform) -> None:
+def test_the_gate_blocks_a_delivery_with_too_many_rejected_records_and_rows_alone(platform: SmallPlatform) -> None:
     platform.deliver("bad", 1, administration=[dose(str(i), "text" if i < 2 else "1") for i in range(100)])
     doses = [dose(str(i), "text" if i < 1 else "1", unit="" if i < 5 else "g") for i in range(100)]
     platform.deliver("edge", 2, administration=doses)
@@ -242,7 +242,7 @@ def test_the_gate_blocks_a_delivery_with_too_many_rejected_records_and_rows_alon
     ) == [(2,)]
 
 
-def test_a_record_dated_after_the_extraction_is_set_aside_counted_and_accounted_for(platform: Platform) -> None:
+def test_a_record_dated_after_the_extraction_is_set_aside_counted_and_accounted_for(platform: SmallPlatform) -> None:
     """Extracted on 1 November 2025: a dose of 2034 goes to quarantine, one a day ahead does not; both engines count what was accepted."""
     ahead = [
         dose("far").replace("16/03/2025", "16/03/2034"),
@@ -260,14 +260,14 @@ def test_a_record_dated_after_the_extraction_is_set_aside_counted_and_accounted_
     assert platform.ask(counted + " and hospital_id = '*'") == [(1, 0)]
 
 
-def test_a_table_whose_every_record_is_rejected_does_not_stop_its_delivery(platform: Platform) -> None:
+def test_a_table_whose_every_record_is_rejected_does_not_stop_its_delivery(platform: SmallPlatform) -> None:
     platform.deliver("d1", 1, patient=["77;unknown;f;"], administration=[dose(str(i)) for i in range(200)])
     assert platform.land()["landed"] == 1
     assert platform.in_lake("select count(*) from lake.landed.patient") == [(0,)]
     assert platform.consolidate()["rows"] == 200
 
 
-def test_the_same_delivery_with_other_bytes_is_refused_and_what_was_landed_stays(platform: Platform) -> None:
+def test_the_same_delivery_with_other_bytes_is_refused_and_what_was_landed_stays(platform: SmallPlatform) -> None:
     platform.deliver("d1", 1, administration=[dose("A", "1")])
     platform.land()
     platform.deliver("d1", 1, administration=[dose("A", "2")])
@@ -279,7 +279,7 @@ def test_the_same_delivery_with_other_bytes_is_refused_and_what_was_landed_stays
     assert [float(r[0]) for r in platform.in_lake("select dose from lake.landed.administration")] == [1.0]
 
 
-def test_the_same_bytes_again_are_a_no_op(platform: Platform) -> None:
+def test_the_same_bytes_again_are_a_no_op(platform: SmallPlatform) -> None:
     for _ in range(2):
         platform.deliver("d1", 1, administration=[dose("A", "1")])
         platform.land()
@@ -297,7 +297,7 @@ DAMAGES = {
 }
 
 
-def test_a_written_file_that_is_not_what_was_read_stops_the_commit(platform: Platform) -> None:
+def test_a_written_file_that_is_not_what_was_read_stops_the_commit(platform: SmallPlatform) -> None:
     platform.deliver("d1", 1, administration=[dose(str(i)) for i in range(10)])
     before = platform.lake.snapshot()
     for damage in DAMAGES.values():

@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 from calm_stages import Pair, pair, without_engines
 from measured import of, parsed, recounted
-from small_platform import Platform, create_database, dose
+from small_platform import SmallPlatform, create_database, dose
 
 from estuaire.base.errors import SecretUnusable, SetupError
 from estuaire.base.settings import Settings
@@ -27,6 +27,7 @@ from estuaire.operations.metrics import server
 from estuaire.operations.metrics.look import transaction
 from estuaire.stack.exporter import TOKEN
 from estuaire.storage import ledger
+from estuaire.storage.platform import Platform
 
 __all__ = ["pair", "without_engines"]
 
@@ -53,7 +54,7 @@ class Page:
 @contextmanager
 def page_of(settings: Settings, patience: float = server.PATIENCE) -> Iterator[Page]:
     settings.ensure_secret(TOKEN, 32)
-    served = server.build(settings, host="127.0.0.1", port=0, patience=patience)
+    served = server.build(Platform(settings), host="127.0.0.1", port=0, patience=patience)
     threading.Thread(target=served.serve_forever, daemon=True).start()
     try:
         yield Page(f"http://127.0.0.1:{served.server_port}", settings.secret(TOKEN))
@@ -63,14 +64,16 @@ def page_of(settings: Settings, patience: float = server.PATIENCE) -> Iterator[P
 
 
 @pytest.fixture(scope="module")
-def platform(pair: Pair) -> Platform:
+def platform(pair: Pair) -> SmallPlatform:
     """Two hospitals, two deliveries each, published; a third delivery blocked, one of an unknown hospital; a failed run and one under way;
     verdicts, rejected records and alerts."""
     for _ in range(2):
         pair.deliver()
         for stage in ("land", "consolidate", "load", "publish"):
             pair.run(stage)
-    made = Platform(pair.tried.settings.model_copy(update={"alert_webhook_url": "http://127.0.0.1:9/closed"}), None)
+    made = SmallPlatform(
+        pair.tried.settings.model_copy(update={"alert_webhook_url": "http://127.0.0.1:9/closed"}), None
+    )
     made.deliver(
         "d3", 3, administration=["broken;record", dose("C3")], change=lambda m: m["files"][0].update(sha256="0" * 64)
     )
@@ -91,16 +94,16 @@ def platform(pair: Pair) -> Platform:
         "'stay', 'stay.csv', n, n, 0, 1, n, n, 'quarantined', 'r1', 'c', 1, (array['open', 'abandoned'])[1 + mod(n, 3) / 2], 'run-1' "
         "from generate_series(1, 10) n"
     )
-    ledger.start_run(made.settings, "consolidate-9", "consolidate")
-    ledger.end_run(made.settings, "consolidate-9", "failed", "a patient named DUPONT")
-    ledger.start_run(made.settings, "publish-9", "publish_marts")
+    ledger.start_run(made.database, "consolidate-9", "consolidate")
+    ledger.end_run(made.database, "consolidate-9", "failed", "a patient named DUPONT")
+    ledger.start_run(made.database, "publish-9", "publish_marts")
     made.execute("update control.delivery set received_at = now() - interval '60 days' where hospital_id = 'h02'")
-    delivering.check(made.settings)
+    delivering.check(made)
     return made
 
 
 @pytest.fixture(scope="module")
-def page(platform: Platform) -> Iterator[Page]:
+def page(platform: SmallPlatform) -> Iterator[Page]:
     with page_of(platform.settings) as served:
         yield served
 
@@ -108,7 +111,7 @@ def page(platform: Platform) -> Iterator[Page]:
 # ------------------------------------------------------------------------------------------------ what it says
 
 
-def test_every_value_is_what_was_counted_anew(page: Page, platform: Platform) -> None:
+def test_every_value_is_what_was_counted_anew(page: Page, platform: SmallPlatform) -> None:
     samples = page.samples()
     expected = recounted(platform)
     assert len(expected) > 20
@@ -117,7 +120,7 @@ def test_every_value_is_what_was_counted_anew(page: Page, platform: Platform) ->
         assert of(samples, name) == pytest.approx(values), name
 
 
-def test_what_needs_a_hand_is_what_the_alerts_say(page: Page, platform: Platform) -> None:
+def test_what_needs_a_hand_is_what_the_alerts_say(page: Page, platform: SmallPlatform) -> None:
     samples = page.samples()
     assert of(samples, "estuaire_deliveries_unresolved") == {("h01", "blocked"): 1, ("unknown", "blocked"): 1}
     standing = of(samples, "estuaire_alerts_standing")
@@ -134,7 +137,7 @@ def test_what_needs_a_hand_is_what_the_alerts_say(page: Page, platform: Platform
     )
 
 
-def test_a_run_under_way_shows_when_it_last_got_on(page: Page, platform: Platform) -> None:
+def test_a_run_under_way_shows_when_it_last_got_on(page: Page, platform: SmallPlatform) -> None:
     [(began,)] = platform.ask("select started_at from control.run where run_id = 'publish-9'")
     samples = page.samples()
     assert of(samples, "estuaire_run_last_progress_timestamp_seconds")["publish_marts",] == pytest.approx(
@@ -143,7 +146,7 @@ def test_a_run_under_way_shows_when_it_last_got_on(page: Page, platform: Platfor
     assert of(samples, "estuaire_run_started_timestamp_seconds")["publish_marts",] == pytest.approx(began.timestamp())
 
 
-def test_limits_are_the_settings(platform: Platform) -> None:
+def test_limits_are_the_settings(platform: SmallPlatform) -> None:
     update = {
         "alert_store_gib": 2.0, "alert_database_gib": 3.0, "alert_release_days": 4.0, "alert_stalled_minutes": 5.0,
         "alert_disk_free_gib": 6.0, "metrics_stage_memory": "7g",
@@ -159,7 +162,7 @@ def test_limits_are_the_settings(platform: Platform) -> None:
     assert {name: of(samples, name)[()] for name in limits} == limits
 
 
-def test_what_is_outside_the_ledger_is_measured(page: Page, platform: Platform) -> None:
+def test_what_is_outside_the_ledger_is_measured(page: Page, platform: SmallPlatform) -> None:
     samples = page.samples()
     assert of(samples, "estuaire_database_up") == of(samples, "estuaire_store_up") == {(): 1}
     assert of(samples, "estuaire_airflow_up") == {(): 0}  # none runs here
@@ -204,14 +207,14 @@ def test_nothing_is_written_by_a_request(page: Page) -> None:
         assert page.get(method=method).status_code == 405
 
 
-def test_without_a_token_there_is_no_page(platform: Platform, tmp_path: Path) -> None:
+def test_without_a_token_there_is_no_page(platform: SmallPlatform, tmp_path: Path) -> None:
     with pytest.raises(SecretUnusable, match=TOKEN):
-        server.build(platform.settings.model_copy(update={"secrets_dir": tmp_path}), port=0)
+        server.build(platform.but(secrets_dir=tmp_path), port=0)
 
 
-def test_a_port_that_is_taken_is_said(platform: Platform, page: Page) -> None:
+def test_a_port_that_is_taken_is_said(platform: SmallPlatform, page: Page) -> None:
     with pytest.raises(SetupError, match="ESTUAIRE_METRICS_PORT"):
-        server.build(platform.settings, port=int(page.url.rsplit(":", 1)[1]))
+        server.build(platform, port=int(page.url.rsplit(":", 1)[1]))
 
 
 # ------------------------------------------------------------------------------------------------ what is broken
@@ -221,7 +224,7 @@ def _broken(samples: Any) -> set[str]:
     return {part for (part,), bad in of(samples, "estuaire_scrape_error").items() if bad}
 
 
-def test_a_part_that_cannot_be_measured_leaves_the_others(page: Page, platform: Platform) -> None:
+def test_a_part_that_cannot_be_measured_leaves_the_others(page: Page, platform: SmallPlatform) -> None:
     before = {name for name, _ in page.samples()}
     platform.execute("alter table control.release rename to release_away")
     try:
@@ -234,8 +237,8 @@ def test_a_part_that_cannot_be_measured_leaves_the_others(page: Page, platform: 
     assert _broken(page.samples()) == set()
 
 
-def test_a_statement_that_hangs_is_ended(platform: Platform) -> None:
-    holder = psycopg2.connect(platform.settings.dsn())
+def test_a_statement_that_hangs_is_ended(platform: SmallPlatform) -> None:
+    holder = psycopg2.connect(platform.database.dsn())
     with holder.cursor() as cursor:
         cursor.execute("lock table quality.verdict in access exclusive mode")
     try:
@@ -246,7 +249,7 @@ def test_a_statement_that_hangs_is_ended(platform: Platform) -> None:
     assert _broken(samples) == {"quality"}
 
 
-def test_without_postgresql_the_page_says_so(platform: Platform, free_port: Callable[[], int]) -> None:
+def test_without_postgresql_the_page_says_so(platform: SmallPlatform, free_port: Callable[[], int]) -> None:
     away = platform.settings.model_copy(
         update={"postgres_host": "127.0.0.1", "postgres_port": free_port(), "postgres_sslmode": "disable"}
     )
@@ -257,7 +260,7 @@ def test_without_postgresql_the_page_says_so(platform: Platform, free_port: Call
     assert of(samples, "estuaire_disk_free_bytes") != {}
 
 
-def test_a_registry_that_cannot_be_read_is_a_part(platform: Platform, tmp_path: Path) -> None:
+def test_a_registry_that_cannot_be_read_is_a_part(platform: SmallPlatform, tmp_path: Path) -> None:
     with page_of(platform.settings.model_copy(update={"registry_dir": tmp_path / "nowhere"})) as own:
         samples = own.samples()
     assert of(samples, "estuaire_database_up") == {(): 1}
@@ -265,7 +268,7 @@ def test_a_registry_that_cannot_be_read_is_a_part(platform: Platform, tmp_path: 
 
 
 @pytest.mark.parametrize(("status", "up"), [(403, 1), (503, 0)])
-def test_a_store_answers_or_not(platform: Platform, status: int, up: int) -> None:
+def test_a_store_answers_or_not(platform: SmallPlatform, status: int, up: int) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_error(status)
@@ -283,16 +286,16 @@ def test_a_store_answers_or_not(platform: Platform, status: int, up: int) -> Non
         assert of(own.samples(), "estuaire_store_up") == {(): 0}
 
 
-def test_the_transaction_writes_nothing(platform: Platform) -> None:
+def test_the_transaction_writes_nothing(platform: SmallPlatform) -> None:
     refused = pytest.raises(psycopg2.errors.ReadOnlySqlTransaction)
-    with transaction(platform.settings, 3) as connection, connection.cursor() as cursor, refused:
+    with transaction(platform.database, 3) as connection, connection.cursor() as cursor, refused:
         cursor.execute("delete from control.alert")
 
 
 # ------------------------------------------------------------------------------------------------ at full size
 
 
-def test_what_is_kept_between_scrapes_changes_with_the_stages(page: Page, platform: Platform, pair: Pair) -> None:
+def test_what_is_kept_between_scrapes_changes_with_the_stages(page: Page, platform: SmallPlatform, pair: Pair) -> None:
     before = of(page.samples(), "estuaire_records")
     pair.deliver()
     pair.run("land")
@@ -305,7 +308,7 @@ def test_a_large_ledger_is_told_whole_within_the_page_s_patience(migrated: Setti
     """A hundred hospitals, five years: 6,000 deliveries, 2 million rejected records, 400,000 accounts, 60,000 results."""
     create_database(migrated, "many_rows", "empty_platform")
     settings = migrated.model_copy(update={"postgres_database": "many_rows", "store_root": tmp_path})
-    platform = Platform(settings, None)
+    platform = SmallPlatform(settings, None)
     platform.execute(_MANY)
     platform.execute("analyze")
     with page_of(settings) as own:

@@ -11,7 +11,9 @@ import pytest
 from estuaire.base.errors import PseudonymKeyRefused, SecretUnusable
 from estuaire.base.settings import Settings
 from estuaire.stack import lifecycle
-from estuaire.storage import ledger, migrations, pseudonym_key, sessions
+from estuaire.storage import ledger, migrations, pseudonym_key
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 _NUMBERS = itertools.count(1)
 
@@ -23,13 +25,13 @@ def migrated_once(postgres: Settings) -> str:
 
 def _database(postgres: Settings, template: str, *, migrate: bool = False) -> str:
     name = f"keys_{next(_NUMBERS)}"
-    session = psycopg2.connect(postgres.dsn("postgres", "postgres"))
+    session = psycopg2.connect(Database.of(postgres).dsn("postgres", "postgres"))
     session.autocommit = True
     with session.cursor() as cursor:
         cursor.execute(f"create database {name} owner estuaire template {template}")
     session.close()
     if migrate:
-        migrations.upgrade(postgres.model_copy(update={"postgres_database": name}))
+        migrations.upgrade(Database.of(postgres.model_copy(update={"postgres_database": name})))
     return name
 
 
@@ -45,7 +47,9 @@ def settings(postgres: Settings, migrated_once: str, tmp_path: Path) -> Settings
 
 
 def _known(settings: Settings) -> list[str]:
-    return [r["fingerprint"] for r in ledger.fetch(settings, "select fingerprint from control.pseudonym_key")]
+    return [
+        r["fingerprint"] for r in ledger.fetch(Database.of(settings), "select fingerprint from control.pseudonym_key")
+    ]
 
 
 def _another_key(settings: Settings) -> None:
@@ -55,12 +59,12 @@ def _another_key(settings: Settings) -> None:
 
 
 def test_the_first_set_up_draws_and_registers_the_next_ones_compare(settings: Settings) -> None:
-    pseudonym_key.ensure(settings)
+    pseudonym_key.ensure(Platform(settings))
     key = settings.secret("pseudonym_key")
     assert _known(settings) == [pseudonym_key.fingerprint(key)]
-    pseudonym_key.ensure(settings)
+    pseudonym_key.ensure(Platform(settings))
     assert settings.secret("pseudonym_key") == key
-    known = pseudonym_key.checked(settings)
+    known = pseudonym_key.checked(Platform(settings))
     assert pseudonym_key.read(settings, known) == key.encode()
     assert known not in key
     assert key not in known
@@ -68,39 +72,39 @@ def test_the_first_set_up_draws_and_registers_the_next_ones_compare(settings: Se
 
 def test_a_key_that_was_there_before_the_ledger_asked_is_registered(settings: Settings) -> None:
     _another_key(settings)
-    pseudonym_key.ensure(settings)
+    pseudonym_key.ensure(Platform(settings))
     assert _known(settings) == [pseudonym_key.fingerprint("5eed" * 16)]
 
 
 def test_another_key_is_refused_at_set_up_by_the_driver_and_by_the_task(settings: Settings) -> None:
-    pseudonym_key.ensure(settings)
-    known = pseudonym_key.checked(settings)
+    pseudonym_key.ensure(Platform(settings))
+    known = pseudonym_key.checked(Platform(settings))
     _another_key(settings)
-    for use in (pseudonym_key.ensure, pseudonym_key.checked, lambda s: pseudonym_key.read(s, known)):
+    for use in (pseudonym_key.ensure, pseudonym_key.checked, lambda p: pseudonym_key.read(p.settings, known)):
         with pytest.raises(PseudonymKeyRefused, match="not the one") as raised:
-            use(settings)
+            use(Platform(settings))
         assert "backup" in raised.value.remedy
         assert not raised.value.retryable
     assert _known(settings) == [known]
 
 
 def test_a_lost_key_is_not_drawn_again(settings: Settings) -> None:
-    pseudonym_key.ensure(settings)
-    known = pseudonym_key.checked(settings)
+    pseudonym_key.ensure(Platform(settings))
+    known = pseudonym_key.checked(Platform(settings))
     (settings.secrets_path / "pseudonym_key").unlink()
     with pytest.raises(PseudonymKeyRefused, match="lost"):
-        pseudonym_key.ensure(settings)
-    for use in (pseudonym_key.checked, lambda s: pseudonym_key.read(s, known)):
+        pseudonym_key.ensure(Platform(settings))
+    for use in (pseudonym_key.checked, lambda p: pseudonym_key.read(p.settings, known)):
         with pytest.raises(SecretUnusable):
-            use(settings)
+            use(Platform(settings))
     assert not (settings.secrets_path / "pseudonym_key").exists()
 
 
 def test_a_key_lost_before_the_ledger_knew_it_is_not_drawn_again_where_something_was_landed(settings: Settings) -> None:
-    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
+    with Database.of(settings).transaction() as connection, connection.cursor() as cursor:
         cursor.execute("insert into control.landed_file values ('h01', 'd1', 'stay', 'k', 1, 1, 'r')")
     with pytest.raises(PseudonymKeyRefused, match="lost"):
-        pseudonym_key.ensure(settings)
+        pseudonym_key.ensure(Platform(settings))
     assert not (settings.secrets_path / "pseudonym_key").exists()
 
 
@@ -110,14 +114,14 @@ def test_an_emptied_or_half_key_is_refused_at_set_up(settings: Settings, text: s
     path.write_text(text)
     path.chmod(0o600)
     with pytest.raises(SecretUnusable):
-        pseudonym_key.ensure(settings)
+        pseudonym_key.ensure(Platform(settings))
     assert _known(settings) == []
 
 
 def test_without_set_up_nothing_lands(settings: Settings) -> None:
     _another_key(settings)
     with pytest.raises(PseudonymKeyRefused, match="no pseudonym key yet"):
-        pseudonym_key.checked(settings)
+        pseudonym_key.checked(Platform(settings))
 
 
 def test_nothing_that_runs_after_set_up_can_draw_a_secret() -> None:

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from calm_stages import Pair, pair, without_engines
 
-from estuaire.base.settings import Settings
-from estuaire.contract.registry import load_registry
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import publish, staging_content
 from spark_jobs import load
 
@@ -30,7 +29,7 @@ def loaded(pair: Pair) -> Any:
 
 def _loads(platform: Any) -> list[str]:
     """Hospitals that a load now takes."""
-    found: list[str] = load.run(platform.settings, platform.new_run(), None)["hospitals"]
+    found: list[str] = load.run(platform, platform.new_run(), None)["hospitals"]
     return found
 
 
@@ -71,7 +70,7 @@ def test_other_columns_load_all(loaded: Any, monkeypatch: pytest.MonkeyPatch, wh
         return [*rest, replace(last, **{what: f"{getattr(last, what)}_2"})] if table.name == "unit" else [*rest, last]
 
     monkeypatch.setattr(staging_content, "staging_columns", others)
-    assert sorted(staging_content.pending(loaded.settings)) == ["h01", "h02"]
+    assert sorted(staging_content.pending(loaded)) == ["h01", "h02"]
 
 
 @pytest.mark.parametrize(
@@ -80,11 +79,10 @@ def test_other_columns_load_all(loaded: Any, monkeypatch: pytest.MonkeyPatch, wh
 def test_another_basis_of_combinations_loads_the_hospital(
     loaded: Any, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
-    registry = load_registry(loaded.settings.registry_dir)
+    registry = loaded.registry
     hospitals = {**registry.hospitals, "h02": replace(registry.hospitals["h02"], **other)}
     with monkeypatch.context() as patch:
-        for module in (load, staging_content):
-            patch.setattr(module, "load_registry", lambda _: replace(registry, hospitals=hospitals))
+        patch.setattr(Platform, "registry", replace(registry, hospitals=hospitals))
         assert _loads(loaded) == ["h02"]
         assert _loads(loaded) == []
     assert _loads(loaded) == ["h02"]
@@ -105,7 +103,7 @@ def released(loaded: Any) -> Iterator[Any]:
         raise Rebuilt
 
     code = publish.dbt_build.project_hash(publish.dbt_build.PROJECT)
-    with publish.releases.connect(loaded.settings) as session, session.cursor() as cur:
+    with publish.releases.connect(loaded.database) as session, session.cursor() as cur:
         inputs = publish.input_hash(cur, code)
         session.rollback()
     loaded.execute(
@@ -118,10 +116,10 @@ def released(loaded: Any) -> Iterator[Any]:
         yield loaded
 
 
-def _publishes(settings: Settings, project: Path = publish.dbt_build.PROJECT) -> bool:
+def _publishes(platform: Platform, project: Path = publish.dbt_build.PROJECT) -> bool:
     """Whether a publication now builds a release."""
     try:
-        return publish.build_and_publish(settings, "run-x", 1, "tests", project=project).state != "unchanged"
+        return publish.build_and_publish(platform, "run-x", 1, "tests", project=project).state != "unchanged"
     except Rebuilt:
         return True
 
@@ -149,14 +147,14 @@ DEPENDENCIES = {
 
 @pytest.mark.parametrize("change", DEPENDENCIES)
 def test_each_dependency_of_a_release_builds_another(released: Any, change: str) -> None:
-    assert not _publishes(released.settings)
+    assert not _publishes(released)
     how, undone = DEPENDENCIES[change]
     released.execute(how)
     try:
-        assert _publishes(released.settings)
+        assert _publishes(released)
     finally:
         released.execute(undone)
-    assert not _publishes(released.settings)
+    assert not _publishes(released)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,7 @@ def test_another_model_or_statistics_function_builds_another_release(released: A
     """A corrected interval must be published."""
     project = tmp_path / "dbt_project"
     shutil.copytree(publish.dbt_build.PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
-    assert not _publishes(released.settings, project)
+    assert not _publishes(released, project)
     with (project / file).open("a", encoding="utf-8") as changed:
         changed.write("-- another way of computing it\n")
-    assert _publishes(released.settings, project)
+    assert _publishes(released, project)

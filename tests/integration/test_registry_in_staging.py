@@ -6,29 +6,29 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_platform import Platform, dose
+from small_platform import SmallPlatform, dose
 
 from estuaire.contract.registry import FOLDER, load_registry
 
 
 @pytest.fixture
-def own(platform: Platform, tmp_path: Path) -> Path:
+def own(platform: SmallPlatform, tmp_path: Path) -> Path:
     """The platform with a registry of its own; returns h01's file in it."""
     registry = tmp_path / "registry"
     for name in ("hospitals", "code_maps"):
         shutil.copytree(FOLDER / name, registry / name)
-    platform.settings = platform.settings.model_copy(update={"registry_dir": registry})
+    platform = platform.but(registry_dir=registry)
     return registry / "hospitals" / "h01.yml"
 
 
-def told(platform: Platform) -> tuple[object, ...]:
+def told(platform: SmallPlatform) -> tuple[object, ...]:
     [row] = platform.ask(
         "select combination_doses, combination_doses_by_drug from staging.hospital where hospital_id = 'h01'"
     )
     return row
 
 
-def test_what_a_dose_is_is_loaded_when_it_changes(platform: Platform, own: Path) -> None:
+def test_what_a_dose_is_is_loaded_when_it_changes(platform: SmallPlatform, own: Path) -> None:
     platform.deliver("d1", 1, administration=[dose("A"), dose("B")])
     platform.land()
     platform.consolidate()

@@ -21,6 +21,7 @@ from estuaire.contract.layer_columns import LayerColumn, consolidated_columns, l
 from estuaire.contract.tables import load_contract
 from estuaire.rules.rule_registry import load_rules
 from estuaire.rules.rule_subset import ALLOWED, check_expression
+from estuaire.storage.database import Database
 
 PARIS = timezone(timedelta(hours=1))
 POOLS: dict[str, list[Any]] = {
@@ -90,7 +91,7 @@ def engines(postgres: Settings, spark: Any, tmp_path: Path) -> Callable[..., dic
         selected = [f"({e}) as e{i}" for i, e in enumerate(expressions["spark"])]
         frame = spark.read.parquet(path).orderBy("n").selectExpr(*selected)
         found["spark"] = [tuple(r) for r in frame.collect()]
-        with psycopg2.connect(postgres.dsn()) as connection, connection.cursor() as cursor:
+        with psycopg2.connect(Database.of(postgres).dsn()) as connection, connection.cursor() as cursor:
             cursor.execute("set time zone 'UTC'")
             typed = ", ".join(f"{c.name} {c.postgres}" for c in columns)
             cursor.execute(f"create temp table t (n bigint, {typed}) on commit drop")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from calm_stages import Pair, pair, without_engines
-from small_platform import Platform, dose
+from small_platform import SmallPlatform, dose
 
 from estuaire.base import faults
 from estuaire.stewardship.unmapped_codes import LONGEST
@@ -27,14 +27,14 @@ def _no_faults_left() -> object:
     faults.clear()
 
 
-def _states(platform: Platform, delivery: str) -> list[tuple[object, ...]]:
+def _states(platform: SmallPlatform, delivery: str) -> list[tuple[object, ...]]:
     return platform.ask(
         "select hospital_id, state, error_code from control.delivery where delivery_id = %s order by 1", delivery
     )
 
 
-def _aside(platform: Platform) -> list[tuple[str, str, str]]:
-    return [(r["hospital_id"], r["stage"], r["error_code"]) for r in set_aside.standing(platform.settings)]
+def _aside(platform: SmallPlatform) -> list[tuple[str, str, str]]:
+    return [(r["hospital_id"], r["stage"], r["error_code"]) for r in set_aside.standing(platform.database)]
 
 
 def test_what_the_ledger_would_refuse_is_refused_before_the_lakes_commit(pair: Pair) -> None:

@@ -11,6 +11,7 @@ from psycopg2.extensions import cursor
 
 from estuaire.base.settings import Settings
 from estuaire.storage import migrations
+from estuaire.storage.database import Database
 
 DATABASE = "estuaire_report"
 
@@ -18,7 +19,7 @@ DATABASE = "estuaire_report"
 @pytest.fixture(scope="session")
 def settings(postgres: Settings) -> Settings:
     """Settings of a migrated, empty platform."""
-    admin = psycopg2.connect(postgres.dsn("postgres", "postgres"))
+    admin = psycopg2.connect(Database.of(postgres).dsn("postgres", "postgres"))
     admin.autocommit = True
     with admin.cursor() as cur:
         cur.execute(f"create database {DATABASE} owner estuaire")
@@ -26,14 +27,14 @@ def settings(postgres: Settings) -> Settings:
         cur.execute(f"grant connect on database {DATABASE} to analyst")
     admin.close()
     own = postgres.model_copy(update={"postgres_database": DATABASE})
-    migrations.upgrade(own)
+    migrations.upgrade(Database.of(own))
     return own
 
 
 @pytest.fixture
 def owner(settings: Settings) -> Iterator[cursor]:
     """The owner's session on a platform without run, release or mart."""
-    session = psycopg2.connect(settings.dsn("estuaire"))
+    session = psycopg2.connect(Database.of(settings).dsn("estuaire"))
     session.autocommit = True
     with session.cursor() as cur:
         report_world.empty(cur)

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import load_registry
 from estuaire.report import files
+from estuaire.storage.platform import Platform
 
 HOSPITALS = [h.id for h in load_registry().hospitals.values() if h.fictional]
 VOID = {"meta", "input", "link", "br", "img"}
@@ -47,4 +48,4 @@ def read(html: str) -> Reader:
 
 
 def built(settings: Settings, run: str | None = None) -> str:
-    return files.build(settings, run).read_text(encoding="utf-8")
+    return files.build(Platform(settings), run).read_text(encoding="utf-8")

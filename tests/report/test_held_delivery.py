@@ -19,6 +19,8 @@ from estuaire.deliveries import confirmation
 from estuaire.report import data
 from estuaire.runs import held_fulls
 from estuaire.runs.explain import explain
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 APP = build()
 COMMAND = "estuaire confirm h02 2025-12-delta --by NAME"
@@ -40,7 +42,7 @@ def call(settings: Settings, owner: cursor, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_waits_is_told_by_table_the_largest_share_first(call: Callable[..., str], settings: Settings) -> None:
-    [one] = held_fulls.waiting(settings)
+    [one] = held_fulls.waiting(Platform(settings))
     assert [(e.table, e.ended, e.standing, e.beyond) for e in one.endings] == [
         ("isolate", 1233, 1234, True),
         ("stay", 500, 1000, True),
@@ -73,7 +75,7 @@ def test_status_says_it_in_both_languages(call: Callable[..., str]) -> None:
 
 
 def test_explain_shows_it_apart_from_what_stopped(call: Callable[..., str], settings: Settings) -> None:
-    found = explain(settings, "h02/2025-12-delta")
+    found = explain(Platform(settings), "h02/2025-12-delta")
     assert (found.state, found.stopped) == ("held", [])
     assert [(s.kind, s.command) for s in found.next if s.kind == "confirm"] == [("confirm", COMMAND)]
     english, french = (call("explain", "h02/2025-12-delta", "--lang", lang) for lang in ("en", "fr"))
@@ -88,11 +90,11 @@ def test_explain_shows_it_apart_from_what_stopped(call: Callable[..., str], sett
     assert "What to do" not in french
     [held] = json.loads(call("explain", "h02/2025-12-delta", "--json"))["held"]
     assert held["endings"][0] == {"table": "isolate", "ended": 1233, "standing": 1234, "may": 0.2}
-    assert explain(settings, "h01/2025-12-delta").held == []
+    assert explain(Platform(settings), "h01/2025-12-delta").held == []
 
 
 def test_the_report_has_it_as_a_state_of_its_own(call: Callable[..., str], settings: Settings, owner: cursor) -> None:
-    found = data.read(settings)
+    found = data.read(Platform(settings))
     assert found.state == "held"
     assert found.verdicts["h02", "landed"].verdict == "held"
     [delivery] = [d for d in found.deliveries if d.state not in ("landed", "blocked")]
@@ -110,7 +112,7 @@ def test_the_report_has_it_as_a_state_of_its_own(call: Callable[..., str], setti
     assert COMMAND in french
     # once it is confirmed it waits no longer; where another is blocked, that is what the run is
     owner.execute("update control.delivery set state = 'blocked', error_code = 'E_CHECKSUM' where hospital_id = 'h03'")
-    assert data.read(settings).state == "blocked"
-    confirmation.confirm(settings, "h02", "2025-12-delta", "Jo")
-    assert data.read(settings).held == []
+    assert data.read(Platform(settings)).state == "blocked"
+    confirmation.confirm(Database.of(settings), "h02", "2025-12-delta", "Jo")
+    assert data.read(Platform(settings)).held == []
     assert "HELD" not in call("status")

@@ -16,6 +16,8 @@ from report_pages import HOSPITALS
 
 from estuaire.base.settings import Settings
 from estuaire.report import files
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="NO BROWSER on PATH: the page's layout was NOT looked at")
@@ -40,12 +42,12 @@ def page(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     before = dict(report_world.AGENTS)
     report_world.AGENTS.update(pair.split(" ", 1) for pair in MORE_AGENTS.split(","))
-    session = psycopg2.connect(settings.dsn("estuaire"))
+    session = psycopg2.connect(Database.of(settings).dsn("estuaire"))
     session.autocommit = True
     try:
         with session.cursor() as owner:
             _fill(owner, settings)
-        html = files.build(settings).read_text(encoding="utf-8")
+        html = files.build(Platform(settings)).read_text(encoding="utf-8")
     finally:
         session.close()
         report_world.AGENTS.clear()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from local_spark import spark_with
 from servers import SERVERS, Running, running, with_store
-from small_platform import Platform, create_database, migrated
+from small_platform import SmallPlatform, create_database, migrated
 
 from estuaire.base.settings import Settings
 from estuaire.storage import s3a
@@ -70,10 +70,10 @@ def spark() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def new_platform(
     migrated: Settings, spark: Any, server: Callable[[str], Running], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Platform]:
+) -> Callable[[str], SmallPlatform]:
     """Makes an empty platform on a folder, or in a bucket of its own on a server."""
 
-    def make(store: str) -> Platform:
+    def make(store: str) -> SmallPlatform:
         name = f"platform_{next(_NUMBERS)}"
         create_database(migrated, name, "empty_platform")
         settings = migrated.model_copy(update={"postgres_database": name, "store_root": tmp_path_factory.mktemp(name)})
@@ -81,7 +81,7 @@ def new_platform(
             settings = with_store(settings, server(store), name.replace("_", "-"))
             S3Store(settings).client.make_bucket(settings.s3_bucket)
             s3a.open_to(spark, settings)
-        platform = Platform(settings, spark)
+        platform = SmallPlatform(settings, spark)
         platform.lake.ensure()
         return platform
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from published import copied
 from servers import SERVERS, Running
-from small_platform import Platform, dose
+from small_platform import SmallPlatform, dose
 
 from estuaire.base.errors import StoreUnavailable
 from estuaire.gates.gx import Suites, frame_of_files
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.s3
 
 HISTORY = SimulationPlan(patients=90, upto_sequence=1)
 DELTA = SimulationPlan(patients=90, upto_sequence=2)
-Made = Callable[[str], Platform]
+Made = Callable[[str], SmallPlatform]
 
 
-def _steps(platform: Platform) -> dict[str, float]:
+def _steps(platform: SmallPlatform) -> dict[str, float]:
     """Land, consolidate, load and publish what is delivered; seconds of each."""
     seconds = {}
     for name in ("land", "consolidate", "load", "publish"):
@@ -37,7 +37,7 @@ def _steps(platform: Platform) -> dict[str, float]:
     return seconds
 
 
-def _sorted_out(platform: Platform) -> None:
+def _sorted_out(platform: SmallPlatform) -> None:
     """Every record is accounted for, and no object or file is left that nobody refers to."""
     assert platform.ask("select distinct state from control.delivery") == [("landed",)]
     unbalanced = (
@@ -51,11 +51,11 @@ def _sorted_out(platform: Platform) -> None:
 
 
 @pytest.fixture(scope="module")
-def published(new_platform: Made) -> Callable[[str], tuple[Platform, dict[str, float], dict[str, bytes]]]:
+def published(new_platform: Made) -> Callable[[str], tuple[SmallPlatform, dict[str, float], dict[str, bytes]]]:
     """A platform on a store that published the history, the seconds it took, and what it published."""
 
     @cache
-    def get(store: str) -> tuple[Platform, dict[str, float], dict[str, bytes]]:
+    def get(store: str) -> tuple[SmallPlatform, dict[str, float], dict[str, bytes]]:
         platform = new_platform(store)
         began = time.monotonic()
         simulate(platform.settings, HISTORY)

@@ -19,6 +19,8 @@ from estuaire.operations.pipeline_run import follow
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.stack import lifecycle
 from estuaire.storage import ledger
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.storage.s3 import S3Store
 
 pytestmark = [pytest.mark.s3, pytest.mark.stack, pytest.mark.outage]
@@ -40,7 +42,7 @@ def stack(
 
 
 def _landing_again(settings: Settings, known: int) -> bool:
-    stages = ledger.fetch(settings, "select count(*) as n from control.stage_run where stage = 'land'")
+    stages = ledger.fetch(Database.of(settings), "select count(*) as n from control.stage_run where stage = 'land'")
     return int(stages[0]["n"]) > known
 
 
@@ -48,14 +50,14 @@ def test_a_killed_server_leaves_a_run_that_ends_and_a_rerun_finishes_it(stack: t
     settings, running = stack
     began = time.monotonic()
     simulate(settings, SimulationPlan(patients=90, upto_sequence=1))
-    assert follow(settings, lambda _: None).outcome == "success"
+    assert follow(Platform(settings), lambda _: None).outcome == "success"
     print(f"\n{running.server.name}: published through Airflow in {time.monotonic() - began:.0f} s")
     simulate(settings, SimulationPlan(patients=90, upto_sequence=2))
-    known = len(ledger.fetch(settings, "select 1 from control.stage_run where stage = 'land'"))
+    known = len(ledger.fetch(Database.of(settings), "select 1 from control.stage_run where stage = 'land'"))
 
     def follows() -> None:
         with contextlib.suppress(EstuaireError):  # published or cleanly failed: the ledger says which
-            follow(settings, lambda _: None)
+            follow(Platform(settings), lambda _: None)
 
     following = threading.Thread(target=follows)
     following.start()
@@ -68,10 +70,10 @@ def test_a_killed_server_leaves_a_run_that_ends_and_a_rerun_finishes_it(stack: t
     running.start()
     following.join(timeout=420)
     assert not following.is_alive()
-    assert ledger.fetch(settings, "select 1 from control.run where state = 'running'") == []
-    follow(settings, lambda _: None)
-    assert ledger.fetch(settings, "select distinct state from control.delivery") == [{"state": "landed"}]
-    assert ledger.fetch(settings, "select 1 from control.release where state = 'published'")
+    assert ledger.fetch(Database.of(settings), "select 1 from control.run where state = 'running'") == []
+    follow(Platform(settings), lambda _: None)
+    assert ledger.fetch(Database.of(settings), "select distinct state from control.delivery") == [{"state": "landed"}]
+    assert ledger.fetch(Database.of(settings), "select 1 from control.release where state = 'published'")
     _no_secret_in(settings, running.secret_key)
 
 
@@ -80,6 +82,6 @@ def _no_secret_in(settings: Settings, secret: str) -> None:
     for path in settings.logs.rglob("*"):
         if path.is_file():
             assert secret.encode() not in Path(path).read_bytes(), path
-    with psycopg2.connect(settings.dsn("airflow", "airflow")) as session, session.cursor() as cursor:
+    with psycopg2.connect(Database.of(settings).dsn("airflow", "airflow")) as session, session.cursor() as cursor:
         cursor.execute("select rendered_fields::text from rendered_task_instance_fields")
         assert not [1 for (text,) in cursor.fetchall() if secret in text]

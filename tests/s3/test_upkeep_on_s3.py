@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from servers import SERVERS, Running, with_store
-from small_platform import Platform, create_database
+from small_platform import SmallPlatform, create_database
 
 from estuaire.base.errors import BackupUnusable
 from estuaire.base.settings import Settings
@@ -25,31 +25,31 @@ from estuaire.storage.s3 import PART_BYTES, S3Store
 
 pytestmark = pytest.mark.s3
 _NUMBERS = itertools.count(1)
-New = Callable[[], Platform]
+New = Callable[[], SmallPlatform]
 
 
 @pytest.fixture(params=SERVERS)
 def new(request: pytest.FixtureRequest, migrated: Settings, server: Callable[[str], Running]) -> New:
     """Makes an empty platform with a bucket of its own; no stage is run, so no Spark."""
 
-    def make_one() -> Platform:
+    def make_one() -> SmallPlatform:
         name = f"upkeep-{request.param}-{next(_NUMBERS)}"
         for database in (name.replace("-", "_"), f"airflow_{name.replace('-', '_')}"):
             create_database(migrated, database, "empty_platform" if "airflow" not in database else "template1")
         update = {"postgres_database": name.replace("-", "_"), "airflow_database": f"airflow_{name.replace('-', '_')}"}
         settings = with_store(migrated.model_copy(update=update), server(request.param), name)
         S3Store(settings).ensure_bucket()
-        platform = Platform(settings, None)
+        platform = SmallPlatform(settings, None)
         platform.lake.ensure()
         return platform
 
     return make_one
 
 
-def commit(platform: Platform, number: int, folder: Path) -> int:
+def commit(platform: SmallPlatform, number: int, folder: Path) -> int:
     """Replace h01's patients by a file of so many rows; the snapshot."""
-    ledger.start_run(platform.settings, "r", "tests")
-    stage = ledger.begin_stage(platform.settings, "r", "land")
+    ledger.start_run(platform.database, "r", "tests")
+    stage = ledger.begin_stage(platform.database, "r", "land")
     columns = ", ".join(
         "'h01' as hospital_id" if c.name == "hospital_id" else f"null::{c.duckdb} as {c.name}"
         for c in tables()["landed", "patient"]
@@ -62,7 +62,7 @@ def commit(platform: Platform, number: int, folder: Path) -> int:
     return platform.lake.commit(Change("r", "land", stage.token, [new_file], [("landed", "patient", "h01")]))
 
 
-def contents(platform: Platform) -> dict[str, bytes]:
+def contents(platform: SmallPlatform) -> dict[str, bytes]:
     found = {}
     for item in platform.store.list(""):
         with platform.store.open(item.key) as file:
@@ -70,7 +70,7 @@ def contents(platform: Platform) -> dict[str, bytes]:
     return found
 
 
-def rows_at(platform: Platform, version: int | None) -> int:
+def rows_at(platform: SmallPlatform, version: int | None) -> int:
     with platform.lake.connection(version=version) as connection:
         return int(connection.execute("select count(*) from lake.landed.patient").fetchall()[0][0])
 
@@ -81,9 +81,9 @@ def test_a_bucket_is_restored_into_another_and_its_snapshots_read_from_there(new
     big = bytes(PART_BYTES + 1000)  # more than one part: its ETag is no MD5
     source.store.put_bytes("landing/h01/d1/large.bin", big)
     first, second = commit(source, 1, tmp_path), commit(source, 2, tmp_path)
-    make(source.settings, tmp_path / "b")
+    make(source, tmp_path / "b")
     again = new()
-    restore(again.settings, tmp_path / "b")
+    restore(again, tmp_path / "b")
     assert contents(again) == contents(source)
     assert len(contents(again)) == 5
     files = again.lake.list_files("landed", "patient")
@@ -99,16 +99,16 @@ def test_by_reference_the_bucket_is_compared_by_size_and_etag(new: New, tmp_path
     source = new()
     source.store.put_bytes("landing/h01/d1/patient.csv", b"IPP\n77\n")
     commit(source, 1, tmp_path)
-    made = make(source.settings, tmp_path / "b", by_reference=True)
+    made = make(source, tmp_path / "b", by_reference=True)
     assert made.manifest.objects == 2
     again = new()
     for key, data in contents(source).items():
         again.store.put_bytes(key, data)
     again.store.put_bytes("landing/h01/d1/patient.csv", b"IPP\n78\n")
     with pytest.raises(BackupUnusable, match="does not hold this object"):
-        restore(again.settings, tmp_path / "b")
+        restore(again, tmp_path / "b")
     again.store.put_bytes("landing/h01/d1/patient.csv", b"IPP\n77\n")
-    restore(again.settings, tmp_path / "b")
+    restore(again, tmp_path / "b")
     assert rows_at(again, None) == 1
 
 
@@ -124,12 +124,12 @@ def test_what_is_old_and_needed_by_nobody_goes_from_the_bucket(new: New, tmp_pat
     folder = "lake/landed/patient/hospital=h01"
     platform.store.put_bytes(f"{folder}/orphan.parquet", b"x")
     platform.store.put_bytes("landing/h01/d/x.csv", b"x")
-    lake.snapshots(platform.settings, later, False)
-    assert lake.files(platform.settings, datetime.now(UTC) + timedelta(days=6), False)[0].count == 0
-    assert lake.orphans(platform.settings, datetime.now(UTC) + timedelta(days=6), False)[0].count == 0
-    found = lake.files(platform.settings, datetime.now(UTC) + timedelta(days=8), False)[0]
+    lake.snapshots(platform, later, False)
+    assert lake.files(platform, datetime.now(UTC) + timedelta(days=6), False)[0].count == 0
+    assert lake.orphans(platform, datetime.now(UTC) + timedelta(days=6), False)[0].count == 0
+    found = lake.files(platform, datetime.now(UTC) + timedelta(days=8), False)[0]
     assert (found.count, found.bytes > 1000) == (1, True)
-    assert lake.orphans(platform.settings, datetime.now(UTC) + timedelta(days=8), False)[0].count == 1
+    assert lake.orphans(platform, datetime.now(UTC) + timedelta(days=8), False)[0].count == 1
     assert set(contents(platform)) == {f"{folder}/f1.parquet", f"{folder}/f3.parquet", "landing/h01/d/x.csv"}
     assert (rows_at(platform, first), rows_at(platform, third)) == (1, 3)
     with pytest.raises(duckdb.Error):

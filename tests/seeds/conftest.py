@@ -10,13 +10,15 @@ import psycopg2
 import pytest
 from local_spark import spark
 from pyspark.sql import functions
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.base.settings import Settings
 from estuaire.gates.gx import Suites
 from estuaire.simulator.catalogue import INDEX_ORGANISM
 from estuaire.simulator.effects import HOSPITAL_NULL
 from estuaire.storage import migrations, pseudonym_key
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import dbt_build
 
 __all__ = ["spark"]
@@ -29,7 +31,7 @@ _NUMBERS = itertools.count(1)
 
 
 def _administer(settings: Settings, statement: str) -> None:
-    connection = psycopg2.connect(settings.dsn("postgres", "postgres"))
+    connection = psycopg2.connect(Database.of(settings).dsn("postgres", "postgres"))
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -41,14 +43,14 @@ def template(postgres: Settings) -> Settings:
     """A migrated database that holds dbt's seeds already: they are the same for every simulated world."""
     _administer(postgres, f"create database {TEMPLATE} owner estuaire")
     settings = postgres.model_copy(update={"postgres_database": TEMPLATE})
-    migrations.upgrade(settings)
+    migrations.upgrade(Database.of(settings))
     key = settings.secrets_path / "pseudonym_key"
     key.write_text(PSEUDONYM_KEY + "\n", encoding="utf-8")
     key.chmod(0o600)
-    pseudonym_key.ensure(settings)
+    pseudonym_key.ensure(Platform(settings))
     dbt_build.run(settings, ["seed"], log=settings.logs / "seeds.log")
     # the true null is no question of the study: a new question is a row
-    with psycopg2.connect(settings.dsn("estuaire")) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(Database.of(settings).dsn("estuaire")) as connection, connection.cursor() as cursor:
         cursor.execute(
             "insert into conformed_next.exposure_effect (effect, exposure_atc, organism_code, agent_code) values (%s, %s, %s, %s)",
             (HOSPITAL_NULL.name, HOSPITAL_NULL.atc, INDEX_ORGANISM, HOSPITAL_NULL.agent),
@@ -74,7 +76,7 @@ def counted_without_great_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def new_platform(
     template: Settings, spark: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], Platform]]:
+) -> Iterator[Callable[[], SmallPlatform]]:
     """Makes an empty platform; one at a time, its database is dropped when the next one is made."""
     made: list[str] = []
 
@@ -82,13 +84,13 @@ def new_platform(
         while made:
             _administer(template, f"drop database {made.pop()} with (force)")
 
-    def make() -> Platform:
+    def make() -> SmallPlatform:
         drop()
         name = f"seed_{next(_NUMBERS)}"
         _administer(template, f"create database {name} owner estuaire template {TEMPLATE}")
         made.append(name)
         update = {"postgres_database": name, "store_root": tmp_path_factory.mktemp(name)}
-        platform = Platform(template.model_copy(update=update), spark)
+        platform = SmallPlatform(template.model_copy(update=update), spark)
         platform.lake.ensure()
         return platform
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.base.settings import Settings
 from estuaire.simulator import SimulationPlan, simulate
@@ -110,7 +110,7 @@ def keep_what_is_read(settings: Settings) -> None:
         path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def run_seed(platform: Platform, simulated: SimulationPlan) -> list[Outcome]:
+def run_seed(platform: SmallPlatform, simulated: SimulationPlan) -> list[Outcome]:
     """Simulate into the platform's store, take the chain to the marts, and read one outcome per planted effect."""
     settings = platform.settings
     summary = simulate(settings, simulated, target=settings.store_path)
@@ -126,7 +126,7 @@ def run_seed(platform: Platform, simulated: SimulationPlan) -> list[Outcome]:
     return found
 
 
-def _outcome(platform: Platform, seed: int, effect: dict[str, Any]) -> Outcome:
+def _outcome(platform: SmallPlatform, seed: int, effect: dict[str, Any]) -> Outcome:
     main = "effect = %s and window_days = 90 and excluded_last_days = 0"
     rows = platform.ask(
         "select estimate, odds_ratio, ci_low, ci_high, index_isolates, not_tested, not_observable "

@@ -7,7 +7,7 @@ from statistics import geometric_mean
 
 import pytest
 from seed_runs import MUST_HOLD, SEEDS, Estimated, Outcome, bias, held, plan, run_seed
-from small_platform import Platform
+from small_platform import SmallPlatform
 
 from estuaire.simulator.effects import HOSPITAL_NULL
 
@@ -30,7 +30,7 @@ def _people_are_the_truths(outcome: Outcome) -> None:
     assert outcome.not_observable == outcome.index_isolates[0] - outcome.observed[0], outcome.line()
 
 
-def test_one_seed_gives_what_was_planted(new_platform: Callable[[], Platform]) -> None:
+def test_one_seed_gives_what_was_planted(new_platform: Callable[[], SmallPlatform]) -> None:
     outcomes = run_seed(new_platform(), plan(SEEDS[0]))
     assert [o.effect for o in outcomes] == [*PLANTED, NULL]
     for outcome in outcomes:
@@ -43,7 +43,7 @@ def test_one_seed_gives_what_was_planted(new_platform: Callable[[], Platform]) -
 
 @pytest.mark.seeds
 @pytest.mark.usefixtures("counted_without_great_expectations")
-def test_twenty_fixed_seeds(new_platform: Callable[[], Platform]) -> None:
+def test_twenty_fixed_seeds(new_platform: Callable[[], SmallPlatform]) -> None:
     """The adjusted interval holds the planted odds ratios and the true null, each for 17 of 20; the crude one, and for the null the
     unrestricted one, is biased as the truth file expects."""
     outcomes: list[Outcome] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from estuaire.base import alert_settings
+from estuaire.base import alert_settings, texts
 from estuaire.base.alert_settings import AlertSettingsWrong
 from estuaire.base.errors import SecretUnusable
 from estuaire.base.settings import Settings
@@ -99,11 +99,11 @@ def test_pauses_grow_to_an_hour() -> None:
 
 def test_each_kind_is_written_in_both_languages_and_a_condition_finds_it() -> None:
     kinds = {kind for kinds in conditions.CONDITIONS.values() for kind in kinds}
-    assert kinds | {"check_failed"} == set(conditions.texts())
-    for entry in conditions.texts().values():
-        assert entry["severity"] in ("error", "warning")
-        assert set(entry["fr"]) == set(entry["en"]) == {"title", "what", "remedy"}
-        assert all(entry["fr"][part] != entry["en"][part] or part == "what" for part in entry["fr"])
+    assert kinds | {"check_failed"} == set(conditions.SEVERITIES)
+    assert set(conditions.SEVERITIES.values()) == {"error", "warning"}
+    for kind in conditions.SEVERITIES:
+        assert all(texts.known(f"alert.{kind}.{part}") for part in ("title", "what", "remedy"))
+        assert conditions.title(kind, "fr") != conditions.title(kind, "en")
 
 
 def test_a_messages_subject_is_one_line() -> None:

@@ -14,6 +14,7 @@ from estuaire.base.errors import SetupError
 from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.operations import cleaning
 from estuaire.storage.local_files import sweep
+from estuaire.storage.stores import open_store
 
 CLEAN = [sys.executable, "-c", "from estuaire.cli import main; main()", "clean"]
 FILES = (
@@ -70,7 +71,7 @@ def test_a_store_and_secrets_elsewhere(home: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     going = cleaning.plan(settings)
     assert going.paths == [home, tmp_path / "data" / "lake", tmp_path / "data" / "work"]
-    cleaning.remove(settings, going)
+    cleaning.remove(open_store(settings), going)
     assert _left(tmp_path) == {"data/landing/x", "data/of-somebody/x", "keys/pseudonym_key"}
     assert cleaning.plan(settings, secrets=True).paths == [tmp_path / "keys"]
 
@@ -80,7 +81,7 @@ def test_a_landing_that_is_a_link_stays_with_what_it_links_to(home: Path) -> Non
     landing.rename(home / "deliveries")
     landing.symlink_to(home / "deliveries")
     settings = Settings(_env_file=None, home=home)
-    cleaning.remove(settings, cleaning.plan(settings))
+    cleaning.remove(open_store(settings), cleaning.plan(settings))
     assert (home / "store" / "landing" / "h01" / "d1" / "manifest.json").read_text() == "x"
 
 

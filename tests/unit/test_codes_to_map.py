@@ -15,6 +15,7 @@ from estuaire.contract.registry import load_registry, read_code_map
 from estuaire.stewardship import codes_to_map
 from estuaire.stewardship.codes_to_map import CodeRefused, name_code_map
 from estuaire.stewardship.suggestions import suggest
+from estuaire.storage.platform import Platform
 
 __all__ = ["registry"]
 
@@ -43,7 +44,7 @@ def test_names_of_the_reference_are_found(registry: Settings, system: str, local
 
 
 def test_other_hospitals_maps_are_asked_but_not_its_own(registry: Settings) -> None:
-    codes_to_map.accept(registry, "h01", "laboratory_test", "ZZ-KREA", "2160-0", "Dr A")
+    codes_to_map.accept(Platform(registry), "h01", "laboratory_test", "ZZ-KREA", "2160-0", "Dr A")
     entries = load_registry(registry.registry_dir)
     [found] = suggest(entries, "laboratory_test", "zz-krea")
     assert (found.standard_code, found.how) == ("2160-0", "same local code in the map of h01")
@@ -51,8 +52,8 @@ def test_other_hospitals_maps_are_asked_but_not_its_own(registry: Settings) -> N
 
 
 def test_a_short_number_of_one_hospital_says_little(registry: Settings) -> None:
-    codes_to_map.accept(registry, "h01", "laboratory_test", "90417", "2160-0", "Dr A")
-    codes_to_map.accept(registry, "h01", "laboratory_test", "9041799999", "777-3", "Dr A")
+    codes_to_map.accept(Platform(registry), "h01", "laboratory_test", "90417", "2160-0", "Dr A")
+    codes_to_map.accept(Platform(registry), "h01", "laboratory_test", "9041799999", "777-3", "Dr A")
     entries = load_registry(registry.registry_dir)
     [short], [long] = (suggest(entries, "laboratory_test", c) for c in ("90417", "9041799999"))
     assert short.score < 0.7 < long.score
@@ -65,7 +66,7 @@ def test_nothing_alike_gives_no_suggestion(registry: Settings) -> None:
 def test_an_answer_is_a_line_with_reviewer_and_day(registry: Settings) -> None:
     path = load_registry(registry.registry_dir).get("h01").code_maps["laboratory_test"]
     before = path.read_text(encoding="utf-8")
-    codes_to_map.accept(registry, "h01", "laboratory_test", 'A,"b', "2160-0", "Dr A")
+    codes_to_map.accept(Platform(registry), "h01", "laboratory_test", 'A,"b', "2160-0", "Dr A")
     assert path.read_text(encoding="utf-8") == before + f'"A,""b",2160-0,Dr A,{date.today().isoformat()}\n'
     assert hospital_map(load_registry(registry.registry_dir).get("h01"), "laboratory_test")['A,"B'] == "2160-0"
 
@@ -76,7 +77,7 @@ def test_an_answer_is_a_line_with_reviewer_and_day(registry: Settings) -> None:
 def test_a_missing_map_is_created_and_named(registry: Settings, hospital: str, system: str, standard: str) -> None:
     described = Path(str(registry.registry_dir)) / "hospitals" / f"{hospital}.yml"
     before = described.read_text(encoding="utf-8")
-    done = codes_to_map.accept(registry, hospital, system, "XYZ1", standard, "Dr A")
+    done = codes_to_map.accept(Platform(registry), hospital, system, "XYZ1", standard, "Dr A")
     assert done.created
     assert read_code_map(done.file) == {"XYZ1": standard}
     assert load_registry(registry.registry_dir).get(hospital).code_maps[system] == done.file
@@ -98,7 +99,7 @@ def test_a_missing_map_is_created_and_named(registry: Settings, hospital: str, s
 )
 def test_wrong_answers_are_refused(registry: Settings, system: str, local: str, standard: str, named: str) -> None:
     with pytest.raises(CodeRefused, match=named):
-        codes_to_map.accept(registry, "h01", system, local, standard, "Dr A")
+        codes_to_map.accept(Platform(registry), "h01", system, local, standard, "Dr A")
 
 
 @pytest.mark.parametrize(
@@ -116,16 +117,16 @@ def test_a_wrong_standard_code_is_answered_with_the_nearest_ones(
 ) -> None:
     """It offered the first five of the alphabet."""
     with pytest.raises(CodeRefused) as raised:
-        codes_to_map.accept(registry, "h01", system, "X9", standard, "Dr A")
+        codes_to_map.accept(Platform(registry), "h01", system, "X9", standard, "Dr A")
     assert wanted in raised.value.remedy.partition("nearest are ")[2].split(", ")[:3]
 
 
 def test_a_second_answer_in_another_spelling_is_refused(registry: Settings) -> None:
-    codes_to_map.accept(registry, "h01", "laboratory_test", "zz1", "2160-0", "Dr A")
+    codes_to_map.accept(Platform(registry), "h01", "laboratory_test", "zz1", "2160-0", "Dr A")
     with pytest.raises(CodeRefused, match="mapped already, to 2160-0"):
-        codes_to_map.accept(registry, "h01", "laboratory_test", " ZZ1", "777-3", "Dr A")
+        codes_to_map.accept(Platform(registry), "h01", "laboratory_test", " ZZ1", "777-3", "Dr A")
     with pytest.raises(UnknownHospital):
-        codes_to_map.accept(registry, "h99", "laboratory_test", "zz1", "2160-0", "Dr A")
+        codes_to_map.accept(Platform(registry), "h99", "laboratory_test", "zz1", "2160-0", "Dr A")
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,12 @@ Change = Callable[[dict[str, Any]], object]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the registry that a test may change."""
+    """A registry of three of the hospitals that a test may change; quicker to read than all."""
     copied = tmp_path / "registry"
-    shutil.copytree(registry.FOLDER, copied, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    for name in ("h01", "h02", "h03"):
+        (copied / "hospitals").mkdir(parents=True, exist_ok=True)
+        shutil.copy(registry.FOLDER / "hospitals" / f"{name}.yml", copied / "hospitals")
+        shutil.copytree(registry.FOLDER / "code_maps" / name, copied / "code_maps" / name)
     return copied
 
 
@@ -176,16 +179,6 @@ def test_a_code_map_must_be_reviewed_line_by_line(folder: Path, text: str, where
     assert read_code_map(found.get("h02").code_maps["sex"])
 
 
-@pytest.fixture
-def three(tmp_path: Path) -> Path:
-    """A registry of three hospitals, quicker to read than all."""
-    for name in ("h01", "h02", "h03"):
-        (tmp_path / "hospitals").mkdir(exist_ok=True)
-        shutil.copy(registry.FOLDER / "hospitals" / f"{name}.yml", tmp_path / "hospitals")
-        shutil.copytree(registry.FOLDER / "code_maps" / name, tmp_path / "code_maps" / name)
-    return tmp_path
-
-
 HEADER = "local_code,standard_code,reviewer,reviewed_on"
 # (bytes of result_status.csv, what is said of it; empty: it is read): cases C22 and C23 are the first three
 MAPS = {
@@ -211,8 +204,9 @@ MAPS = {
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_a_code_map_as_a_spreadsheet_saves_it_is_read_or_named_and_ends_at_its_hospital(three: Path, name: str) -> None:
-    folder = three
+def test_a_code_map_as_a_spreadsheet_saves_it_is_read_or_named_and_ends_at_its_hospital(
+    folder: Path, name: str
+) -> None:
     raw, said = MAPS[name]
     document = _document(folder / "hospitals" / "h01.yml")
     document.setdefault("code_maps", {})["result_status"] = "result_status.csv"
@@ -242,8 +236,7 @@ def test_a_code_map_as_a_spreadsheet_saves_it_is_read_or_named_and_ends_at_its_h
     ],
     ids=lambda raw: repr(raw[:12]),
 )
-def test_a_hospitals_file_that_is_none_holds_back_that_hospital_alone(three: Path, raw: bytes) -> None:
-    folder = three
+def test_a_hospitals_file_that_is_none_holds_back_that_hospital_alone(folder: Path, raw: bytes) -> None:
     (folder / "hospitals" / "h02.yml").write_bytes(raw)
     found = load_registry(folder)
     assert list(found.wrong) == ["h02"]
@@ -252,8 +245,7 @@ def test_a_hospitals_file_that_is_none_holds_back_that_hospital_alone(three: Pat
     assert "h02" in real_hospitals(found)  # nobody can say that its patients are not real
 
 
-def test_two_hospitals_of_one_finess_number_hold_back_the_later(three: Path) -> None:
-    folder = three
+def test_two_hospitals_of_one_finess_number_hold_back_the_later(folder: Path) -> None:
     document = _document(folder / "hospitals" / "h03.yml")
     document["finess"] = _document(folder / "hospitals" / "h02.yml")["finess"]
     _write(folder / "hospitals" / "h03.yml", document)

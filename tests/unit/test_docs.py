@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from estuaire.base import texts
 from estuaire.base.settings import PROJECT_ROOT
 
 DOCS = PROJECT_ROOT / "docs"
@@ -79,10 +80,6 @@ _WORDS = {
 _PAIRS = (
     (DOCS / "hospitals" / "onboarding.en.md", DOCS / "hospitals" / "onboarding.fr.md"),
     (DOCS / "hospitals" / "package.en.md", DOCS / "hospitals" / "package.fr.md"),
-    (
-        PROJECT_ROOT / "estuaire" / "deliveries" / "guide_templates" / "guide.en.md.j2",
-        PROJECT_ROOT / "estuaire" / "deliveries" / "guide_templates" / "guide.fr.md.j2",
-    ),
 )
 
 
@@ -114,6 +111,18 @@ def _sections(page: Path) -> list[dict[str, object]]:
             }
         )
     return found
+
+
+def test_the_guides_messages_have_the_same_code_and_figures(tmp_path: Path) -> None:
+    """Their sections are one template."""
+    for language in ("en", "fr"):
+        entries = texts.source(language).read_text(encoding="utf-8").split("\n\n")
+        # formats of dates, which each language writes in its letters, and the sign of a decimal, stand apart
+        own = [e for e in entries if e.startswith('msgid "guide.') and not e.startswith('msgid "guide.mark_')]
+        assert len(own) > 80
+        told = [re.sub(r'"\n"|^msgid .*\n', "", e).replace('\\"', '"').replace("\\n", " ") for e in own]
+        (tmp_path / language).write_text("\n".join(f"## {i}\n{e}" for i, e in enumerate(told)), encoding="utf-8")
+    test_both_languages_have_the_same_sections_code_and_figures(tmp_path / "en", tmp_path / "fr")
 
 
 @pytest.mark.parametrize(("english", "french"), _PAIRS, ids=lambda p: p.name)

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 
 import pytest
-import yaml
 
+from estuaire.base import yaml_text
 from estuaire.base.settings import PROJECT_ROOT
 from estuaire.contract.tables import load_contract
 
@@ -25,7 +25,7 @@ def _held() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {t.name: {c.name for c in t.columns} for t in load_contract().tables}
     for kind, folder in (("models", "models"), ("seeds", "seeds")):
         for file in (PROJECT_ROOT / "dbt_project" / folder).rglob("_*.yml"):
-            for node in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(kind, []):
+            for node in (yaml_text.read(file.read_text(encoding="utf-8")) or {}).get(kind, []):
                 found.setdefault(node["name"], set()).update(c["name"] for c in node.get("columns", []))
     for file in (PROJECT_ROOT / "infra" / "postgres" / "migrations" / "versions").glob("*.py"):
         found |= {name: set() for name in _LEDGER.findall(file.read_text(encoding="utf-8"))}

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
+from sample_landed import unlike_hospitals
 from typer.testing import CliRunner
 
 from estuaire.base.errors import (
@@ -32,7 +33,17 @@ from estuaire.cli import build
 from estuaire.contract.registry import FOLDER, load_registry
 from estuaire.contract.tables import load_contract
 from estuaire.deliveries.guide import sample_delivery, write_guide
-from estuaire.deliveries.hand_in import Asked, Prepared, Receipt, hand_in, prepare, stored, table_of, write_manifest
+from estuaire.deliveries.hand_in import (
+    Asked,
+    Prepared,
+    Receipt,
+    Warned,
+    hand_in,
+    prepare,
+    stored,
+    table_of,
+    write_manifest,
+)
 from estuaire.deliveries.landing_scan import read_manifest
 from estuaire.storage.object_store import DirectoryStore, sha256_of
 
@@ -208,22 +219,39 @@ def test_a_correction_on_the_same_day_is_told_which_period_to_repeat(folder: Pat
     assert deliver(folder, store, Asked(period=period)).manifest.sequence == 2
 
 
+DATED = {"stay", "administration", "specimen", "movement"}
+ELSEWHERE = Asked("full", (date(2019, 1, 1), date(2019, 7, 1)))
+
+
+def told(prepared: Prepared) -> list[Warned]:
+    return [w for w in prepared.warnings if w.kind == "outside_period"]
+
+
 @pytest.mark.parametrize("hospital", sorted(load_registry().hospitals))
-def test_a_period_that_is_not_the_files_is_told(hospital: str, store: DirectoryStore, tmp_path: Path) -> None:
+def test_a_period_that_is_not_the_files_is_told(hospital: str, store: DirectoryStore, folder: Path) -> None:
+    """Of every hospital: its own columns and formats tell the dates."""
+    (folder / "unit.csv").unlink()
     sample = sample_delivery(load_registry().get(hospital))
-    for name, data in sample.files.items():
-        (tmp_path / "export").mkdir(exist_ok=True)
-        (tmp_path / "export" / name).write_bytes(data)
-    own = (sample.manifest.period_from, sample.manifest.period_to)
-    right = ready(tmp_path / "export", store, Asked("full", own), hospital)
-    assert [w for w in right.warnings if w.kind == "outside_period"] == []
-    elsewhere = Asked("full", (date(2019, 1, 1), date(2019, 7, 1)))
-    wrong = [w for w in ready(tmp_path / "export", store, elsewhere, hospital).warnings if w.kind == "outside_period"]
-    assert {w.file.partition(".")[0] for w in wrong} >= {"stay", "administration", "specimen", "movement"}
+    for file in sample.manifest.files:
+        if file.table in DATED:
+            (folder / file.path).write_bytes(sample.files[file.path])
+    wrong = told(ready(folder, store, ELSEWHERE, hospital))
+    assert {w.file.partition(".")[0] for w in wrong} == DATED
     [stays] = [f.rows for f in sample.manifest.files if f.table == "stay"]
     assert [w.detail for w in wrong if w.file.startswith("stay")] == [f"{stays} / {stays}"]
-    delta = ready(tmp_path / "export", store, Asked("delta", elsewhere.period), hospital)
-    assert [w for w in delta.warnings if w.kind == "outside_period"] == []  # a delta corrects what is older
+
+
+@pytest.mark.parametrize("hospital", unlike_hospitals())
+def test_the_files_own_period_is_not_told_nor_is_what_a_delta_corrects(
+    hospital: str, store: DirectoryStore, folder: Path
+) -> None:
+    (folder / "unit.csv").unlink()
+    sample = sample_delivery(load_registry().get(hospital))
+    for name, data in sample.files.items():
+        (folder / name).write_bytes(data)
+    own = (sample.manifest.period_from, sample.manifest.period_to)
+    assert told(ready(folder, store, Asked("full", own), hospital)) == []
+    assert told(ready(folder, store, Asked("delta", ELSEWHERE.period), hospital)) == []
 
 
 def test_a_wrong_code_map_is_told_when_the_delivery_is_prepared(

@@ -32,3 +32,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path, mon
         private_files.replace(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["page.html"]
+
+
+def test_a_folder_that_stood_open_is_closed(tmp_path: Path) -> None:
+    folder = tmp_path / "reports" / "deep"
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    private_files.closed_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    private_files.closed_folder(tmp_path / "new" / "deep")
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "new", tmp_path / "new" / "deep")} == {0o700}

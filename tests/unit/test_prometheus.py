@@ -15,6 +15,7 @@ import yaml
 from monitors import CONFIGURATION, monitors
 
 from estuaire.base.settings import PROJECT_ROOT
+from estuaire.operations.alerts.conditions import SEVERITIES
 from estuaire.operations.metrics.catalogue import METRICS
 
 __all__ = ["monitors"]
@@ -59,12 +60,9 @@ def test_a_rule_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
 
 
 def test_what_was_told_before_and_left_names_the_platforms_own_alert() -> None:
-    kinds = yaml.safe_load(
-        (PROJECT_ROOT / "estuaire" / "operations" / "alerts" / "texts.yml").read_text(encoding="utf-8")
-    )
     left = {r["alert"]: r["annotations"]["description"] for r in RULES if r["labels"]["kind"] == "left"}
     named = {name: re.findall(r"\((\w+_\w+)\)", text) for name, text in left.items()}
-    assert all(found and set(found) <= set(kinds) for found in named.values()), named
+    assert all(found and set(found) <= set(SEVERITIES) for found in named.values()), named
 
 
 # ------------------------------------------------------------------------------------------------ promtool, amtool

@@ -104,6 +104,7 @@ def test_the_modules_keep_every_contract(copy: Path) -> None:
     assert broken(copy) == set()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("planted", PLANTS, indirect=True)
 def test_a_planted_import_is_caught(copy: Path, planted: Plant) -> None:
     assert planted.broken in broken(copy)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from estuaire.base.errors import SetupError
 from estuaire.base.settings import Settings
+from estuaire.storage.database import Database
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     settings = Settings(_env_file=None)
     assert settings.root == (tmp_path / "a").resolve()
     assert settings.store_path == (tmp_path / "elsewhere").resolve()
-    assert "port=5555" in settings.dsn()
+    assert "port=5555" in Database.of(settings).dsn()
 
 
 def test_a_dotenv_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,9 +75,9 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, va
 
 def test_no_password_stands_in_a_connection_string(settings: Settings) -> None:
     password = settings.ensure_secret("postgres")
-    assert password not in settings.dsn()
-    assert "password=" not in settings.dsn()
-    assert f"passfile={settings.passfile}" in settings.dsn()
+    assert password not in Database.of(settings).dsn()
+    assert "password=" not in Database.of(settings).dsn()
+    assert f"passfile={settings.passfile}" in Database.of(settings).dsn()
 
 
 def test_the_socket_path_stays_below_the_systems_limit(tmp_path: Path) -> None:

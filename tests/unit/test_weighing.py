@@ -12,6 +12,7 @@ import pytest
 from estuaire.base.errors import LakeFileUnreadable
 from estuaire.base.settings import Settings
 from estuaire.kernel.consolidate import Full
+from estuaire.storage.platform import Platform
 from spark_jobs import land
 from spark_jobs.session import Failed, attempted
 
@@ -33,7 +34,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def test_a_lost_file_of_the_lake_is_named(settings: Settings) -> None:
-    hospital, found = land.ends_one(settings, WEIGHING)
+    hospital, found = land.ends_one(Platform(settings), WEIGHING)
     error = found["d2"]
     assert hospital == "h01"
     assert isinstance(error, LakeFileUnreadable)
@@ -44,7 +45,7 @@ def test_whatever_else_happens_is_the_hospitals_and_tells_no_value(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(land, "unreadable_files", lambda *_: [])
-    outcome: Any = attempted(lambda work: land.ends_one(settings, work), WEIGHING)
+    outcome: Any = attempted(lambda work: land.ends_one(Platform(settings), work), WEIGHING)
     assert isinstance(outcome, Failed)
     assert (outcome.error.hospital, outcome.error.code) == ("h01", "E_TASK")
     assert "KeyError" in outcome.error.what

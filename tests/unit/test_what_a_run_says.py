@@ -16,6 +16,7 @@ from estuaire.operations import pipeline_run
 from estuaire.operations.pipeline_run import Followed, follow
 from estuaire.runs.explain import Explanation, Step, Stop
 from estuaire.storage import error_columns
+from estuaire.storage.platform import Platform
 
 
 class _Client:
@@ -48,7 +49,7 @@ def test_a_run_says_what_every_gate_of_its_chain_blocked(monkeypatch: pytest.Mon
         "_blocked": lambda _settings, root, runs: asked.append((root, runs)) or ["h05: gate consolidated: x"],
     }.items():
         monkeypatch.setattr(pipeline_run, name, stand_in)
-    found = follow(Settings(_env_file=None, home=tmp_path), lambda _: None)
+    found = follow(Platform(Settings(_env_file=None, home=tmp_path)), lambda _: None)
     assert found.message == "; ".join(said)
     assert found.blocked == ["h05: gate consolidated: x"]
     assert asked == [("r0", ["r0", "r1", "r2"])]
@@ -84,7 +85,7 @@ def test_explain_names_the_release_that_is_served_where_the_run_made_none(
     found = Explanation(
         "run\x1b[2J", "success", "message\x1b", [], [], [], [], [], [stop], [], [], releases, served, [step]
     )
-    cli._print(found, french=False)
+    cli._print(found, language="en")
     out = capsys.readouterr().out
     assert line in [text.strip() for text in out.splitlines()]
     assert not {c for c in out if not c.isprintable()} - {"\n"}

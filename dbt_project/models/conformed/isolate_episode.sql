@@ -149,8 +149,8 @@ scoped as (
     from drawn
     union all
     select
-        'group' as dedup_scope,
-        'group' as within,
+        {{ the_group() }} as dedup_scope,
+        {{ the_group() }} as within,
         drawn.{{ carried | join(',\n        drawn.') }}
     from drawn
     inner join {{ ref('hospital') }} as hospital on drawn.hospital_id = hospital.hospital_id
@@ -178,7 +178,7 @@ stepped as (
         {{ counted | join(',\n        ') }},
         -- one number for the row, to join by: an isolate, in a scope, among a population
         place * 4
-        + case dedup_scope when 'group' then 2 else 0 end
+        + case dedup_scope when {{ the_group() }} then 2 else 0 end
         + case among when 'tested' then 1 else 0 end as member,
         row_number() over in_order as rank_in_all,
         row_number() over in_nature as rank_in_nature,

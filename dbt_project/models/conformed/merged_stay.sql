@@ -10,7 +10,7 @@ with scoped as (
     where stay_type = 'full'
     union all
     select
-        'group' as scope,
+        {{ the_group() }} as scope,
         null as hospital_id,
         stay.patient_key,
         stay.stay_key,

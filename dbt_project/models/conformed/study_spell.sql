@@ -17,7 +17,7 @@ inner join {{ ref('hospital') }} as hospital
 left join {{ ref('merged_stay') }} as spell
     on
         stay.stay_type = 'full'
-        and spell.scope = 'group'
+        and spell.scope = {{ the_group() }}
         and stay.patient_key = spell.patient_key
         and stay.admitted_at between spell.admitted_at and spell.left_at
 -- stays of many under one identifier are no time of one person

@@ -64,7 +64,7 @@ denominator as (
     from hospital_denominator
     union all
     select
-        'group' as hospital_id,
+        {{ the_group() }} as hospital_id,
         own.month,
         bool_or(own.covered) as covered,
         null as share_of_days,
@@ -125,7 +125,7 @@ cell_use as (
     from hospital_use
     union all
     select
-        'group' as hospital_id,
+        {{ the_group() }} as hospital_id,
         hospital_use.month,
         hospital_use.scope,
         hospital_use.grouping,

@@ -86,7 +86,7 @@ unit_denominator as (
     from unit_nights
     union all
     select
-        'group' as hospital_id,
+        {{ the_group() }} as hospital_id,
         unit_nights.year,
         unit_nights.unit_type,
         sum(unit_nights.patient_days) - coalesce(max(counted_again.nights), 0) as patient_days
@@ -103,7 +103,7 @@ scopes (scope, narrowest_scope) as ({{ consumption_scopes() }}),
 
 unit_use as (
     select
-        case when member.as_group then 'group' else used.hospital_id end as hospital_id,
+        case when member.as_group then {{ the_group() }} else used.hospital_id end as hospital_id,
         used.year,
         used.unit_type,
         scopes.scope,
@@ -120,7 +120,7 @@ unit_use as (
         on not member.as_group or (hospital.study_member and coalesce(hospital.calendar, 'real') <> 'shifted')
     inner join scopes on used.narrowest_scope = scopes.narrowest_scope
     group by
-        case when member.as_group then 'group' else used.hospital_id end,
+        case when member.as_group then {{ the_group() }} else used.hospital_id end,
         used.year,
         used.unit_type,
         scopes.scope,

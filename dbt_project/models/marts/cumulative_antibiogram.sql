@@ -22,7 +22,7 @@ with isolate_methods as (
             collected_at_local,
             first_by,
             first_by_in_nature,
-            case dedup_scope when 'group' then {{ 2 * (methods | length) }} else 0 end
+            case dedup_scope when {{ the_group() }} then {{ 2 * (methods | length) }} else 0 end
             + case among when 'all_isolates' then {{ methods | length }} else 0 end as shift
         from {{ ref('isolate_episode') }}
         where excluded_because is null
@@ -42,8 +42,8 @@ method_bit as (
             {%- set m = methods | length %}
             ('{{ method }}', 'hospital', 'tested', {{ 2 ** loop.index0 }}::bigint),
             ('{{ method }}', 'hospital', 'all_isolates', {{ 2 ** (loop.index0 + m) }}::bigint),
-            ('{{ method }}', 'group', 'tested', {{ 2 ** (loop.index0 + 2 * m) }}::bigint),
-            ('{{ method }}', 'group', 'all_isolates', {{ 2 ** (loop.index0 + 3 * m) }}::bigint)
+            ('{{ method }}', {{ the_group() }}, 'tested', {{ 2 ** (loop.index0 + 2 * m) }}::bigint),
+            ('{{ method }}', {{ the_group() }}, 'all_isolates', {{ 2 ** (loop.index0 + 3 * m) }}::bigint)
             {{- "," if not loop.last }}
         {%- endfor %}
     ) as bits (method, dedup_scope, among, bit)
@@ -64,7 +64,9 @@ isolate_tally as (
 
 stratum as (
     select
-        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end as hospital_id,
+        case
+            when method_bit.dedup_scope = {{ the_group() }} then {{ the_group() }} else tally.hospital_id
+        end as hospital_id,
         method_bit.method,
         method_bit.among,
         tally.year,
@@ -92,7 +94,7 @@ stratum as (
     ) as tally
     inner join method_bit on tally.methods & method_bit.bit > 0
     group by
-        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end,
+        case when method_bit.dedup_scope = {{ the_group() }} then {{ the_group() }} else tally.hospital_id end,
         method_bit.method,
         method_bit.among,
         tally.year,
@@ -132,7 +134,9 @@ result_tally as (
 
 cell as (
     select
-        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end as hospital_id,
+        case
+            when method_bit.dedup_scope = {{ the_group() }} then {{ the_group() }} else tally.hospital_id
+        end as hospital_id,
         method_bit.dedup_scope,
         method_bit.method,
         method_bit.among,
@@ -189,7 +193,7 @@ cell as (
     ) as tally
     inner join method_bit on tally.methods & method_bit.bit > 0
     group by
-        case when method_bit.dedup_scope = 'group' then 'group' else tally.hospital_id end,
+        case when method_bit.dedup_scope = {{ the_group() }} then {{ the_group() }} else tally.hospital_id end,
         method_bit.dedup_scope,
         method_bit.method,
         method_bit.among,

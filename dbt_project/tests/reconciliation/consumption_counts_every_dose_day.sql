@@ -34,7 +34,7 @@ mart as (
         length_of_therapy,
         doses_without_ddd
     from {{ ref('antibiotic_consumption') }}
-    where hospital_id <> 'group' and scope = 'all' and grouping = 'total' and covered
+    where hospital_id <> {{ the_group() }} and scope = 'all' and grouping = 'total' and covered
 )
 
 select

@@ -32,7 +32,7 @@ summed as (
 )
 
 select
-    'group' as what,
+    {{ the_group() }} as what,
     mart.hospital_id,
     mart.month,
     mart.scope,
@@ -45,7 +45,7 @@ left join summed
         and mart.grouping = summed.grouping
         and mart.item = summed.item
 where
-    mart.hospital_id = 'group'
+    mart.hospital_id = {{ the_group() }}
     and (
         mart.ddd is distinct from summed.ddd
         or mart.length_of_therapy is distinct from summed.length_of_therapy

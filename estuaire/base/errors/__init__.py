@@ -31,7 +31,6 @@ from estuaire.base.errors.operations import BackupUnusable, RestoreRefused, Upke
 from estuaire.base.errors.root import (
     PASSING,
     EstuaireError,
-    Explained,
     TaskFailed,
     TaskKilled,
     explained_errors,
@@ -86,7 +85,6 @@ __all__ = [
     "EntryRefused",
     "ErrorFields",
     "EstuaireError",
-    "Explained",
     "Fenced",
     "FileMissing",
     "FileNotExpected",

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 
 from estuaire.base.errors.fields import ErrorFields
 
 
-@dataclass(frozen=True)
-class Explained:
-    """What a refusal means to the hospital that delivers, and what it does next, in the guides' two languages."""
-
-    what_fr: str
-    remedy_fr: str
-    what_en: str
-    remedy_en: str
-
-
 class EstuaireError(Exception):
     """Base of every error that Estuaire raises on purpose.
 
-    ``code`` is stable and is what the ledger, the logs and the hospital's report show; ``explained`` is for the guides.
+    ``code`` is stable and is what the ledger, the logs and the hospital's report show; ``explained`` says that the guides
+    tell it (messages ``refusal.<code>.what`` and ``.remedy``).
     """
 
     code = "E_ESTUAIRE"
     retryable = False
     exit_code = 1  # of the command that ends with it
-    explained: Explained | None = None  # set where a hospital's delivery can meet the error
+    explained = False  # set where a hospital's delivery can meet the error
 
     def __init__(
         self,
@@ -70,9 +60,9 @@ class EstuaireError(Exception):
         return (_rebuild, (type(self), self.__dict__.copy()))
 
 
-def explained_errors() -> list[tuple[str, Explained]]:
-    """(code, explanation) of each error that a delivery can meet, in the order in which the platform looks."""
-    return [(kind.code, kind.explained) for kind in EstuaireError.__subclasses__() if kind.explained]
+def explained_errors() -> list[str]:
+    """Code of each error that a delivery can meet, in the order in which the platform looks."""
+    return [kind.code for kind in EstuaireError.__subclasses__() if kind.explained]
 
 
 def _rebuild(kind: type[EstuaireError], state: dict[str, object]) -> EstuaireError:

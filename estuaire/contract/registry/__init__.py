@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from zoneinfo import ZoneInfo
 import jsonschema
 import yaml
 
+from estuaire.base import json_schema, yaml_text
 from estuaire.base.errors import ContractError, UnknownHospital
 from estuaire.base.settings import PROJECT_ROOT
 from estuaire.contract.tables import Contract, load_contract
@@ -146,9 +146,8 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
     Raises:
         ContractError: wrong form, a table or column that the contract does not have, an unknown dialect or time zone.
     """
-    schema = json.loads((FOLDER / "hospital.schema.json").read_text(encoding="utf-8"))
     try:
-        jsonschema.validate(raw, schema)
+        json_schema.validate(raw, FOLDER / "hospital.schema.json")
     except jsonschema.ValidationError as error:
         of = error.schema if isinstance(error.schema, Mapping) and error.validator == "additionalProperties" else {}
         allowed = of.get("properties", {})
@@ -157,74 +156,10 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
             f"{where} at {error.json_path}: {error.message}",
             remedy=f"correct the file; {FOLDER / 'hospital.schema.json'} says the form{listed}",
         ) from error
-    dialects = {
-        name: Dialect(
-            name=name,
-            encoding=d["encoding"],
-            delimiter=d["delimiter"],
-            decimal=d["decimal"],
-            date_formats=tuple(d["date_formats"]),
-            datetime_formats=tuple(d["datetime_formats"]),
-            compression=d.get("compression", "none"),
-            null_values=tuple(d.get("null_values", [""])),
-            placeholder_dates=_placeholders(d.get("placeholder_dates", ()), f"{where} at $.dialects.{name}"),
-        )
-        for name, d in raw["dialects"].items()
-    }
-    for name, dialect in dialects.items():
-        for key, formats in (("date_formats", dialect.date_formats), ("datetime_formats", dialect.datetime_formats)):
-            wanted = (_DAY, _TIME) if key == "datetime_formats" else (_DAY,)
-            if not all(mark.search(text) for text in formats for mark in wanted):
-                raise ContractError(
-                    f"{where} at $.dialects.{name}.{key}: a format lacks its day, month, year or hour",
-                    remedy="write strptime's marks, such as %d/%m/%Y or %Y-%m-%dT%H:%M:%S",
-                )
-            guessed = next((text for text in formats if _GUESSED.search(text)), None)
-            if guessed:
-                raise ContractError(
-                    f"{where} at $.dialects.{name}.{key}: the format {guessed} leaves the century or the time zone to be guessed",
-                    remedy="deliver years of four digits (%Y), and write %z where a time ends in Z or an offset",
-                )
-    for name, t in raw["tables"].items():
-        if name not in contract.names:
-            raise ContractError(
-                f"{where} at $.tables: the contract has no table {name}",
-                remedy=f"name tables of the contract: {', '.join(contract.names)}",
-            )
-        table = contract.table(name)
-        if t["dialect"] not in dialects:
-            raise ContractError(
-                f"{where} at $.tables.{name}.dialect: table {name} names the dialect {t['dialect']}, not defined",
-                remedy="define it under dialects",
-            )
-        allowed = {c.name for c in table.columns} | {"op", "source_updated_at"}
-        own = t.get("columns", {})
-        for source, target in own.items():
-            if target not in allowed:
-                turned = f"; it looks turned round: write `{target}: {source}`" if source in allowed else ""
-                raise ContractError(
-                    f"{where} at $.tables.{name}.columns: the contract's table {name} has no column {target}",
-                    remedy=f"write your own name first, the contract's second, such as `IPP: patient_id`{turned}",
-                )
-        twice = sorted({target for target in own.values() if list(own.values()).count(target) > 1})
-        if twice:
-            raise ContractError(
-                f"{where} at $.tables.{name}.columns: two of your columns are the contract's {', '.join(twice)}",
-                remedy="name one column of yours for each",
-            )
-    try:
-        ZoneInfo(raw["timezone"])
-    except (KeyError, ValueError, OSError) as error:
-        raise ContractError(
-            f"{where} at $.timezone: unknown time zone", remedy="name an IANA zone such as Europe/Paris"
-        ) from error
-    systems = {c.code_system for t in contract.tables for c in t.columns}
-    for system in raw.get("code_maps", {}):
-        if system not in systems:
-            raise ContractError(
-                f"{where} at $.code_maps: the contract has no code system {system}",
-                remedy="name a system of estuaire/contract/hospital/code_systems.yml",
-            )
+    dialects = {name: _dialect(name, d, where) for name, d in raw["dialects"].items()}
+    for name, described in raw["tables"].items():
+        _check_table(name, described, dialects, where, contract)
+    _check_zone_and_systems(raw, where, contract)
     doses = _combination_doses(raw.get("combination_doses", SUBSTANCE), where)
     maps = {s: folder / "code_maps" / raw["id"] / f for s, f in raw.get("code_maps", {}).items()}
     return Hospital(
@@ -248,6 +183,84 @@ def parse_hospital(raw: Any, where: str, folder: Path, contract: Contract) -> Ho
         one_person=OnePerson(**raw.get("one_person_at_most", {})),
         rhythm_days=raw.get("rhythm_days"),
     )
+
+
+def _dialect(name: str, d: Mapping[str, Any], where: str) -> Dialect:
+    """Raises ContractError: a format that leaves something to be guessed, a placeholder that is no day."""
+    dialect = Dialect(
+        name=name,
+        encoding=d["encoding"],
+        delimiter=d["delimiter"],
+        decimal=d["decimal"],
+        date_formats=tuple(d["date_formats"]),
+        datetime_formats=tuple(d["datetime_formats"]),
+        compression=d.get("compression", "none"),
+        null_values=tuple(d.get("null_values", [""])),
+        placeholder_dates=_placeholders(d.get("placeholder_dates", ()), f"{where} at $.dialects.{name}"),
+    )
+    for key, formats in (("date_formats", dialect.date_formats), ("datetime_formats", dialect.datetime_formats)):
+        wanted = (_DAY, _TIME) if key == "datetime_formats" else (_DAY,)
+        if not all(mark.search(text) for text in formats for mark in wanted):
+            raise ContractError(
+                f"{where} at $.dialects.{name}.{key}: a format lacks its day, month, year or hour",
+                remedy="write strptime's marks, such as %d/%m/%Y or %Y-%m-%dT%H:%M:%S",
+            )
+        guessed = next((text for text in formats if _GUESSED.search(text)), None)
+        if guessed:
+            raise ContractError(
+                f"{where} at $.dialects.{name}.{key}: the format {guessed} leaves the century or the time zone to be guessed",
+                remedy="deliver years of four digits (%Y), and write %z where a time ends in Z or an offset",
+            )
+    return dialect
+
+
+def _check_table(
+    name: str, t: Mapping[str, Any], dialects: Mapping[str, Dialect], where: str, contract: Contract
+) -> None:
+    """Raises ContractError: a table, dialect or column that is not there, two columns of the hospital's for one of the contract's."""
+    if name not in contract.names:
+        raise ContractError(
+            f"{where} at $.tables: the contract has no table {name}",
+            remedy=f"name tables of the contract: {', '.join(contract.names)}",
+        )
+    table = contract.table(name)
+    if t["dialect"] not in dialects:
+        raise ContractError(
+            f"{where} at $.tables.{name}.dialect: table {name} names the dialect {t['dialect']}, not defined",
+            remedy="define it under dialects",
+        )
+    allowed = {c.name for c in table.columns} | {"op", "source_updated_at"}
+    own = t.get("columns", {})
+    for source, target in own.items():
+        if target not in allowed:
+            turned = f"; it looks turned round: write `{target}: {source}`" if source in allowed else ""
+            raise ContractError(
+                f"{where} at $.tables.{name}.columns: the contract's table {name} has no column {target}",
+                remedy=f"write your own name first, the contract's second, such as `IPP: patient_id`{turned}",
+            )
+    twice = sorted({target for target in own.values() if list(own.values()).count(target) > 1})
+    if twice:
+        raise ContractError(
+            f"{where} at $.tables.{name}.columns: two of your columns are the contract's {', '.join(twice)}",
+            remedy="name one column of yours for each",
+        )
+
+
+def _check_zone_and_systems(raw: Mapping[str, Any], where: str, contract: Contract) -> None:
+    """Raises ContractError: an unknown time zone, or a code map of a system that the contract does not have."""
+    try:
+        ZoneInfo(raw["timezone"])
+    except (KeyError, ValueError, OSError) as error:
+        raise ContractError(
+            f"{where} at $.timezone: unknown time zone", remedy="name an IANA zone such as Europe/Paris"
+        ) from error
+    systems = {c.code_system for t in contract.tables for c in t.columns}
+    for system in raw.get("code_maps", {}):
+        if system not in systems:
+            raise ContractError(
+                f"{where} at $.code_maps: the contract has no code system {system}",
+                remedy="name a system of estuaire/contract/hospital/code_systems.yml",
+            )
 
 
 def _placeholders(raw: Any, where: str) -> tuple[date, ...]:
@@ -392,7 +405,7 @@ def _guessed_encoding(raw: bytes) -> str:
 def _document(file: Path) -> Any:
     """Raises ContractError, with the line, where the file is no YAML."""
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml_text.read(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

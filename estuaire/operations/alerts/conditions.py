@@ -8,21 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from shlex import quote  # a delivery's name is a folder's: whoever copies a command runs no other
 from typing import Any
-
-import yaml
 
 from estuaire.base.display_text import shown
 from estuaire.base.errors import ErrorFields, EstuaireError, explained_errors
 from estuaire.base.settings import Settings
-from estuaire.contract.registry import load_registry
+from estuaire.base.texts import say
 from estuaire.report import files, serving
 from estuaire.runs import current_state as standing_now
 from estuaire.storage import error_columns, held_hospitals
 from estuaire.storage.ledger import fetch
+from estuaire.storage.platform import Platform
 
 _GIB = 2**30
 _LONGEST = 600  # characters of a sentence: an error may name a hundred rules
@@ -46,27 +44,41 @@ class Found:
 
 
 Standing = frozenset[tuple[str, str]]  # (kind, subject) of what was found before and has not ended
-Condition = Callable[[Settings, datetime, Standing], list[Found]]
+Condition = Callable[[Platform, datetime, Standing], list[Found]]
 
 
-@lru_cache(maxsize=1)
-def texts() -> dict[str, Any]:
-    """The catalogue: kind -> severity, and per language title, what, remedy."""
-    raw: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "texts.yml").read_text(encoding="utf-8"))
-    return raw
+# of each kind; what it says are the messages alert.<kind>.title, .what (where the ledger holds no typed error) and .remedy
+SEVERITIES = {
+    "run_failed": "error",
+    "delivery_blocked": "warning",
+    "delivery_held": "warning",
+    "hospital_blocked": "warning",
+    "hospital_late": "warning",
+    "run_stalled": "error",
+    "disk_filling": "error",
+    "store_filling": "warning",
+    "database_filling": "warning",
+    "release_old": "warning",
+    "check_failed": "error",
+}
 
 
-def find(settings: Settings, now: datetime, standing: Standing = frozenset()) -> tuple[list[Found], set[str]]:
+def title(kind: str, language: str) -> str:
+    """What a kind of condition is called."""
+    return say(language, f"alert.{kind}.title")
+
+
+def find(platform: Platform, now: datetime, standing: Standing = frozenset()) -> tuple[list[Found], set[str]]:
     """Everything that needs a hand, and the kinds that could not be looked at: what was known of those still stands."""
     found: list[Found] = []
     unknown: set[str] = set()
     for condition, kinds in CONDITIONS.items():
         try:
-            found += condition(settings, now, standing)
+            found += condition(platform, now, standing)
         except Exception as error:  # noqa: BLE001 - one that cannot be looked at does not keep the others from being told
             said = error.what if isinstance(error, EstuaireError) else type(error).__name__
             name = condition.__name__
-            found.append(_made(settings, "check_failed", name, now, check=name, message=said))
+            found.append(_made(platform.settings, "check_failed", name, now, check=name, message=said))
             unknown |= set(kinds)
     return found, unknown
 
@@ -87,17 +99,15 @@ def _made(
         page: the run whose report shows it.
         remedy: the one that the ledger holds, instead of the kind's own.
     """
-    entry = texts()[kind]
-    said = entry[settings.language]
     facts = {name: shown(str(value)) for name, value in facts.items()}
     return Found(
         kind=kind,
         subject=shown(subject),
-        severity=entry["severity"],
+        severity=SEVERITIES[kind],
         since=since,
-        title=said["title"],
-        what=_short(said["what"].format(**facts)),
-        remedy=_short(shown(remedy) or said["remedy"].format(**facts)),
+        title=title(kind, settings.language),
+        what=_short(say(settings.language, f"alert.{kind}.what", **facts)),
+        remedy=_short(shown(remedy) or say(settings.language, f"alert.{kind}.remedy", **facts)),
         link=link(settings, page),
     )
 
@@ -119,39 +129,39 @@ def _told(settings: Settings, error: ErrorFields | None, note: str = "") -> tupl
     if error is None:
         return note, ""
     what = f"{note}: {error.statement()}" if note else error.statement()
-    known = dict(explained_errors()).get(error.code)
-    if settings.language == "fr" and known is not None:
-        return f"[{error.code}] {known.what_fr} ({what})", known.remedy_fr
+    if settings.language == "fr" and error.code in explained_errors():
+        told, remedy = (say("fr", f"refusal.{error.code}.{part}") for part in ("what", "remedy"))
+        return f"[{error.code}] {told} ({what})", remedy
     return what, error.remedy.rstrip(".")
 
 
 # ------------------------------------------------------------------------------------------------ runs
 
 
-def failed_runs(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def failed_runs(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """Runs that failed, until a later run of the same DAG ends well."""
     found = []
-    for r in standing_now.failed_runs(partial(fetch, settings)):
-        message, remedy = _told(settings, error_columns.read(r), r["message"] or "")
+    for r in standing_now.failed_runs(partial(fetch, platform.database)):
+        message, remedy = _told(platform.settings, error_columns.read(r), r["message"] or "")
         found.append(
             _made(
-                settings, "run_failed", r["run_id"], r["ended_at"] or now, page=r["root"], remedy=remedy,
+                platform.settings, "run_failed", r["run_id"], r["ended_at"] or now, page=r["root"], remedy=remedy,
                 run=r["run_id"], dag=r["dag_id"], message=message or "-",
             )
         )  # fmt: skip
     return found
 
 
-def stalled_runs(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def stalled_runs(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """Runs under way of which nothing was noted for longer than ``alert_stalled_minutes``: no stage began, got on (``estuaire.base.progress``)
     or ended. One that a later run of its DAG has left behind is over."""
-    patience = timedelta(minutes=settings.alert_stalled_minutes)
+    patience = timedelta(minutes=platform.settings.alert_stalled_minutes)
     return [
         _made(
-            settings, "run_stalled", r["run_id"], r["noted"], page=r["root"], run=r["run_id"], dag=r["dag_id"],
+            platform.settings, "run_stalled", r["run_id"], r["noted"], page=r["root"], run=r["run_id"], dag=r["dag_id"],
             minutes=int((now - r["noted"]).total_seconds() // 60), stage=r["stage"] or "-",
         )
-        for r in standing_now.runs_under_way(partial(fetch, settings))
+        for r in standing_now.runs_under_way(partial(fetch, platform.database))
         if now - r["noted"] > patience
     ]  # fmt: skip
 
@@ -159,34 +169,34 @@ def stalled_runs(settings: Settings, now: datetime, standing: Standing) -> list[
 # ------------------------------------------------------------------------------------------------ deliveries and hospitals
 
 
-def _deliveries(settings: Settings, kind: str, states: tuple[str, ...]) -> list[Found]:
+def _deliveries(platform: Platform, kind: str, states: tuple[str, ...]) -> list[Found]:
     found = []
-    for r in standing_now.unresolved_deliveries(partial(fetch, settings), states):
+    for r in standing_now.unresolved_deliveries(partial(fetch, platform.database), states):
         place = f"{r['hospital_id']}/{r['delivery_id']}"
-        message, remedy = _told(settings, error_columns.read(r))
+        message, remedy = _told(platform.settings, error_columns.read(r))
         found.append(
             _made(
-                settings, kind, place, r["updated_at"], page=r["run_id"], remedy=remedy,
+                platform.settings, kind, place, r["updated_at"], page=r["run_id"], remedy=remedy,
                 message=message or r["error_code"], place=quote(place),
             )
         )  # fmt: skip
     return found
 
 
-def blocked_deliveries(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def blocked_deliveries(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """Deliveries that were refused, could not be landed, or came again with other bytes."""
-    return _deliveries(settings, "delivery_blocked", standing_now.BLOCKED)
+    return _deliveries(platform, "delivery_blocked", standing_now.BLOCKED)
 
 
-def held_deliveries(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def held_deliveries(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """Full deliveries that wait for a confirmation."""
-    return _deliveries(settings, "delivery_held", standing_now.HELD)
+    return _deliveries(platform, "delivery_held", standing_now.HELD)
 
 
-def blocked_hospitals(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def blocked_hospitals(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """Hospitals whose newest records are not in use: by the consolidation's gate, a stage that set them aside, gates 3 and 4 (the served
     release holds them back), or their own entry in the registry. Subject: hospital and where."""
-    ask = partial(fetch, settings)
+    ask = partial(fetch, platform.database)
     rows = [
         (f"{r['hospital_id']} ({r['stage']})", r["since"], error_columns.read(r), "", r["run_id"])
         for r in standing_now.stopped_hospitals(ask)
@@ -198,26 +208,30 @@ def blocked_hospitals(settings: Settings, now: datetime, standing: Standing) -> 
         ]
     rows += [
         (f"{hospital} (registry)", now, error.fields, "", None)
-        for hospital, error in sorted(load_registry(settings.registry_dir).wrong.items())
+        for hospital, error in sorted(platform.registry.wrong.items())
     ]
     found = []
     for subject, since, error, note, run in rows:
-        message, said = _told(settings, error, note)
-        found.append(_made(settings, "hospital_blocked", subject, since, page=run, remedy=said, message=message))
+        message, said = _told(platform.settings, error, note)
+        found.append(
+            _made(platform.settings, "hospital_blocked", subject, since, page=run, remedy=said, message=message)
+        )
     return found
 
 
-def late_hospitals(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def late_hospitals(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """Hospitals with a rhythm in the registry whose last delivery, whatever became of it, is older than that and the grace. One that has
     not delivered yet is on its way in, and not late."""
-    registry = load_registry(settings.registry_dir)
+    registry = platform.registry
     found = []
-    for one in standing_now.rhythms(partial(fetch, settings), registry, now, settings.alert_late_grace_days):
+    for one in standing_now.rhythms(
+        partial(fetch, platform.database), registry, now, platform.settings.alert_late_grace_days
+    ):
         hospital = registry.hospitals[one.hospital]
         if one.late:
             found.append(
                 _made(
-                    settings, "hospital_late", one.hospital, one.due, hospital=one.hospital, name=hospital.name,
+                    platform.settings, "hospital_late", one.hospital, one.due, hospital=one.hospital, name=hospital.name,
                     rhythm=hospital.rhythm_days, days=(now - one.last).days, contact=hospital.contact,
                 )
             )  # fmt: skip
@@ -227,34 +241,38 @@ def late_hospitals(settings: Settings, now: datetime, standing: Standing) -> lis
 # ------------------------------------------------------------------------------------------------ space
 
 
-def filling_disks(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def filling_disks(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """Disks of the platform's folders with less than ``alert_disk_free_gib`` free; each disk once."""
-    wanted, found = settings.alert_disk_free_gib, []
-    for name, folder, _, free_bytes in standing_now.disks(settings):
+    wanted, found = platform.settings.alert_disk_free_gib, []
+    for name, folder, _, free_bytes in standing_now.disks(platform.settings):
         free = free_bytes / _GIB
         if free < wanted * (_HYSTERESIS if ("disk_filling", name) in standing else 1):
             found.append(
-                _made(settings, "disk_filling", name, now, free=f"{free:.1f}", path=folder, wanted=f"{wanted:g}")
+                _made(
+                    platform.settings, "disk_filling", name, now, free=f"{free:.1f}", path=folder, wanted=f"{wanted:g}"
+                )
             )
     return found
 
 
-def filling_store(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def filling_store(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """The store, where landing's files (as the manifests declare them) and the lake's are more than ``alert_store_gib``; 0: never told. A
     bucket does not tell how much room it has left."""
-    if not settings.alert_store_gib:
+    if not platform.settings.alert_store_gib:
         return []
-    ask = partial(fetch, settings)
+    ask = partial(fetch, platform.database)
     held = standing_now.landing_bytes(ask) + standing_now.lake_bytes(ask)
-    return _beyond(settings, "store_filling", "store", now, held / _GIB, settings.alert_store_gib)
+    return _beyond(platform.settings, "store_filling", "store", now, held / _GIB, platform.settings.alert_store_gib)
 
 
-def filling_database(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def filling_database(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """The warehouse's database, where it is larger than ``alert_database_gib``; 0: never told."""
-    if not settings.alert_database_gib:
+    if not platform.settings.alert_database_gib:
         return []
-    held = standing_now.database_bytes(partial(fetch, settings))
-    return _beyond(settings, "database_filling", "database", now, held / _GIB, settings.alert_database_gib)
+    held = standing_now.database_bytes(partial(fetch, platform.database))
+    return _beyond(
+        platform.settings, "database_filling", "database", now, held / _GIB, platform.settings.alert_database_gib
+    )
 
 
 def _beyond(settings: Settings, kind: str, subject: str, now: datetime, held: float, wanted: float) -> list[Found]:
@@ -266,13 +284,13 @@ def _beyond(settings: Settings, kind: str, subject: str, now: datetime, held: fl
 # ------------------------------------------------------------------------------------------------ freshness
 
 
-def old_release(settings: Settings, now: datetime, standing: Standing) -> list[Found]:
+def old_release(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
     """The served release, where it was published more than ``alert_release_days`` ago; 0: never told."""
-    rows = standing_now.served_release(partial(fetch, settings))
-    limit = timedelta(days=settings.alert_release_days)
+    rows = standing_now.served_release(partial(fetch, platform.database))
+    limit = timedelta(days=platform.settings.alert_release_days)
     return [
         _made(
-            settings, "release_old", f"release {r['release_id']}", r["published_at"] + limit, page=r["run_id"],
+            platform.settings, "release_old", f"release {r['release_id']}", r["published_at"] + limit, page=r["run_id"],
             release=r["release_id"], days=(now - r["published_at"]).days,
         )
         for r in rows

@@ -19,8 +19,9 @@ from estuaire.base.settings import Settings
 from estuaire.operations.alerts import conditions, messages
 from estuaire.operations.alerts.channels import CHANNELS, NO_CHANNEL, UNFORESEEN, UNREACHABLE, Delivered
 from estuaire.operations.alerts.conditions import Found
+from estuaire.storage.database import Database
 from estuaire.storage.ledger import fetch
-from estuaire.storage.sessions import transaction
+from estuaire.storage.platform import Platform
 
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 
@@ -45,29 +46,31 @@ class Checked:
         )
 
 
-def check(settings: Settings, now: datetime | None = None) -> Checked:
+def check(platform: Platform, now: datetime | None = None) -> Checked:
     """Look at every condition, note what began and what ended, and deliver what there is to tell.
 
     Raises:
         AlertSettingsWrong: nothing was looked at.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    check_settings(settings)
+    check_settings(platform.settings)
     now = now or conditions.today()
-    events, standing = _note(settings, now)
-    sent = deliver(settings, now)
+    events, standing = _note(platform, now)
+    sent = deliver(platform, now)
     counted = {which: sum(one["event"] == which for one in events) for which in ("new", "standing", "resolved")}
     return Checked(standing, counted["new"], counted["standing"], counted["resolved"], *sent)
 
 
-def standing(settings: Settings, now: datetime | None = None) -> list[dict[str, Any]]:
+def standing(platform: Platform, now: datetime | None = None) -> list[dict[str, Any]]:
     """What needs a hand now, looked at anew, and when it was last told; nothing is written or sent."""
     now = now or conditions.today()
     known = {
         (r["kind"], r["subject"]): r
-        for r in fetch(settings, "select kind, subject, since, told_at from control.alert where resolved_at is null")
+        for r in fetch(
+            platform.database, "select kind, subject, since, told_at from control.alert where resolved_at is null"
+        )
     }
-    found, _ = conditions.find(settings, now, frozenset(known))
+    found, _ = conditions.find(platform, now, frozenset(known))
     rows = []
     for one in found:
         before = known.get((one.kind, one.subject), {"since": one.since, "told_at": None})
@@ -80,10 +83,10 @@ def standing(settings: Settings, now: datetime | None = None) -> list[dict[str, 
     return rows
 
 
-def undelivered(settings: Settings) -> list[dict[str, Any]]:
+def undelivered(database: Database) -> list[dict[str, Any]]:
     """Messages that wait for another try, and those given up, newest first."""
     return fetch(
-        settings,
+        database,
         "select message_id, channel, recipients, created_at, state, tries, case when state = 'waiting' then next_try end as next_try, "
         "error_code, status, jsonb_array_length(content -> 'events') as events from control.alert_message "
         "where state = 'given_up' or (state = 'waiting' and tries > 0) order by message_id desc limit 100",
@@ -101,10 +104,11 @@ returning alert_id, kind, subject, severity, since, told_at, what, remedy, link
 """
 
 
-def _note(settings: Settings, now: datetime) -> tuple[list[dict[str, str]], int]:
+def _note(platform: Platform, now: datetime) -> tuple[list[dict[str, str]], int]:
     """Write what was found; (events told of, how many conditions stand). While another check does so, nothing is done here."""
+    settings = platform.settings
     with (
-        transaction(settings) as connection,
+        platform.database.transaction() as connection,
         connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor,
     ):
         try:
@@ -114,7 +118,7 @@ def _note(settings: Settings, now: datetime) -> tuple[list[dict[str, str]], int]
             return [], 0
         cursor.execute("select kind, subject from control.alert where resolved_at is null")
         before = frozenset((str(r["kind"]), str(r["subject"])) for r in cursor.fetchall())
-        found, unknown = conditions.find(settings, now, before)
+        found, unknown = conditions.find(platform, now, before)
         events, told = _standing_events(cursor, settings, found, now)
         events += _ended(cursor, settings, found, unknown, now)
         channels = reached(settings)
@@ -158,7 +162,7 @@ def _ended(
     )
     rows: Any = cursor.fetchall()
     return [
-        messages.event("resolved", {**r, "title": conditions.texts()[r["kind"]][settings.language]["title"]})
+        messages.event("resolved", {**r, "title": conditions.title(r["kind"], settings.language)})
         for r in sorted(rows, key=lambda r: (r["kind"], r["subject"]))
         if r["told_at"] is not None
     ]
@@ -167,23 +171,23 @@ def _ended(
 # ------------------------------------------------------------------------------------------------ delivery
 
 
-def deliver(settings: Settings, now: datetime) -> tuple[int, int, int]:
+def deliver(platform: Platform, now: datetime) -> tuple[int, int, int]:
     """Send what is due: (sent, to be tried again, given up). A message that another process sends just now is left to it. A channel that
     could not be reached is not tried again for the messages behind."""
     due = fetch(
-        settings,
+        platform.database,
         "select message_id from control.alert_message where state = 'waiting' and next_try <= %s order by message_id",
         (now,),
     )
     away: dict[str, Delivered] = {}
-    ends = [_deliver_one(settings, r["message_id"], now, away) for r in due]
+    ends = [_deliver_one(platform, r["message_id"], now, away) for r in due]
     return ends.count("sent"), ends.count("waiting"), ends.count("given_up")
 
 
-def _deliver_one(settings: Settings, message_id: int, now: datetime, away: dict[str, Delivered]) -> str | None:
+def _deliver_one(platform: Platform, message_id: int, now: datetime, away: dict[str, Delivered]) -> str | None:
     """One try of one message, which stays locked meanwhile; its state afterwards, None where another process has it."""
     with (
-        transaction(settings) as connection,
+        platform.database.transaction() as connection,
         connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor,
     ):
         cursor.execute(
@@ -195,11 +199,11 @@ def _deliver_one(settings: Settings, message_id: int, now: datetime, away: dict[
         if row is None:
             return None
         channel = row["channel"]
-        outcome = away.get(channel) or _send(settings, row)
+        outcome = away.get(channel) or _send(platform.settings, row)
         if outcome.code == UNREACHABLE:
             away[channel] = outcome
         tries = row["tries"] + 1
-        over = now - row["created_at"] >= timedelta(hours=settings.alert_give_up_hours)
+        over = now - row["created_at"] >= timedelta(hours=platform.settings.alert_give_up_hours)
         state = "sent" if outcome.taken else "given_up" if over else "waiting"
         cursor.execute(
             "update control.alert_message set state = %s, tries = %s, next_try = %s, ended_at = %s, error_code = %s, status = %s "

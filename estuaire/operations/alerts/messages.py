@@ -10,14 +10,12 @@ from zoneinfo import ZoneInfo
 
 import jinja2
 
+from estuaire.base.texts import say
+
 Content = dict[str, Any]  # language, others (how many more stand), events: rows of control.alert with their `event`
 _PARIS = ZoneInfo("Europe/Paris")
 _TOLD = ("kind", "subject", "severity", "title", "what", "remedy", "link")
-_WORDS = {
-    "en": {"new": "new", "standing": "still standing", "resolved": "resolved"},
-    "fr": {"new": "nouveau", "standing": "en cours", "resolved": "terminé"},
-}
-_COUNTED = {"en": "{n} alerts", "fr": "{n} alertes"}
+_EVENTS = ("new", "standing", "resolved")
 
 
 def event(which: str, row: dict[str, Any]) -> dict[str, str]:
@@ -29,18 +27,24 @@ def event(which: str, row: dict[str, Any]) -> dict[str, str]:
 
 def subject(content: Content) -> str:
     """One line: of a single event where and what, of many how many of each."""
-    events, words = content["events"], _WORDS[content["language"]]
+    events, language = content["events"], content["language"]
+    words = {name: say(language, f"mail.{name}") for name in _EVENTS}
     if len(events) == 1:
         return f"[Estuaire] {events[0]['title']}: {events[0]['subject']} ({words[events[0]['event']]})"
     counts = {name: sum(one["event"] == name for one in events) for name in words}
     told = ", ".join(f"{count} {words[name]}" for name, count in counts.items() if count)
-    return f"[Estuaire] {_COUNTED[content['language']].format(n=len(events))}: {told}"
+    return f"[Estuaire] {say(language, 'mail.counted', n=len(events))}: {told}"
 
 
 def text(content: Content) -> str:
     """The message for people, in plain text."""
-    template = _templates().get_template(f"message.{content['language']}.txt.j2")
-    return template.render(events=content["events"], others=content["others"])
+    template = _templates().get_template("message.txt.j2")
+    language = content["language"]
+    return template.render(
+        events=content["events"],
+        others=content["others"],
+        say=lambda key, **values: say(language, f"mail.{key}", **values),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from estuaire.base.errors import BackupUnusable, DatabaseUnavailable, RestoreRef
 from estuaire.base.settings import Settings, conninfo
 from estuaire.operations.backup.tls_way import open_way
 from estuaire.stack import postgres
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 from estuaire.warehouse.releases import CANDIDATES
 
 Report = Callable[[str], None]
@@ -74,7 +74,7 @@ def restore(settings: Settings, role: str, database: str, source: Path, report: 
 
 def empty(settings: Settings, role: str, database: str) -> None:
     """Drop all that the role owns in a database. Only for one of which was seen that it holds nothing to lose."""
-    with sessions.transaction(settings, role, database) as session, session.cursor() as cursor:
+    with Database.of(settings).transaction(role, database) as session, session.cursor() as cursor:
         cursor.execute(
             "select nspname from pg_namespace where nspowner = current_user::regrole and nspname !~ '^pg_' and nspname <> 'public'"
         )

@@ -35,9 +35,9 @@ from estuaire.operations.backup import manifest as manifests
 from estuaire.operations.backup.counting import Counting, in_turn
 from estuaire.operations.backup.manifest import BackupManifest, Dump, Stored
 from estuaire.operations.upkeep import lock
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 from estuaire.storage.object_store import ObjectInfo, ObjectStore
-from estuaire.storage.stores import open_store
+from estuaire.storage.platform import Platform
 
 Report = Callable[[str], None]
 PLATFORM, AIRFLOW = "platform", "airflow"
@@ -71,7 +71,7 @@ class Made:
         return said
 
 
-def make(settings: Settings, target: Path, *, by_reference: bool = False, report: Report = lambda _: None) -> Made:
+def make(platform: Platform, target: Path, *, by_reference: bool = False, report: Report = lambda _: None) -> Made:
     """Make a backup in a new or empty folder.
 
     Args:
@@ -86,10 +86,10 @@ def make(settings: Settings, target: Path, *, by_reference: bool = False, report
 
     began, clock = datetime.now(UTC), time.monotonic()
     target = target.expanduser().resolve()
-    store = open_store(settings)
-    with lock.alone(settings), _draft(settings, target) as draft:
+    settings, store = platform.settings, platform.store
+    with lock.alone(platform.database), _draft(settings, target) as draft:
         try:
-            found = _platform_database(settings, draft, report)
+            found = _platform_database(platform, draft, report)
             report("Airflow's database")
             dumps.dump(settings, "airflow", settings.airflow_database, _dump_file(draft, AIRFLOW), report=report)
             objects, lost, passed_over = _objects(store, draft, found, by_reference, report)
@@ -114,7 +114,7 @@ def make(settings: Settings, target: Path, *, by_reference: bool = False, report
             raise disk_space.typed(error) or error from error
     done = Made(target, made, passed_over, time.monotonic() - clock)
     lock.note(
-        settings, "backup", began, succeeded=True, freed=made.bytes, message=done.sentence(),
+        platform.database, "backup", began, succeeded=True, freed=made.bytes, message=done.sentence(),
         done={"objects": made.objects, "by_reference": by_reference, "lost": len(lost), "id": made.id},
     )  # fmt: skip
     return done
@@ -179,10 +179,10 @@ def _described(draft: Path, name: str) -> Dump:
 # ------------------------------------------------------------------------------------------------ the databases
 
 
-def _platform_database(settings: Settings, draft: Path, report: Report) -> facts.Facts:
+def _platform_database(platform: Platform, draft: Path, report: Report) -> facts.Facts:
     """Dump the platform's database; what it holds, as of the same moment."""
     report("the platform's database")
-    with _calm(settings, report) as calm, _moment(settings) as (session, snapshot):
+    with _calm(platform.database, report) as calm, _moment(platform.database) as (session, snapshot):
         with session.cursor() as cursor:
             found = facts.read(cursor)
         if not found.fingerprint or not found.migration:
@@ -190,9 +190,9 @@ def _platform_database(settings: Settings, draft: Path, report: Report) -> facts
                 "there is no platform yet in this database", remedy="run `estuaire up` or `estuaire init` first"
             )
         dumps.dump(
-            settings,
+            platform.settings,
             "estuaire",
-            settings.postgres_database,
+            platform.settings.postgres_database,
             _dump_file(draft, PLATFORM),
             snapshot=snapshot,
             report=report,
@@ -202,14 +202,14 @@ def _platform_database(settings: Settings, draft: Path, report: Report) -> facts
 
 
 @contextmanager
-def _calm(settings: Settings, report: Report) -> Iterator[Callable[[], None]]:
+def _calm(database: Database, report: Report) -> Iterator[Callable[[], None]]:
     """Let no release and no load be swapped in until what is yielded is called: pg_dump locks its tables one after the other, and a swap
     that replaces them meanwhile would be its deadlock. A publication under way is waited for.
 
     Raises:
         DatabaseUnavailable: it does not end.
     """
-    with sessions.session(settings) as session:
+    with database.session() as session:
         for patience in ("2s", _PATIENCE):
             try:
                 with session.cursor() as cursor:
@@ -229,9 +229,9 @@ def _calm(settings: Settings, report: Report) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _moment(settings: Settings) -> Iterator[tuple[psycopg2.extensions.connection, str]]:
+def _moment(database: Database) -> Iterator[tuple[psycopg2.extensions.connection, str]]:
     """A session that sees one moment, and the moment's name for others."""
-    with sessions.session(settings) as session:
+    with database.session() as session:
         session.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with session.cursor() as cursor:
             cursor.execute("select pg_export_snapshot()")

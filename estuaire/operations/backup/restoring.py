@@ -28,11 +28,11 @@ from estuaire.operations.backup.counting import Counting, in_turn
 from estuaire.operations.backup.making import AIRFLOW, COPIERS, PLATFORM
 from estuaire.operations.backup.manifest import BackupManifest, Dump, Stored, damaged
 from estuaire.operations.upkeep import lock
-from estuaire.storage import ledger, migrations, pseudonym_key, sessions
-from estuaire.storage.lake import Lake
+from estuaire.storage import ledger, migrations, pseudonym_key
+from estuaire.storage.database import Database
 from estuaire.storage.object_store import ObjectStore
+from estuaire.storage.platform import Platform
 from estuaire.storage.restore_mark import MARK
-from estuaire.storage.stores import open_store
 
 Report = Callable[[str], None]
 _EMPTY = "restore into a new installation: databases and a store that hold nothing (docs/engineers/backup.md)"
@@ -88,7 +88,7 @@ def _read(file: tuple[Path, str, int]) -> tuple[str, int] | None:
         return None
 
 
-def restore(settings: Settings, folder: Path, report: Report = lambda _: None) -> Restored:
+def restore(platform: Platform, folder: Path, report: Report = lambda _: None) -> Restored:
     """Restore a backup into this installation, whose databases and store are empty and whose pseudonym key is the backup's.
 
     Raises:
@@ -98,11 +98,12 @@ def restore(settings: Settings, folder: Path, report: Report = lambda _: None) -
         RestoreRefused: the target is not empty or still runs, or pg_restore failed.
         DatabaseUnavailable, StoreUnavailable, DiskFull.
     """
+    settings = platform.settings
     began, clock = datetime.now(UTC), time.monotonic()
     folder = folder.expanduser().resolve()
     found, objects = check(folder, report)
     _check_key(settings, found)
-    store = open_store(settings)
+    store = platform.store
     going_on = _going_on(store, found)
     report("looking at the target")
     _refuse_running(settings)
@@ -121,11 +122,11 @@ def restore(settings: Settings, folder: Path, report: Report = lambda _: None) -
     dumped = {one.database: one for one in found.dumps}
     _database(settings, "airflow", settings.airflow_database, folder, dumped[AIRFLOW], report)
     _database(settings, "estuaire", settings.postgres_database, folder, dumped[PLATFORM], report)
-    files = _settle(settings, store, found, report)
+    files = _settle(platform, found, report)
     store.delete(MARK)
     done = Restored(found, files, time.monotonic() - clock)
     lock.note(
-        settings, "restore", began, succeeded=True, freed=found.bytes, message=done.sentence(),
+        platform.database, "restore", began, succeeded=True, freed=found.bytes, message=done.sentence(),
         done={"objects": found.objects, "id": found.id, "made_at": found.made_at},
     )  # fmt: skip
     return done
@@ -192,7 +193,7 @@ def _session(settings: Settings, role: str, database: str) -> AbstractContextMan
     remedy = (
         "make roles and databases first: `estuaire init`, or on this machine alone `estuaire up` and `estuaire down`"
     )
-    return sessions.session(settings, role, database, remedy=remedy)
+    return Database.of(settings).session(role, database, remedy=remedy)
 
 
 def _compare(store: ObjectStore, objects: list[Stored], report: Report) -> None:
@@ -244,29 +245,30 @@ def _database(settings: Settings, role: str, database: str, folder: Path, dump: 
     dumps.restore(settings, role, database, folder / dump.file, report)
 
 
-def _settle(settings: Settings, store: ObjectStore, found: BackupManifest, report: Report) -> int:
+def _settle(platform: Platform, found: BackupManifest, report: Report) -> int:
     """Bring what was restored to this installation: where its store is, this code's tables, nothing that runs. Then look at it.
 
     Raises:
         RestoreRefused: what was restored is not what the backup holds.
     """
+    settings = platform.settings
     report("comparing what was restored with the backup")
     with _session(settings, "estuaire", settings.postgres_database) as session, session.cursor() as cursor:
         told = facts.read(cursor)
     if told.counts != found.counts or told.fingerprint != found.fingerprint:
         raise _differs("the ledger or the catalog holds other numbers than the backup's manifest")
-    listed = {item.key: item.size for item in store.list("lake/")}
+    listed = {item.key: item.size for item in platform.store.list("lake/")}
     lost = set(found.lost)
     for file in told.files:
         if listed.get(file.key) != file.bytes and file.key not in lost:
             raise _differs(f"{file.key}, which the lake's catalog names, is not there with its size")
     report("bringing the tables to this version")
     if told.files or told.counts["lake_snapshot"]:
-        Lake(settings, store).move_here()
-    migrations.upgrade(settings)
-    Lake(settings, store).ensure()
-    pseudonym_key.checked(settings)
-    ledger.abandon_all(settings)
+        platform.lake.move_here()
+    migrations.upgrade(platform.database)
+    platform.lake.ensure()
+    pseudonym_key.checked(platform)
+    ledger.abandon_all(platform.database)
     with _session(settings, "estuaire", settings.postgres_database) as session, session.cursor() as cursor:
         session.autocommit = True
         cursor.execute("set client_min_messages = error")  # PostgreSQL's own tables are not ours to analyse

@@ -3,7 +3,8 @@
 from estuaire.base import private_files
 from estuaire.base.settings import settings
 from estuaire.operations.metrics.server import serve
+from estuaire.storage.platform import Platform
 
 if __name__ == "__main__":
     private_files.start()
-    serve(settings())
+    serve(Platform(settings()))

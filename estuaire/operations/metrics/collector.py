@@ -13,23 +13,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from estuaire.base.errors import DatabaseUnavailable, EstuaireError
-from estuaire.base.settings import Settings
-from estuaire.contract.registry import Registry, load_registry
+from estuaire.contract.registry import Registry
 from estuaire.operations.metrics import ledger_parts, outside
 from estuaire.operations.metrics.catalogue import METRICS, Sample
 from estuaire.operations.metrics.look import Look, asking, transaction
+from estuaire.storage.platform import Platform
 
 PATIENCE = 5.0  # seconds for one statement or one request
 BUDGET = 14.0  # seconds after which no further part is begun: Prometheus waits for 20 (infra/prometheus/prometheus.yml)
 
 
-class Platform(Collector):
+class PlatformCollector(Collector):
     """What prometheus_client asks for the samples of a scrape; one scrape at a time."""
 
-    def __init__(self, settings: Settings, patience: float = PATIENCE) -> None:
-        self._settings = settings
+    def __init__(self, platform: Platform, patience: float = PATIENCE) -> None:
+        self._platform = platform
         self._patience = patience
-        self._airflow = outside.Airflow(settings, patience)
+        self._airflow = outside.Airflow(platform.settings, patience)
         self._alone = threading.Lock()
         self._kept: dict[str, tuple[object, list[Sample]]] = {}
 
@@ -52,21 +52,21 @@ class Platform(Collector):
     def _samples(self) -> Iterator[Sample]:
         end = time.monotonic() + BUDGET
         parts: dict[str, Callable[[], Iterable[Sample]]] = {
-            "disks": lambda: outside.disks(self._settings),
-            "store": lambda: outside.store(self._settings, self._patience),
+            "disks": lambda: outside.disks(self._platform.settings),
+            "store": lambda: outside.store(self._platform.settings, self._patience),
         }
         try:
-            with transaction(self._settings, self._patience) as connection:
+            with transaction(self._platform.database, self._patience) as connection:
                 ask = asking(connection)
                 ask("select 1")
                 yield "estuaire_database_up", (), 1
                 registry = Registry({})  # where it cannot be read, a hospital is an unknown one
                 try:
-                    registry = load_registry(self._settings.registry_dir)
+                    registry = self._platform.registry
                     yield "estuaire_scrape_error", ("registry",), 0
                 except (EstuaireError, OSError):
                     yield "estuaire_scrape_error", ("registry",), 1
-                look = Look(self._settings, registry, datetime.now(UTC), ask)
+                look = Look(self._platform.settings, registry, datetime.now(UTC), ask)
                 for name in ledger_parts.PARTS:
                     yield from self._measured(name, partial(self._of_the_ledger, name, look), end)
         except (DatabaseUnavailable, psycopg2.Error):

@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as Connection
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import Registry
 from estuaire.runs.current_state import Ask, Row
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 
 UNKNOWN = "unknown"  # in a hospital's place: a folder of landing/ may bear any name
 
@@ -35,15 +35,14 @@ class Look:
 
 
 @contextmanager
-def transaction(settings: Settings, patience: float) -> Iterator[Connection]:
+def transaction(database: Database, patience: float) -> Iterator[Connection]:
     """A connection that reads one moment of the database, and may write nothing; no statement, and no wait, is longer than ``patience`` seconds.
 
     Raises:
         DatabaseUnavailable: PostgreSQL does not answer.
     """
     milliseconds = int(patience * 1000)
-    with sessions.session(
-        settings,
+    with database.session(
         connect_timeout=max(2, int(patience)),
         options=f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c default_transaction_read_only=on",
         tcp_user_timeout=milliseconds,

@@ -11,9 +11,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from estuaire.base.errors import SetupError
-from estuaire.base.settings import Settings
-from estuaire.operations.metrics.collector import PATIENCE, Platform
+from estuaire.operations.metrics.collector import PATIENCE, PlatformCollector
 from estuaire.stack.exporter import TOKEN
+from estuaire.storage.platform import Platform
 
 App = Callable[..., Iterable[bytes]]
 
@@ -47,7 +47,7 @@ def asking_for(token: str, app: App) -> App:
 
 
 def build(
-    settings: Settings, *, host: str | None = None, port: int | None = None, patience: float = PATIENCE
+    platform: Platform, *, host: str | None = None, port: int | None = None, patience: float = PATIENCE
 ) -> WSGIServer:
     """The server, bound and not yet serving.
 
@@ -56,17 +56,17 @@ def build(
         SetupError: no port is set, or it is taken.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Platform(settings, patience))
-    app = asking_for(settings.secret(TOKEN), make_wsgi_app(registry))
-    port = settings.metrics_port if port is None else port
+    registry.register(PlatformCollector(platform, patience))
+    app = asking_for(platform.settings.secret(TOKEN), make_wsgi_app(registry))
+    port = platform.settings.metrics_port if port is None else port
     try:
-        return make_server(host or settings.metrics_bind, port, app, _Server, _Handler)
+        return make_server(host or platform.settings.metrics_bind, port, app, _Server, _Handler)
     except OSError as error:
         raise SetupError(
             f"port {port} cannot be listened on ({error.strerror})", remedy="choose another ESTUAIRE_METRICS_PORT"
         ) from error
 
 
-def serve(settings: Settings) -> None:
+def serve(platform: Platform) -> None:
     """Answer scrapes until the process is ended."""
-    build(settings).serve_forever()
+    build(platform).serve_forever()

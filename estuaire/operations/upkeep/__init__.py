@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from estuaire.base.errors import ErrorFields, EstuaireError, UpkeepFailed
-from estuaire.base.settings import Settings
 from estuaire.operations.upkeep import lock
 from estuaire.operations.upkeep.part import Part
+from estuaire.storage.platform import Platform
 
 Report = Callable[[str], None]
 
@@ -50,7 +50,7 @@ class Upkept:
         return self.as_dict() | {"failed": {name: error.sentence() for name, error in self.failed.items()}}
 
 
-def run(settings: Settings, *, dry_run: bool = False, report: Report = lambda _: None) -> Upkept:
+def run(platform: Platform, *, dry_run: bool = False, report: Report = lambda _: None) -> Upkept:
     """Do each part in turn.
 
     Args:
@@ -74,18 +74,18 @@ def run(settings: Settings, *, dry_run: bool = False, report: Report = lambda _:
         ("Airflow's runs", database.airflow_runs),
         ("vacuum", database.vacuum),
     )
-    with lock.alone(settings):
+    with lock.alone(platform.database):
         for name, part in work:
             report(name)
             try:
-                done.parts += part(settings, began, dry_run)
+                done.parts += part(platform, began, dry_run)
             except EstuaireError as error:
                 done.failed[name] = error.fields
             except Exception as error:  # noqa: BLE001 - the next part is done all the same; its text may hold a value
                 done.failed[name] = ErrorFields("", type(error).__name__, "")
         if not dry_run:
             lock.note(
-                settings,
+                platform.database,
                 "upkeep",
                 began,
                 succeeded=not done.failed,

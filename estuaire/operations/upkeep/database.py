@@ -14,7 +14,7 @@ from estuaire.base.errors import UpkeepFailed
 from estuaire.base.settings import Settings
 from estuaire.operations.upkeep.part import Part, before, plural
 from estuaire.stack import airflow
-from estuaire.storage import sessions
+from estuaire.storage.platform import Platform
 
 SCHEMAS = ("control", "quality", "lake")  # the others are swapped whole, and analysed then
 # All that `airflow db clean` knows but: `trigger` (the watch over landing/ is one row as old as the installation), `dag` and `dag_version`
@@ -31,15 +31,15 @@ _OWN = (
 )
 
 
-def airflow_runs(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+def airflow_runs(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     """Remove Airflow's runs, tasks, events and messages that are older than ``keep_runs_days``; the last run of each DAG that no person started stays. Our ledger
     keeps every run.
 
     Raises:
         UpkeepFailed: ``airflow db clean`` failed.
     """
-    moment = before(now, settings.keep_runs_days)
-    with sessions.session(settings, "airflow", settings.airflow_database) as session:
+    moment = before(now, platform.settings.keep_runs_days)
+    with platform.database.session("airflow", platform.settings.airflow_database) as session:
         if _single(session, "select count(*) from pg_class where oid = to_regclass('public.dag_run')") == 0:
             return []
         held, bytes_held = _single(session, "select count(*) from dag_run"), _single(session, _SIZE)
@@ -50,7 +50,7 @@ def airflow_runs(settings: Settings, now: datetime, dry_run: bool) -> list[Part]
             )
             count = _single(session, old, moment)
             return [Part("airflow runs", count, 0, f"{plural(count, 'run')} of Airflow")]
-        _clean(settings, moment)
+        _clean(platform.settings, moment)
         session.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         _vacuum(session, ("public",))
         count, freed = held - _single(session, "select count(*) from dag_run"), bytes_held - _single(session, _SIZE)
@@ -85,9 +85,9 @@ def _not_cleaned(why: str) -> UpkeepFailed:
     )
 
 
-def vacuum(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+def vacuum(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     """VACUUM (ANALYZE) of ledger, verdicts and the lake's catalog. It waits for nobody: a table that is locked is left to the next time."""
-    with sessions.session(settings, "estuaire", settings.postgres_database) as session:
+    with platform.database.session("estuaire", platform.settings.postgres_database) as session:
         session.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         with session.cursor() as cursor:
             cursor.execute(_OWN, (list(SCHEMAS),))

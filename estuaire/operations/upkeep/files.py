@@ -15,11 +15,13 @@ from estuaire.base.settings import Settings
 from estuaire.gates import docs
 from estuaire.operations.upkeep.part import Part, before, log_age, plural
 from estuaire.report import files as report_files
+from estuaire.storage.platform import Platform
 
 
-def logs(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+def logs(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     """Put aside the logs of processes that have grown large, and remove what nobody has written to for ``log_age``: tasks' logs, those of
     publications, what was put aside. The log of a task that goes on has a younger line, or its task has passed its time."""
+    settings = platform.settings
     parts = [_rotated(settings, now, dry_run)]
     moment = (now - log_age(settings)).timestamp()
     own = set(settings.logs.glob("*.log"))  # a process holds them open: they are put aside, not removed
@@ -57,15 +59,17 @@ def _rotated(settings: Settings, now: datetime, dry_run: bool) -> Part:
     )
 
 
-def reports(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+def reports(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     """Remove run reports and Data Docs that are older than ``keep_reports_days``; the latest report stays, and any can be written again from
     the ledger (`estuaire report RUN`)."""
-    moment = before(now, settings.keep_reports_days).timestamp()
+    moment = before(now, platform.settings.keep_reports_days).timestamp()
     pages = [
-        (path, size) for path, size in _older(report_files.folder(settings), moment) if path.name != report_files.LATEST
+        (path, size)
+        for path, size in _older(report_files.folder(platform.settings), moment)
+        if path.name != report_files.LATEST
     ]
     runs = []
-    top = settings.root / docs.FOLDER
+    top = platform.settings.root / docs.FOLDER
     for folder in sorted(top.iterdir()) if top.is_dir() else []:
         if folder.is_symlink() or not folder.is_dir():
             continue

@@ -10,29 +10,32 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from estuaire.base.settings import Settings
 from estuaire.operations.upkeep.part import Part, before, grace, plural
 from estuaire.storage import ended_attempts, ledger
-from estuaire.storage.lake import Lake
-from estuaire.storage.object_store import ObjectInfo, ObjectStore
+from estuaire.storage.database import Database
+from estuaire.storage.object_store import ObjectInfo
+from estuaire.storage.platform import Platform
 from estuaire.storage.restore_mark import MARK
-from estuaire.storage.stores import open_store
 
 _PREFIXES = ("lake/", "work/")
 
 
-def snapshots(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+def snapshots(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     """Forget old snapshots, but those that a kept release names or that an unfinished attempt's commit is to be found by."""
-    lake, moment = Lake(settings), before(now, settings.keep_snapshots_days)
-    old = lake.expirable(moment, pinned(settings)) if dry_run else lake.expire(moment, lambda: pinned(settings))
+    lake, moment = platform.lake, before(now, platform.settings.keep_snapshots_days)
+    old = (
+        lake.expirable(moment, pinned(platform.database))
+        if dry_run
+        else lake.expire(moment, lambda: pinned(platform.database))
+    )
     return [Part("snapshots", len(old), 0, f"{plural(len(old), 'old snapshot')} of the lake")]
 
 
-def pinned(settings: Settings) -> set[int]:
+def pinned(database: Database) -> set[int]:
     """Snapshots that stay whatever their age: of each release whose tables are kept, and of each attempt that wrote what it would commit
     and no end (its commit is found by the snapshot's message)."""
     rows = ledger.fetch(
-        settings,
+        database,
         "select snapshot_id from control.release where state = 'published' or archive_schema is not null union "
         "select snapshot_id from control.stage_run where intent is not null and state <> 'committed' and snapshot_id is not null",
     )
@@ -40,13 +43,13 @@ def pinned(settings: Settings) -> set[int]:
     open_ends = {
         (row["run_id"], row["stage"], row["token"])
         for row in ledger.fetch(
-            settings,
+            database,
             "select run_id, stage, token from control.stage_run where intent is not null and state <> 'committed'",
         )
     }
     if open_ends:
         for row in ledger.fetch(
-            settings,
+            database,
             "select snapshot_id, commit_message from lake.ducklake_snapshot_changes where commit_message is not null",
         ):
             said = json.loads(row["commit_message"])
@@ -55,28 +58,27 @@ def pinned(settings: Settings) -> set[int]:
     return kept
 
 
-def files(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+def files(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     """Remove the files that no snapshot has held for the grace."""
-    store = open_store(settings)
-    lake, moment = Lake(settings, store), now - grace(settings)
+    lake, moment = platform.lake, now - grace(platform.settings)
     keys = lake.expired_files(moment)
-    sizes = {item.key: item.size for item in store.list("lake/")} if keys else {}
+    sizes = {item.key: item.size for item in lake.store.list("lake/")} if keys else {}
     if keys and not dry_run:
         lake.remove_expired(moment)
     size = sum(sizes.get(key, 0) for key in keys)
     return [Part("lake files", len(keys), size, f"{plural(len(keys), 'file')} of forgotten snapshots")]
 
 
-def orphans(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+def orphans(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     """Remove files below lake/ and work/ that are older than the grace and that neither the catalog nor a living attempt knows, and uploads
     that were begun before it and never ended."""
-    store = open_store(settings)
-    moment = (now - grace(settings)).timestamp()
+    store = platform.store
+    moment = (now - grace(platform.settings)).timestamp()
     # listed first, asked second: what is registered in between is known
     old = [
         item for prefix in _PREFIXES for item in store.list(prefix) if 0 < item.modified < moment and item.key != MARK
     ]
-    lost = _unknown(settings, store, old) if old else []
+    lost = _unknown(platform, old) if old else []
     begun = [one for prefix in _PREFIXES for one in store.unfinished(prefix, moment)]
     if not dry_run:
         for item in lost:
@@ -90,9 +92,9 @@ def orphans(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
     ]
 
 
-def _unknown(settings: Settings, store: ObjectStore, old: list[ObjectInfo]) -> list[ObjectInfo]:
-    known = Lake(settings, store).known_files()
-    alive = [one for one in ended_attempts.attempts(settings) if not one.over]
+def _unknown(platform: Platform, old: list[ObjectInfo]) -> list[ObjectInfo]:
+    known = platform.lake.known_files()
+    alive = [one for one in ended_attempts.attempts(platform) if not one.over]
     found = []
     for item in old:
         parts = item.key.split("/")

@@ -11,19 +11,18 @@ from typing import Any
 from psycopg2 import errors
 
 from estuaire.base.errors import UpkeepBusy
-from estuaire.base.settings import Settings
-from estuaire.storage import sessions
+from estuaire.storage.database import Database
 
 
 @contextmanager
-def alone(settings: Settings) -> Iterator[None]:
+def alone(database: Database) -> Iterator[None]:
     """Hold the lock of upkeep and backups. It ends with this process whatever happens to it; it holds no snapshot and no row.
 
     Raises:
         UpkeepBusy: another one is under way.
         DatabaseUnavailable: PostgreSQL does not answer.
     """
-    with sessions.session(settings) as session:
+    with database.session() as session:
         with session.cursor() as cursor:
             cursor.execute("set local lock_timeout = '2s'")
             try:
@@ -34,7 +33,7 @@ def alone(settings: Settings) -> Iterator[None]:
 
 
 def note(
-    settings: Settings,
+    database: Database,
     kind: str,
     began: datetime,
     *,
@@ -44,7 +43,7 @@ def note(
     message: str,
 ) -> None:
     """Write what was done into ``control.upkeep``."""
-    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
+    with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             "insert into control.upkeep (kind, started_at, succeeded, bytes, done, message) values (%s, %s, %s, %s, %s, %s)",
             (kind, began, succeeded, freed, json.dumps(done), message),

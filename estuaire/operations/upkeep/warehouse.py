@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from estuaire.base.settings import Settings
 from estuaire.operations.upkeep.part import Part, plural
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import releases
 
 _SIZE = (
@@ -17,10 +17,10 @@ _SIZE = (
 )
 
 
-def leftovers(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
+def leftovers(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     """Drop them; while a publication is under way nothing is, since it will do so itself."""
     try:
-        with releases.only_publisher(settings), releases.connect(settings) as session:
+        with releases.only_publisher(platform.database), releases.connect(platform.database) as session:
             with session.cursor() as cur:
                 archived = [r.release_id for r in releases.releases_of(cur) if r.archive_schema is not None]
                 beyond = [f"{s}_r{number}" for number in archived[releases.KEPT_ARCHIVES :] for s in releases.SCHEMAS]
@@ -29,7 +29,7 @@ def leftovers(settings: Settings, now: datetime, dry_run: bool) -> list[Part]:
             session.rollback()
             if not dry_run:
                 releases.drop_candidate(session)
-                releases.prune(settings)
+                releases.prune(platform.database)
     except releases.MartsBusy:
         return [Part("schemas", 0, 0, "a publication is under way: it tidies itself")]
     return [

@@ -21,7 +21,8 @@ from estuaire.operations import cleaning
 from estuaire.stack import airflow, lifecycle, postgres, preflight, roles
 from estuaire.stack.init import Initialised, init
 from estuaire.storage import ledger, migrations, pseudonym_key
-from estuaire.storage.lake import Lake
+from estuaire.storage.database import Database
+from estuaire.storage.platform import Platform
 from estuaire.warehouse import dbt_build
 
 OURS = "select count(*) from pg_roles where rolname in ('estuaire', 'analyst', 'airflow')"
@@ -56,9 +57,9 @@ def test_an_external_server_is_checked_unless_the_settings_say_otherwise(tmp_pat
     with pytest.raises(ValidationError, match="postgres_root_certificate"):
         Settings(_env_file=None, home=tmp_path, postgres_host="db.example")
     given = Settings(_env_file=None, home=tmp_path, postgres_host="db.example", postgres_root_certificate="ca.pem")
-    assert "sslmode=verify-full" in given.dsn()
-    assert f"sslrootcert={given.postgres_root_certificate}" in given.dsn()
-    assert "sslmode" not in Settings(_env_file=None, home=tmp_path).dsn()
+    assert "sslmode=verify-full" in Database.of(given).dsn()
+    assert f"sslrootcert={given.postgres_root_certificate}" in Database.of(given).dsn()
+    assert "sslmode" not in Database.of(Settings(_env_file=None, home=tmp_path)).dsn()
 
 
 def test_init_is_for_a_server_of_ones_own(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_init_makes_everything_once(installed: tuple[Settings, Initialised, Any]
     )  # fmt: skip
     assert done.left == ()
     key = (settings.secrets_path / "pseudonym_key").read_text()
-    assert ledger.fetch(settings, "select fingerprint from control.pseudonym_key") == [
+    assert ledger.fetch(Database.of(settings), "select fingerprint from control.pseudonym_key") == [
         {"fingerprint": pseudonym_key.fingerprint(key.strip())}
     ]
     again = init(settings)
@@ -101,9 +102,9 @@ def test_others_databases_keep_their_rights(installed: tuple[Settings, Initialis
 def test_every_driver_speaks_tls(installed: tuple[Settings, Initialised, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """psycopg2, SQLAlchemy (alembic, Great Expectations, Airflow), asyncpg (Airflow); the server refuses a line without TLS."""
     settings = installed[0]
-    assert ledger.fetch(settings, TLS) == [{"ssl": True}]
+    assert ledger.fetch(Database.of(settings), TLS) == [{"ssl": True}]
     environment = airflow.environment(settings, None)
-    for address in (settings.sqlalchemy_url(), environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]):
+    for address in (Database.of(settings).sqlalchemy_url(), environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]):
         with create_engine(address).connect() as connection:
             assert connection.execute(text(TLS)).scalar() is True
     monkeypatch.setenv("PGSSLROOTCERT", environment["PGSSLROOTCERT"])
@@ -118,7 +119,7 @@ def test_every_driver_speaks_tls(installed: tuple[Settings, Initialised, Any], m
 
 def test_the_lake_and_dbt_reach_it(installed: tuple[Settings, Initialised, Any]) -> None:
     settings = installed[0]
-    with Lake(settings).connection() as connection:
+    with Platform(settings).lake.connection() as connection:
         assert connection.execute("select count(*) from ducklake_snapshots('lake')").fetchone()[0] >= 1
     command = ["run-operation", "run_query", "--args", "{sql: 'select 1'}"]
     dbt_build.run(settings, command, log=settings.logs / "dbt.log")
@@ -126,7 +127,10 @@ def test_the_lake_and_dbt_reach_it(installed: tuple[Settings, Initialised, Any])
 
 def test_airflow_has_its_tables(installed: tuple[Settings, Initialised, Any]) -> None:
     settings = installed[0]
-    with psycopg2.connect(settings.dsn("airflow", settings.airflow_database)) as session, session.cursor() as cursor:
+    with (
+        psycopg2.connect(Database.of(settings).dsn("airflow", settings.airflow_database)) as session,
+        session.cursor() as cursor,
+    ):
         cursor.execute(
             "select count(*) from information_schema.tables where table_name in ('dag_run', 'task_instance')"
         )
@@ -159,10 +163,10 @@ def test_clean_would_leave_a_catalog_without_its_files(installed: tuple[Settings
 def test_a_server_of_another_authority_is_refused(installed: tuple[Settings, Initialised, Any], tmp_path: Path) -> None:
     certificates(tmp_path / "others")
     wrong = installed[0].model_copy(update={"postgres_root_certificate": tmp_path / "others" / "authority.pem"})
-    for use in (lambda: ledger.fetch(wrong, "select 1"), lambda: init(wrong)):
+    for use in (lambda: ledger.fetch(Database.of(wrong), "select 1"), lambda: init(wrong)):
         with pytest.raises(DatabaseUnavailable):
             use()
-    with pytest.raises(DatabaseUnavailable), Lake(wrong).connection():
+    with pytest.raises(DatabaseUnavailable), Platform(wrong).lake.connection():
         pass
 
 
@@ -220,8 +224,8 @@ def test_an_administrator_who_is_no_superuser_is_told_what_is_left(bare: Server,
     assert "database airflow" in done.made
     assert any("temp_file_limit" in statement for statement in done.left)
     assert any("pg_advisory_lock" in statement for statement in done.left)
-    migrations.upgrade(settings)
-    pseudonym_key.ensure(settings)
+    migrations.upgrade(Database.of(settings))
+    pseudonym_key.ensure(Platform(settings))
     for statement in done.left:  # as it is told, a superuser may execute it
         bare.ask(statement, "estuaire")
     assert roles.ensure(settings, postgres.ensure_passwords(settings)).made == []

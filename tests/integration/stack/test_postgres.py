@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,10 +16,22 @@ from estuaire.base.errors import SetupError
 from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import processes, roles
+from estuaire.storage.database import Database
+
+
+@pytest.fixture(scope="module")
+def postgres(own_settings: Settings) -> Iterator[Settings]:
+    """A server as an installation has it; that of the other tests does not wait for the disk."""
+    try:
+        server.start(own_settings)
+        roles.ensure(own_settings, server.ensure_passwords(own_settings))
+        yield own_settings
+    finally:
+        server.stop(own_settings)
 
 
 def _ask(settings: Settings, role: str, query: str, database: str | None = None) -> object:
-    session = psycopg2.connect(settings.dsn(role, database))
+    session = psycopg2.connect(Database.of(settings).dsn(role, database))
     try:
         with session.cursor() as cursor:
             cursor.execute(query)
@@ -123,7 +136,7 @@ def test_start_twice_changes_nothing(postgres: Settings) -> None:
 
 
 def test_committed_rows_survive_kill_9(postgres: Settings) -> None:
-    session = psycopg2.connect(postgres.dsn())
+    session = psycopg2.connect(Database.of(postgres).dsn())
     with session.cursor() as cursor:
         cursor.execute("CREATE TABLE survivor AS SELECT 42 AS n")
     session.commit()

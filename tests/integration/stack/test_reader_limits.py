@@ -14,7 +14,8 @@ import pytest
 from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import roles
-from estuaire.storage import ledger, migrations, sessions
+from estuaire.storage import ledger, migrations
+from estuaire.storage.database import Database
 from estuaire.storage.lake import TAKE_LOCK
 from estuaire.warehouse import releases
 
@@ -26,15 +27,15 @@ def settings(postgres: Settings) -> Settings:
     """A warehouse of this file's own, made as `up` makes one."""
     own = postgres.model_copy(update={"postgres_database": DATABASE})
     roles.ensure(own, server.ensure_passwords(own))
-    migrations.upgrade(own)
-    with sessions.transaction(own) as connection, connection.cursor() as cursor:
+    migrations.upgrade(Database.of(own))
+    with Database.of(own).transaction() as connection, connection.cursor() as cursor:
         cursor.execute("create table marts.sample as select g as n from generate_series(1, 10) g")
     return own
 
 
 @contextlib.contextmanager
 def _session(settings: Settings, role: str = "analyst", **options: Any) -> Iterator[Any]:
-    session = psycopg2.connect(settings.dsn(role), **options)
+    session = psycopg2.connect(Database.of(settings).dsn(role), **options)
     session.autocommit = True
     try:
         with session.cursor() as cursor:
@@ -88,14 +89,18 @@ def test_the_pipelines_locks_are_free_while_an_analyst_holds_all_it_can(settings
             owner.execute("begin")
             owner.execute("set local lock_timeout = '10s'")
             owner.execute(TAKE_LOCK)
-        with releases.only_publisher(settings):
+        with releases.only_publisher(Database.of(settings)):
             pass
 
 
 def test_one_publisher_at_a_time_as_before(settings: Settings) -> None:
-    with releases.only_publisher(settings), pytest.raises(releases.MartsBusy), releases.only_publisher(settings):
+    with (
+        releases.only_publisher(Database.of(settings)),
+        pytest.raises(releases.MartsBusy),
+        releases.only_publisher(Database.of(settings)),
+    ):
         pass
-    with releases.only_publisher(settings):
+    with releases.only_publisher(Database.of(settings)):
         pass
 
 
@@ -104,14 +109,14 @@ def test_ninety_connections_leave_the_pipeline_its_own(settings: Settings) -> No
     try:
         for _ in range(90):
             try:
-                held.append(psycopg2.connect(settings.dsn("analyst")))
+                held.append(psycopg2.connect(Database.of(settings).dsn("analyst")))
             except psycopg2.OperationalError:
                 refused += 1
         assert len(held) == roles.READER_CONNECTIONS
         assert refused == 90 - roles.READER_CONNECTIONS
         with contextlib.ExitStack() as stack:
             for _ in range(40):
-                stack.enter_context(sessions.transaction(settings))
+                stack.enter_context(Database.of(settings).transaction())
         _mended(settings)
     finally:
         for session in held:
@@ -126,7 +131,7 @@ def test_limits_and_password_that_an_analyst_changed_are_mended_by_up(settings: 
             cursor.execute(f"alter role analyst in database {DATABASE} set {name} = 0")
         cursor.execute("alter role analyst password 'mine alone'")
     with pytest.raises(psycopg2.OperationalError):
-        psycopg2.connect(settings.dsn("analyst"))
+        psycopg2.connect(Database.of(settings).dsn("analyst"))
     _mended(settings)
     with _session(settings) as cursor:
         for name in roles.READER_SETTINGS:
@@ -146,7 +151,7 @@ def test_a_reader_that_holds_the_marts_for_too_long_is_ended_by_the_swap(
         time.sleep(2.5)
         young.execute("begin; select count(*) from marts.sample")
         monkeypatch.setattr(releases, "READER_TRANSACTION_SECONDS", 2)
-        with releases.connect(settings) as session, session.cursor() as cursor:
+        with releases.connect(Database.of(settings)) as session, session.cursor() as cursor:
             releases._end_overdue_readers(cursor)
         with pytest.raises(psycopg2.Error):
             old.execute("select 1")
@@ -158,35 +163,41 @@ def test_a_reader_that_holds_the_marts_for_too_long_is_ended_by_the_swap(
 
 
 def _states(settings: Settings) -> list[tuple[int, str]]:
-    rows = ledger.fetch(settings, "select token, state from control.stage_run where stage = 'land' order by token")
+    rows = ledger.fetch(
+        Database.of(settings), "select token, state from control.stage_run where stage = 'land' order by token"
+    )
     return [(r["token"], r["state"]) for r in rows]
 
 
 def test_an_attempt_that_said_no_last_word_ends_with_the_next_one_or_with_up(settings: Settings) -> None:
-    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
+    with Database.of(settings).transaction() as connection, connection.cursor() as cursor:
         cursor.execute("delete from control.stage_run")
-    ledger.start_run(settings, "r1", "tests")
-    first = ledger.begin_stage(settings, "r1", "land")
-    other = ledger.begin_stage(settings, "r1", "load")
-    assert ledger.abandon_dead(settings) == 0, "this process lives"
-    second = ledger.begin_stage(settings, "r1", "land")
+    ledger.start_run(Database.of(settings), "r1", "tests")
+    first = ledger.begin_stage(Database.of(settings), "r1", "land")
+    other = ledger.begin_stage(Database.of(settings), "r1", "load")
+    assert ledger.abandon_dead(Database.of(settings)) == 0, "this process lives"
+    second = ledger.begin_stage(Database.of(settings), "r1", "land")
     assert _states(settings) == [(first.token, "failed"), (second.token, "running")]
-    assert ledger.fetch(settings, "select state from control.stage_run where stage = 'load'") == [{"state": "running"}]
+    assert ledger.fetch(Database.of(settings), "select state from control.stage_run where stage = 'load'") == [
+        {"state": "running"}
+    ]
     [row] = ledger.fetch(
-        settings, "select * from control.stage_run where token = %s and stage = 'land'", (first.token,)
+        Database.of(settings), "select * from control.stage_run where token = %s and stage = 'land'", (first.token,)
     )
     assert row["ended_at"] is not None
     assert row["retryable"] is True
     assert "without a word" in row["message"]
-    with sessions.transaction(settings) as connection, connection.cursor() as cursor:
+    with Database.of(settings).transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             "update control.stage_run set owner = regexp_replace(owner, '[0-9]+$', '1') where stage = 'land'"
         )
-    assert ledger.abandon_dead(settings) == 1
+    assert ledger.abandon_dead(Database.of(settings)) == 1
     assert _states(settings)[-1] == (second.token, "failed")
     assert (
         ledger.fetch(
-            settings, "select state from control.stage_run where token = %s and stage = 'load'", (other.token,)
+            Database.of(settings),
+            "select state from control.stage_run where token = %s and stage = 'load'",
+            (other.token,),
         )[0]["state"]
         == "running"
     )

@@ -13,6 +13,7 @@ from estuaire.base.settings import Settings
 from estuaire.stack import postgres as server
 from estuaire.stack import roles, superuser
 from estuaire.stack.postgres_config import HBA
+from estuaire.storage.database import Database
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def own(own_settings: Settings) -> Iterator[Settings]:
 
 def _ask(settings: Settings, role: str = "postgres") -> object:
     with (
-        psycopg2.connect(settings.dsn(role, "postgres" if role == "postgres" else None)) as session,
+        psycopg2.connect(Database.of(settings).dsn(role, "postgres" if role == "postgres" else None)) as session,
         session.cursor() as cursor,
     ):
         cursor.execute(
@@ -88,7 +89,7 @@ def test_a_stopped_servers_superuser_gets_a_new_password_and_nothing_is_opened(o
     assert str(_ask(own)).startswith("SCRAM-SHA-256$")
     assert _ask(own, "estuaire") == 1
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(own.dsn("postgres", "postgres"), password=before, passfile="/dev/null")
+        psycopg2.connect(Database.of(own).dsn("postgres", "postgres"), password=before, passfile="/dev/null")
     assert now not in (own.logs / "postgres.log").read_text()
 
 

@@ -152,6 +152,7 @@ def _moments(zone: ZoneInfo) -> list[datetime]:
     return moments
 
 
+@pytest.mark.thorough
 def test_every_zone_of_the_database_is_python_s_from_2000_to_2030(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "LAST_YEAR", 2031)  # a quarter of the changes: of 340 zones that is a minute
     monkeypatch.setattr(clock, "_SPANS", clock.span_of(clock.micros(datetime(2032, 1, 1, tzinfo=UTC))) + 1)

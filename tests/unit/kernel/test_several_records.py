@@ -225,6 +225,7 @@ def test_blood_bottles_of_one_time_and_place_are_one_draw(world: World) -> None:
     assert by_name["s1"] == by_name["s2"] in {k for k, v in names.items() if v in ("s1", "s2")}
 
 
+@pytest.mark.thorough
 def test_any_order_of_the_same_files_gives_the_same_content(world: World) -> None:
     world.deliver(
         1, patient=[patient(n) for n in "1234"], stay=[stay("a", "1", "01/03/2024 10:00", "03/03/2024 09:00")]
@@ -233,6 +234,7 @@ def test_any_order_of_the_same_files_gives_the_same_content(world: World) -> Non
     world.deliver(
         3, patient_merge=["2;3;01/06/2024 00:00"], stay=[stay("a", "1", "01/03/2024 10:00", "03/03/2024 10:00")]
     )
-    orders = list(itertools.permutations(world.files))[::37][:20]
+    every = list(itertools.permutations(world.files))
+    orders = every[:: len(every) // 10]  # each file stands first in one or two
     found = {tuple((t, o.content_hash) for t, o in world.consolidate(list(order)).items()) for order in orders}
     assert len(found) == 1

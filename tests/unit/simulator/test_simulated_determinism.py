@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from simulated_world import World, write
+import simulated_world
+from simulated_world import World
 
 from estuaire.base.errors import DeliveryChanged, SetupError, UnknownHospital
 from estuaire.base.settings import Settings
 from estuaire.simulator import SimulationPlan, already_written, simulate
+
+
+def write(folder: Path, **changes: Any) -> World:
+    """Every kind of file and of trap, in few rows: bytes are compared, not counted."""
+    return simulated_world.write(folder, **({"patients": 60, "administrations_per_patient": 40} | changes))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write(tmp_path_factory.mktemp("world"), shared_share=0.2)
 
 
 def test_two_workers_write_the_bytes_of_one(world: World, tmp_path: Path) -> None:
@@ -47,7 +59,7 @@ def test_files_left_by_an_interrupted_run_are_written_again(world: World, tmp_pa
 def test_other_bytes_under_the_same_delivery_id_are_refused(tmp_path: Path) -> None:
     before = write(tmp_path).bytes()
     with pytest.raises(DeliveryChanged, match="2025-10-full"):
-        write(tmp_path, patients=151)
+        write(tmp_path, patients=61)
     assert write(tmp_path).bytes() == before
 
 

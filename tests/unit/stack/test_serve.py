@@ -14,8 +14,13 @@ from estuaire.base import process_identity
 from estuaire.base.errors import SecretUnusable, SetupError
 from estuaire.base.settings import PROJECT_ROOT, Settings
 from estuaire.orchestration import spark_cluster
-from estuaire.orchestration.operators import spark_conf
 from estuaire.stack import airflow, exporter, serve
+
+
+def spark_conf(settings: Settings) -> dict[str, str]:
+    from estuaire.orchestration import operators  # imports Airflow: not while every worker collects this file
+
+    return operators.spark_conf(settings)
 
 
 @pytest.fixture(scope="module")
