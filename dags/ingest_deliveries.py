@@ -35,14 +35,14 @@ def ingest_deliveries() -> None:
     @task(execution_timeout=SCAN)
     def discover() -> list[str]:
         try:
-            found = tasks.discover(Platform(Settings()), _run_id())
+            discovery = tasks.discover(Platform(Settings()), _run_id())
         except EstuaireError as error:
             if error.retryable:
                 raise
             raise AirflowFailException(error.sentence()) from None
-        if not found.go:
+        if not discovery.go:
             raise AirflowSkipException("nothing new")
-        return found.hospitals
+        return discovery.hospitals
 
     @task(map_index_template="{{ task.op_kwargs['hospital'] }}", retries=0, execution_timeout=QUICK)
     def gate(hospital: str) -> list[str]:

@@ -122,7 +122,7 @@ def _consolidate(platform: Platform, work: Work) -> list[dict[str, Any]]:
 
 def read_back(store: ObjectStore, keys: list[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """Per (key, delivery) rows and hash sum of written files, read from the files themselves."""
-    found: dict[tuple[str, str], tuple[int, int]] = {}
+    tallies: dict[tuple[str, str], tuple[int, int]] = {}
     by_table: dict[str, dict[str, str]] = {}
     for key in keys:
         by_table.setdefault(key.split("/")[2], {})[store.url(key)] = key
@@ -130,8 +130,8 @@ def read_back(store: ObjectStore, keys: list[str]) -> dict[tuple[str, str], tupl
         for names in by_table.values():
             asked = STATEMENTS("read_back_consolidated", paths=texts(names))
             for url, delivery, rows, total in connection.execute(asked).fetchall():
-                found[names[url], delivery] = (int(rows), int(total))
-    return found
+                tallies[names[url], delivery] = (int(rows), int(total))
+    return tallies
 
 
 def came_in(database: Database, hospitals: list[str]) -> dict[tuple[str, str, str], tuple[int, int]]:
@@ -156,18 +156,20 @@ def accounts(
     by_key: dict[str, dict[str, tuple[int, int]]] = {}
     for (key, delivery), counted in read_back(store, keys).items():
         by_key.setdefault(key, {})[delivery] = counted
-    found = {place: Account(*place, rows_in=rows, hash_in=total) for place, (rows, total) in before.items() if rows > 0}
+    by_place = {
+        place: Account(*place, rows_in=rows, hash_in=total) for place, (rows, total) in before.items() if rows > 0
+    }
     for hospital, outcomes in results.items():
         for outcome in outcomes:
             for delivery, (rows, total) in by_key.get(outcome["output"], {}).items():
                 place = (hospital, delivery, outcome["table"])
-                account = found.setdefault(place, Account(*place))
+                account = by_place.setdefault(place, Account(*place))
                 account.rows_out, account.hash_out = rows, total
             for delivery, (rows, total) in outcome["superseded"].items():
                 place = (hospital, delivery, outcome["table"])
-                account = found.setdefault(place, Account(*place))
+                account = by_place.setdefault(place, Account(*place))
                 account.rows_superseded, account.hash_superseded = rows, total
-    return list(found.values())
+    return list(by_place.values())
 
 
 def change_of(run_id: str, token: int, intent: dict[str, Any]) -> Change:
@@ -312,28 +314,28 @@ def _run(platform: Platform, stage: Stage, spark: Any, lake: Lake, meter: Meter)
         if h not in wrong
     ]
     done, away = spread_each(spark, work, partial(consolidate_one, platform))
-    found = {h: outcomes for h, outcomes in done if not isinstance(outcomes, Failure)}
+    consolidated = {h: outcomes for h, outcomes in done if not isinstance(outcomes, Failure)}
     failed = {h: failure.error for h, failure in done if isinstance(failure, Failure)}
     failed |= {one.item.hospital: one.error for one in away}
     meter.step(f"{len(work)} hospitals consolidated")
-    faults.reach("consolidate.written", found)
+    faults.reach("consolidate.written", consolidated)
     with meter.gate():
-        audited = gate.audit(platform, spark, stage.run_id, found)
+        audited = gate.audit(platform, spark, stage.run_id, consolidated)
     meter.step("audited")
     failed |= {h: not_readable_back(keys, h) for h, keys in audited.unread.items()}
     blocked: dict[str, EstuaireError] = {**audited.blocked, **wrong}
-    _note_verdicts(database, stage, audited, blocked, given, found)
+    _note_verdicts(database, stage, audited, blocked, given, consolidated)
     faults.reach("consolidate.judged")
-    results = {h: outcomes for h, outcomes in found.items() if h not in blocked and h not in failed}
+    results = {h: outcomes for h, outcomes in consolidated.items() if h not in blocked and h not in failed}
     intent: dict[str, Any] = _intent(given, results, [])
     failed |= {item["hospital_id"]: error for item, error in refused(stage, intent, publish)}
     _set_aside(stage, failed, sorted({h for h, _ in done} - failed.keys()))
     blocked |= failed
-    _discard(platform.store, blocked, found)
+    _discard(platform.store, blocked, consolidated)
     results = {h: outcomes for h, outcomes in results.items() if h not in blocked}
     snapshot: int | None = None
     results, mapped, accounted, lost = _read_whole(platform, lake, stage, meter, results)
-    _discard(platform.store, lost, found)
+    _discard(platform.store, lost, consolidated)
     blocked |= lost
     rows = sum(o["rows"] for outcomes in results.values() for o in outcomes)
     if results:
@@ -374,20 +376,22 @@ def _read_whole(
             faults.reach("consolidate.mapped", results)
             return results, mapped, accounts(platform.store, results, came_in(platform.database, sorted(results))), lost
         except (duckdb.Error, StoreUnavailable):
-            found = unreadable(platform.store, results)
-            if not found:
+            damaged = unreadable(platform.store, results)
+            if not damaged:
                 raise
-            _set_aside(stage, dict(found), [])
-            lost |= found
-            results = {h: outcomes for h, outcomes in results.items() if h not in found}
+            _set_aside(stage, dict(damaged), [])
+            lost |= damaged
+            results = {h: outcomes for h, outcomes in results.items() if h not in damaged}
     return {}, [], [], lost
 
 
-def _discard(store: ObjectStore, errors: dict[str, EstuaireError], found: dict[str, list[dict[str, Any]]]) -> None:
+def _discard(
+    store: ObjectStore, errors: dict[str, EstuaireError], consolidated: dict[str, list[dict[str, Any]]]
+) -> None:
     """Say why these hospitals go no further, and delete the files that were written of them."""
     for hospital, error in errors.items():
         print(error.sentence(), flush=True)  # noqa: T201 - Airflow's task log
-        for outcome in found.get(hospital, []):
+        for outcome in consolidated.get(hospital, []):
             with suppress(EstuaireError, OSError):  # no reader knows it: what stays is swept by age
                 store.delete(outcome["output"])
 
@@ -411,7 +415,7 @@ def _note_verdicts(
     audited: gate.Audit,
     blocked: dict[str, EstuaireError],
     given: dict[str, dict[str, Any]],
-    found: dict[str, list[dict[str, Any]]],
+    consolidated: dict[str, list[dict[str, Any]]],
 ) -> None:
     """Verdicts, results and standing blocks, in one transaction; whatever becomes of the commit, they tell what was found."""
     with database.transaction() as connection, connection.cursor() as cursor:
@@ -433,7 +437,7 @@ def _note_verdicts(
                 ),
             )
             # whoever maps the codes needs them most where the gate blocks: listed whatever the verdict
-            unmapped = unmapped_codes.merged(o["unmapped"] for o in found.get(hospital, []))
+            unmapped = unmapped_codes.merged(o["unmapped"] for o in consolidated.get(hospital, []))
             unmapped_codes.write(cursor, hospital, unmapped, blocked=True)
 
 

@@ -202,7 +202,7 @@ def planned(platform: Platform) -> list[Landing]:
 
 def read_back(store: ObjectStore, files: list[FileOutcome]) -> dict[str, tuple[int, int]]:
     """Rows and hash sum of each written file, read from the file itself: key -> (rows, sum)."""
-    found: dict[str, tuple[int, int]] = {}
+    tallies: dict[str, tuple[int, int]] = {}
     by_table: dict[str, dict[str, str]] = {}
     for file in files:
         if file.output is not None:
@@ -211,9 +211,9 @@ def read_back(store: ObjectStore, files: list[FileOutcome]) -> dict[str, tuple[i
         for keys in by_table.values():
             asked = STATEMENTS("read_back_landed", paths=texts(keys))
             for url, rows, total in connection.execute(asked).fetchall():
-                found[keys[url]] = (int(rows), int(total))
+                tallies[keys[url]] = (int(rows), int(total))
     # a file of which no row is left is in no group
-    return {f.output: found.get(f.output, (0, 0)) for f in files if f.output is not None}
+    return {f.output: tallies.get(f.output, (0, 0)) for f in files if f.output is not None}
 
 
 def _rows_of(store: ObjectStore, key: str) -> Iterator[list[tuple[Any, ...]]]:
@@ -261,9 +261,9 @@ def accounts(
     landing: Landing, written: dict[str, tuple[int, int]], rejected: dict[str, tuple[int, int, int, int]]
 ) -> list[Account]:
     """The accounting of a delivery per table: in by framing, out and rejected by reading back."""
-    found: dict[str, Account] = {}
+    by_table: dict[str, Account] = {}
     for file in landing.files:
-        account = found.setdefault(file.table, Account(*landing.place, file.table))
+        account = by_table.setdefault(file.table, Account(*landing.place, file.table))
         account.rows_in += file.rows_in
         account.hash_in += file.hash_in
         if file.output is not None:
@@ -271,10 +271,10 @@ def accounts(
             account.rows_out += rows
             account.hash_out += total
     for table, (quarantined, quarantined_sum, unparseable, unparseable_sum) in rejected.items():
-        account = found[table]
+        account = by_table[table]
         account.rows_quarantined, account.hash_quarantined = quarantined, quarantined_sum
         account.rows_unparseable, account.hash_unparseable = unparseable, unparseable_sum
-    return list(found.values())
+    return list(by_table.values())
 
 
 def publish(cursor: Cursor, intent: dict[str, Any], run_id: str, snapshot: int) -> None:
@@ -369,14 +369,14 @@ def _read_back(store: ObjectStore, landings: list[Landing]) -> dict[str, tuple[i
     try:
         return read_back(store, [f for x in _sound(landings) for f in x.files])
     except (duckdb.Error, StoreUnavailable):
-        found: dict[str, tuple[int, int]] = {}
+        tallies: dict[str, tuple[int, int]] = {}
         for landing in _sound(landings):
             try:
-                found |= read_back(store, landing.files)
+                tallies |= read_back(store, landing.files)
             except (duckdb.Error, StoreUnavailable) as error:
                 lost = unreadable_files(store, [f.output for f in landing.files if f.output])
                 landing.failed(not_readable_back(lost, *landing.place) if lost else error)
-        return found
+        return tallies
 
 
 def _judge(
@@ -567,7 +567,7 @@ class Weighing:
 def ends_one(platform: Platform, weighing: Weighing) -> tuple[str, dict[str, confirmation.Ends | EstuaireError]]:
     """What each full delivery of a hospital that must be held would end, inside a Spark task; or which file of the lake, lost or damaged,
     keeps that from being told."""
-    found: dict[str, confirmation.Ends | EstuaireError] = {}
+    ends_by_delivery: dict[str, confirmation.Ends | EstuaireError] = {}
     with local_files(platform.settings, platform.store) as local:
 
         def fetched(files: tuple[tuple[str, str], ...]) -> dict[str, list[str]]:
@@ -587,14 +587,14 @@ def ends_one(platform: Platform, weighing: Weighing) -> tuple[str, dict[str, con
                     unreadable = unreadable_files(platform.store, [key for _, key in files])
                     if not unreadable:
                         raise
-                    found[one.delivery] = lost_files(weighing.hospital, unreadable)
+                    ends_by_delivery[one.delivery] = lost_files(weighing.hospital, unreadable)
                     continue
                 if confirmation.too_many(platform.settings, ends):
-                    found[one.delivery] = ends
+                    ends_by_delivery[one.delivery] = ends
                     continue
             files, rejected = (*files, *one.files), (*rejected, *one.rejected)
             fulls = fulls if one.full is None else (*fulls, one.full)
-    return weighing.hospital, found
+    return weighing.hospital, ends_by_delivery
 
 
 def to_hold(
@@ -608,25 +608,25 @@ def to_hold(
     landed, confirmed = inputs(platform, sorted(fulls)), confirmation.confirmed(platform.database)
     work = []
     for hospital in sorted(fulls):
-        own = sorted((x for x in passed if x.read.hospital == hospital), key=lambda x: x.read.sequence)
+        landings = sorted((x for x in passed if x.read.hospital == hospital), key=lambda x: x.read.sequence)
         known = landed.get(hospital, {"files": [], "fulls": [], "rejected": []})
-        if not known["files"] and not any(x.read.kind == "full" for x in own[1:]):
+        if not known["files"] and not any(x.read.kind == "full" for x in landings[1:]):
             continue  # its first delivery: nothing stands
-        arriving = tuple(filter(None, (_arriving(platform.store, x, confirmed) for x in own)))
+        arriving = tuple(filter(None, (_arriving(platform.store, x, confirmed) for x in landings)))
         weighing = Weighing(hospital, tuple(known["files"]), tuple(known["fulls"]), tuple(known["rejected"]), arriving)
-        work.append((sum(f.rows_in for x in own for f in x.files), weighing))
-    found: dict[tuple[str, str], tuple[EstuaireError, confirmation.Ends | None]] = {}
+        work.append((sum(f.rows_in for x in landings for f in x.files), weighing))
+    held: dict[tuple[str, str], tuple[EstuaireError, confirmation.Ends | None]] = {}
     weighed_all, away = spread_each(spark, work, partial(ends_one, platform))
     for one in away:  # none of this hospital's can be weighed now: tried again with the next run
-        found |= {(one.item.hospital, arriving.delivery): (one.error, None) for arriving in one.item.arriving}
+        held |= {(one.item.hospital, arriving.delivery): (one.error, None) for arriving in one.item.arriving}
     for hospital, weighed in weighed_all:
         for delivery, ends in weighed.items():
             if isinstance(ends, EstuaireError):
                 ends.hospital, ends.delivery = hospital, delivery
-                found[hospital, delivery] = (ends, None)
+                held[hospital, delivery] = (ends, None)
             else:
-                found[hospital, delivery] = (confirmation.held(platform.settings, hospital, delivery, ends), ends)
-    return found
+                held[hospital, delivery] = (confirmation.held(platform.settings, hospital, delivery, ends), ends)
+    return held
 
 
 def _arriving(store: ObjectStore, landing: Landing, confirmed: set[tuple[str, str, str]]) -> Arriving | None:

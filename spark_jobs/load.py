@@ -131,13 +131,13 @@ def _days(duck: Any, work: Work) -> list[tuple[date, int, int]]:
 
 def _accounts(duck: Any, cursor: Any, work: Work) -> list[Account]:
     """By delivery: what the lake's files hold and why some of it stays there, and what PostgreSQL holds, read back."""
-    found: dict[str, Account] = {}
+    by_delivery: dict[str, Account] = {}
     rows = duck.execute(
         f"select delivery_id, {why_not_loaded(work.table)} as reason, count(*), sum(record_number::hugeint)::varchar "
         f"from {_files(duck, work)} group by all"
     ).fetchall()
     for delivery, reason, count, total in rows:
-        account = found.setdefault(delivery, Account(work.hospital, delivery, work.table))
+        account = by_delivery.setdefault(delivery, Account(work.hospital, delivery, work.table))
         account.hash_in += int(total)
         if reason:
             account.not_loaded[reason] = count
@@ -149,9 +149,9 @@ def _accounts(duck: Any, cursor: Any, work: Work) -> list[Account]:
         )
     )
     for delivery, count, total in cursor.fetchall():
-        account = found.setdefault(delivery, Account(work.hospital, delivery, work.table))
+        account = by_delivery.setdefault(delivery, Account(work.hospital, delivery, work.table))
         account.rows_out, account.hash_out = count, int(total)
-    return list(found.values())
+    return list(by_delivery.values())
 
 
 def _files(duck: Any, work: Work) -> str:
@@ -225,10 +225,10 @@ def consolidated_rows(database: Database) -> dict[tuple[str, str], dict[str, int
         "select a.hospital_id, a.table_name, a.delivery_id, a.rows_out from control.accounting a join control.consolidation c "
         "on c.hospital_id = a.hospital_id and c.run_id = a.run_id where a.stage = 'consolidate'",
     )
-    found: dict[tuple[str, str], dict[str, int]] = {}
+    counts: dict[tuple[str, str], dict[str, int]] = {}
     for r in rows:
-        found.setdefault((r["hospital_id"], r["table_name"]), {})[r["delivery_id"]] = int(r["rows_out"])
-    return found
+        counts.setdefault((r["hospital_id"], r["table_name"]), {})[r["delivery_id"]] = int(r["rows_out"])
+    return counts
 
 
 def accounts_of(
@@ -237,11 +237,11 @@ def accounts_of(
     consolidated: dict[tuple[str, str], dict[str, int]],
 ) -> list[Account]:
     """The account of each delivery and table: in by the consolidation's own ledger rows, out and not loaded by what the tasks read back."""
-    found = {(a.hospital_id, a.table_name, a.delivery_id): a for one in loaded for a in one.accounts}
+    by_place = {(a.hospital_id, a.table_name, a.delivery_id): a for one in loaded for a in one.accounts}
     for (hospital, table), deliveries in consolidated.items():
         for delivery, rows in deliveries.items() if hospital in hospitals else ():
-            found.setdefault((hospital, table, delivery), Account(hospital, delivery, table)).rows_in = rows
-    return [found[place] for place in sorted(found)]
+            by_place.setdefault((hospital, table, delivery), Account(hospital, delivery, table)).rows_in = rows
+    return [by_place[place] for place in sorted(by_place)]
 
 
 def _analyze(database: Database, tables: list[str]) -> None:
@@ -264,10 +264,10 @@ def _partitions(cursor: Any) -> dict[tuple[str, str], list[str]]:
         "from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent "
         "join pg_namespace n on n.oid = p.relnamespace where n.nspname = 'staging' and p.relkind = 'p'"
     )
-    found: dict[tuple[str, str], list[str]] = {}
+    partitions: dict[tuple[str, str], list[str]] = {}
     for table, hospital, partition in cursor.fetchall():
-        found.setdefault((table, hospital), []).append(partition)
-    return found
+        partitions.setdefault((table, hospital), []).append(partition)
+    return partitions
 
 
 def emptied(cursor: Any, lake: dict[str, set[str]], hospitals: Iterable[str]) -> list[tuple[str, str]]:
@@ -276,7 +276,7 @@ def emptied(cursor: Any, lake: dict[str, set[str]], hospitals: Iterable[str]) ->
     Args:
         lake: hospital -> tables of which the lake holds files.
     """
-    known, found = set(load_contract().names), []
+    known, without_files = set(load_contract().names), []
     for table, hospital in sorted(_partitions(cursor)):
         if table in known and hospital in hospitals and table not in lake.get(hospital, ()):
             cursor.execute(
@@ -284,8 +284,8 @@ def emptied(cursor: Any, lake: dict[str, set[str]], hospitals: Iterable[str]) ->
                 (hospital,),
             )
             if cursor.fetchone() == (True,):
-                found.append((table, hospital))
-    return found
+                without_files.append((table, hospital))
+    return without_files
 
 
 def _drop_partition(cursor: Any, table: str, hospital: str) -> None:
@@ -466,11 +466,11 @@ def _run(platform: Platform, stage: Stage, spark: Any, meter: Meter) -> dict[str
 
 def _lake_files(lake: Lake) -> dict[str, dict[str, list[str]]]:
     """Hospital -> table -> files that the lake holds of its consolidated records."""
-    found: dict[str, dict[str, list[str]]] = {}
+    files: dict[str, dict[str, list[str]]] = {}
     for table, paths in lake.list_layer("consolidated").items():
         for path in paths if table in load_contract().names else ():
-            found.setdefault(hospital_of(path), {}).setdefault(table, []).append(path)
-    return found
+            files.setdefault(hospital_of(path), {}).setdefault(table, []).append(path)
+    return files
 
 
 def _ghosts(database: Database, cursor: Any, files: dict[str, dict[str, list[str]]]) -> dict[str, str]:

@@ -212,14 +212,14 @@ def spread_each(
     """
     weights = [weight for weight, _ in items]
     tried = {i: item for i, (_, item) in enumerate(items)}
-    found: dict[int, R | Failed[T]] = {}
+    outcomes: dict[int, R | Failed[T]] = {}
     for _ in range(2):
         wave = [(weights[i], _Numbered(i, item)) for i, item in tried.items()]
         done, killed = spread_survivors(spark, wave, partial(_numbered, work), per_core=per_core)
-        found |= dict(done) | {one.item.number: Failed(one.item.item, one.error) for one in killed}
-        tried = {i: o.item for i, o in found.items() if isinstance(o, Failed) and o.error.retryable}
-    failed = [o for o in found.values() if isinstance(o, Failed)]
-    results = [o for o in found.values() if not isinstance(o, Failed)]
+        outcomes |= dict(done) | {one.item.number: Failed(one.item.item, one.error) for one in killed}
+        tried = {i: o.item for i, o in outcomes.items() if isinstance(o, Failed) and o.error.retryable}
+    failed = [o for o in outcomes.values() if isinstance(o, Failed)]
+    results = [o for o in outcomes.values() if not isinstance(o, Failed)]
     if not results:
         refuse_all([o.error for o in failed])
     return results, failed

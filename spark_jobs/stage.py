@@ -45,17 +45,17 @@ def refused(stage: Stage, intent: Intent, publish: Publish) -> list[tuple[dict[s
     writing them all and rolling back."""
     with stage.database.transaction() as connection, connection.cursor() as cursor:
         stage.check_fence(cursor)
-        found = _written(cursor, intent, stage.run_id, 0, publish)
+        refusals = _written(cursor, intent, stage.run_id, 0, publish)
         connection.rollback()
     faults.reach("stage.rehearsed")
-    return found
+    return refusals
 
 
 def _written(
     cursor: Any, intent: Intent, run_id: str, snapshot: int, publish: Publish
 ) -> list[tuple[dict[str, Any], LedgerRefused]]:
     """Write each item's ledger rows behind a savepoint; those that were refused."""
-    found = []
+    refusals = []
     for item, alone in items(intent):
         cursor.execute("savepoint item")
         try:
@@ -64,9 +64,9 @@ def _written(
             if cursor.connection.closed:
                 raise
             cursor.execute("rollback to savepoint item")
-            found.append((item, _ledger_refused(item, error)))
+            refusals.append((item, _ledger_refused(item, error)))
         cursor.execute("release savepoint item")
-    return found
+    return refusals
 
 
 def _ledger_refused(item: dict[str, Any], error: psycopg2.Error) -> LedgerRefused:

@@ -27,8 +27,8 @@ def recipients(settings: Settings) -> list[str]:
 
 def reached(settings: Settings) -> dict[str, int]:
     """Channel -> how many it reaches, of those that the settings name; empty: nobody is told."""
-    found = {"email": len(recipients(settings))} if settings.alert_smtp_host else {}
-    return found | ({"webhook": 1} if settings.alert_webhook_url else {})
+    channels = {"email": len(recipients(settings))} if settings.alert_smtp_host else {}
+    return channels | ({"webhook": 1} if settings.alert_webhook_url else {})
 
 
 def check_settings(settings: Settings) -> None:
@@ -40,22 +40,22 @@ def check_settings(settings: Settings) -> None:
 
 
 def _problems(settings: Settings) -> list[tuple[str, str, str]]:
-    found: list[tuple[str, str, str]] = []
+    problems: list[tuple[str, str, str]] = []
     mail = {name: str(getattr(settings, f"alert_smtp_{name}")).strip() for name in ("host", "user", "from", "to")}
     if mail["host"]:
         if not _HOST.fullmatch(mail["host"]):
-            found.append(("alert_smtp_host", "this is no host name", "write a name or an address, without a port"))
+            problems.append(("alert_smtp_host", "this is no host name", "write a name or an address, without a port"))
         if not _ADDRESS.fullmatch(mail["from"]):
-            found.append(("alert_smtp_from", "this is no address", "write the one address that alerts come from"))
+            problems.append(("alert_smtp_from", "this is no address", "write the one address that alerts come from"))
         if not recipients(settings) or not all(map(_ADDRESS.fullmatch, recipients(settings))):
-            found.append(("alert_smtp_to", "these are no addresses", "write addresses, separated by commas"))
+            problems.append(("alert_smtp_to", "these are no addresses", "write addresses, separated by commas"))
         if mail["user"] and settings.alert_smtp_security == "none":
             said = "a password would cross the network in the clear"
-            found.append(("alert_smtp_security", said, "set starttls or tls, or no ESTUAIRE_ALERT_SMTP_USER"))
+            problems.append(("alert_smtp_security", said, "set starttls or tls, or no ESTUAIRE_ALERT_SMTP_USER"))
     else:
         given = next((name for name in ("to", "from", "user") if mail[name]), None)
         if given:
-            found.append(
+            problems.append(
                 (
                     "alert_smtp_host",
                     f"it is empty, and alert_smtp_{given} is set",
@@ -65,10 +65,10 @@ def _problems(settings: Settings) -> list[tuple[str, str, str]]:
     for name in ("alert_webhook_url", "alert_page_url"):
         text = getattr(settings, name)
         if text and not _is_address(text):
-            found.append(
+            problems.append(
                 (name, "this is no address", "write http:// or https://, a host and a path, without a password")
             )
-    return found
+    return problems
 
 
 def _is_address(text: str) -> bool:

@@ -38,9 +38,9 @@ def typed(error: BaseException) -> EstuaireError | None:
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        found = _typed(current)
-        if found is not None:
-            return found
+        typed_error = _typed(current)
+        if typed_error is not None:
+            return typed_error
         current = current.__cause__ or current.__context__
     return None
 
@@ -71,8 +71,8 @@ def _path(error: BaseException, text: str) -> str:
     named = getattr(error, "filename", None)
     if isinstance(named, str | bytes | Path):
         return str(named if not isinstance(named, bytes) else named.decode("utf-8", "replace"))
-    found = _PATH.search(text)
-    return found[1] if found else ""
+    match = _PATH.search(text)
+    return match[1] if match else ""
 
 
 def free(path: str) -> str:

@@ -47,9 +47,9 @@ elsewhere = Elsewhere()
 
 def used_by_this_process() -> tuple[float, int]:
     """CPU seconds of this process and of its ended children since it began, and its largest resident size in bytes."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-    return seconds, own.ru_maxrss * 1024
+    this_process, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = this_process.ru_utime + this_process.ru_stime + children.ru_utime + children.ru_stime
+    return seconds, this_process.ru_maxrss * 1024
 
 
 class Meter:

@@ -53,7 +53,7 @@ def of(pid: int) -> str | None:
     return None if ticks is None else f"{boot_id()}/{pid}/{ticks}"
 
 
-def own() -> str:
+def current() -> str:
     """This process's identity."""
     return of(os.getpid()) or f"{boot_id()}/{os.getpid()}/0"
 

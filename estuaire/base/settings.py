@@ -255,9 +255,9 @@ class Settings(BaseSettings):
     @cached_property
     def socket_dir(self) -> Path:
         """Folder of the embedded PostgreSQL's Unix socket; short, since a socket's path is limited to 107 bytes."""
-        own = self.root / "run" / "pg"
-        if len(str(own)) <= _SOCKET_PATH_LIMIT:
-            return own
+        folder = self.root / "run" / "pg"
+        if len(str(folder)) <= _SOCKET_PATH_LIMIT:
+            return folder
         return Path("/tmp") / f"estuaire-{hashlib.sha256(str(self.root).encode()).hexdigest()[:12]}"  # noqa: S108
 
     # ---------------------------------------------------------------- secrets

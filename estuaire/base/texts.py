@@ -86,13 +86,13 @@ def count(language: str, key: str, n: int, /, **values: Any) -> str:
     return _filled(language, key, _catalogue(language).ngettext(key, key, n), {"n": n, **values})
 
 
-def _filled(language: str, key: str, found: str, values: dict[str, Any]) -> str:
-    if found == key:
+def _filled(language: str, key: str, message: str, values: dict[str, Any]) -> str:
+    if message == key:
         raise TextMissing(
             f"no catalogue holds the message {key}", remedy=f"write it into {DOMAIN}.po of every language"
         )
     try:
-        return found.format_map(values)
+        return message.format_map(values)
     except KeyError as missing:
         raise TextMissing(
             f"the message {key} in {language} names {missing}, which it is not given",

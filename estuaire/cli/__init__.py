@@ -29,7 +29,7 @@ app = typer.Typer(
 
 def build() -> typer.Typer:
     """The application with the commands of every module of this package that has a `register`."""
-    names = sorted((found.name for found in pkgutil.iter_modules(__path__)), key=lambda name: (name != FIRST, name))
+    names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=lambda name: (name != FIRST, name))
     for name in names:
         register = getattr(importlib.import_module(f"{__name__}.{name}"), "register", None)
         if register is not None:

@@ -254,12 +254,12 @@ def _totals(rows: list[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, A
         {
             **total,
             **dict(zip(by, place, strict=True)),
-            "hospital_id": f"{len({r['hospital_id'] for r in own})} hospitals",
-            "delivery_id": f"{len({(r['hospital_id'], r['delivery_id']) for r in own})} deliveries",
-            **{c: sum(r[c] for r in own) for c in _COUNTS},
-            "balanced": all(r["balanced"] for r in own),
+            "hospital_id": f"{len({r['hospital_id'] for r in group})} hospitals",
+            "delivery_id": f"{len({(r['hospital_id'], r['delivery_id']) for r in group})} deliveries",
+            **{c: sum(r[c] for r in group) for c in _COUNTS},
+            "balanced": all(r["balanced"] for r in group),
         }
-        for place, own in grouped.items()
+        for place, group in grouped.items()
     ]
     return sorted(lines, key=lambda r: (_STAGES.index(r["stage"]), r["table_name"]))
 

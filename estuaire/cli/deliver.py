@@ -83,11 +83,11 @@ def _ends(configured: Settings, manifest: Manifest) -> list[Fewer]:
     return would_end(Platform(configured), manifest)
 
 
-def _print_ends(found: list[Fewer], chosen: str) -> None:
+def _print_ends(fewer: list[Fewer], chosen: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    for one in found:
+    for one in fewer:
         Console(soft_wrap=True).print(Text(say(chosen, "deliver.noted", what=one.text(chosen)), style="yellow"))
 
 

@@ -179,10 +179,10 @@ def clean(
     from estuaire.stack import lifecycle
     from estuaire.storage.platform import Platform
 
-    own = settings()
-    if any(part.state != "stopped" for part in lifecycle.status(own)):
+    configured = settings()
+    if any(part.state != "stopped" for part in lifecycle.status(configured)):
         raise SetupError("the stack is running", remedy="run `estuaire down` first")
-    going = cleaning.plan(own, secrets=secrets)
+    going = cleaning.plan(configured, secrets=secrets)
     if not going:
         typer.echo("There is nothing to remove.")
         return
@@ -190,5 +190,5 @@ def clean(
         typer.echo(line)
     if not yes:
         ask("Remove these for good?", otherwise="`estuaire clean --yes` removes without asking")
-    cleaning.remove(Platform(own).store, going)
+    cleaning.remove(Platform(configured).store, going)
     typer.echo(f"Removed; kept {', '.join(map(str, going.kept))}" if going.kept else "Removed")

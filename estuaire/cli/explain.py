@@ -41,31 +41,31 @@ def explain(
     platform = Platform(settings())
 
     name_held_back(platform.registry)
-    found = explaining.explain(platform, name)
+    explanation = explaining.explain(platform, name)
     if as_json:
-        _with_sentences(found)
-        typer.echo(shown_json(json.dumps(asdict(found), default=str, ensure_ascii=False, indent=1)))
+        _with_sentences(explanation)
+        typer.echo(shown_json(json.dumps(asdict(explanation), default=str, ensure_ascii=False, indent=1)))
         return
-    _print(found, language=spoken(lang or platform.settings.language))
+    _print(explanation, language=spoken(lang or platform.settings.language))
 
 
-def _with_sentences(found: Explanation) -> None:
+def _with_sentences(explanation: Explanation) -> None:
     """Beside the fields of each error its sentence, for machines that show it to people."""
     from estuaire.storage import error_columns
 
-    for row in found.arrived:
+    for row in explanation.arrived:
         del row["manifest"]
         error = error_columns.read(row)
         row |= {"error": None, "remedy": None}
         if error is not None:
             row |= {"error": error.sentence(), "remedy": error.remedy}
-    for row in found.stages:
+    for row in explanation.stages:
         row["message"] = error_columns.said(row)
-    for row in found.gates:
+    for row in explanation.gates:
         row["reasons"] = error_columns.reasons(row)
 
 
-def _print(found: Explanation, *, language: str) -> None:
+def _print(explanation: Explanation, *, language: str) -> None:
     from rich.console import Console
 
     from estuaire.cli.tables import show, slowest
@@ -86,28 +86,28 @@ def _print(found: Explanation, *, language: str) -> None:
     def line(text: str, style: str = "") -> None:
         out.print(shown(text), style=style, markup=False)
 
-    line(f"{found.name}: {found.state}{' - ' + found.message if found.message else ''}", "bold")
+    line(f"{explanation.name}: {explanation.state}{' - ' + explanation.message if explanation.message else ''}", "bold")
     states = {"held": word("state_held")}
-    for row in found.arrived:
+    for row in explanation.arrived:
         row["state"] = states.get(row["state"], row["state"])
-    arrived = [{**r, "period": _period(r), "how_many": r["tables"]} for r in found.arrived]
+    arrived = [{**r, "period": _period(r), "how_many": r["tables"]} for r in explanation.arrived]
     table("arrived", arrived, "hospital_id", "delivery_id", "kind", "period", "how_many", "rows", "state", "error_code")
-    table("tables", found.tables, "hospital_id", "delivery_id", "table", "files", "rows")
-    for row in found.stages:
+    table("tables", explanation.tables, "hospital_id", "delivery_id", "table", "files", "rows")
+    for row in explanation.stages:
         row["peak_mib"] = (row["peak_memory_bytes"] or 0) // 2**20 or None
     counts = ("rows_in", "rows_out", "quarantined", "superseded", "unparseable", "not_loaded")
-    table("stages", found.stages, "stage", "state", *counts, "seconds", "cpu_seconds", "peak_mib", "started_at")
-    for row in (r for r in found.stages if r["models"]):
+    table("stages", explanation.stages, "stage", "state", *counts, "seconds", "cpu_seconds", "peak_mib", "started_at")
+    for row in (r for r in explanation.stages if r["models"]):
         line(f"{word('slowest')}: {slowest(row['models'])}")
-    gates = [{**r, "reasons": r["reasons"] or r["error_code"] or ""} for r in found.gates]
+    gates = [{**r, "reasons": r["reasons"] or r["error_code"] or ""} for r in explanation.gates]
     table("gates", gates, "hospital_id", "delivery_id", "stage", "verdict", "reasons")
-    rules = [{**r, "rate": _percent(r["rate"]), "threshold": _percent(r["threshold"])} for r in found.rules]
+    rules = [{**r, "rate": _percent(r["rate"]), "threshold": _percent(r["threshold"])} for r in explanation.rules]
     table(
         "rules", rules, "stage", "table_name", "rule_id", "action", "rows_failed", "rows_checked", "rate", "threshold"
     )
-    if found.stopped:
+    if explanation.stopped:
         heading("stopped")
-        for stop in found.stopped:
+        for stop in explanation.stopped:
             file = f", {word('file')} {stop.file}" if stop.file else ""
             line(f"  {stop.where}{file}: {stop.code} {stop.what}", "red")
             if stop.remedy:
@@ -122,17 +122,21 @@ def _print(found: Explanation, *, language: str) -> None:
             "share": _percent(e.share),
             "may": _percent(e.may),
         }
-        for one in found.held
+        for one in explanation.held
         for e in one.endings
     ]
     table("held", ends, "hospital_id", "delivery_id", "table", "would_end", "standing", "share", "may")
     heading("ended")
-    out.print(f"  {word('snapshot')}: {', '.join(map(str, found.snapshots)) or word('none')}")
-    releases = ", ".join(f"{r['release_id']} ({r['state']})" for r in found.releases)
-    serves = f" ({word('serves', about=found.served)})" if not found.releases and found.served is not None else ""
+    out.print(f"  {word('snapshot')}: {', '.join(map(str, explanation.snapshots)) or word('none')}")
+    releases = ", ".join(f"{r['release_id']} ({r['state']})" for r in explanation.releases)
+    serves = (
+        f" ({word('serves', about=explanation.served)})"
+        if not explanation.releases and explanation.served is not None
+        else ""
+    )
     out.print(f"  {word('release')}: {releases or word('none')}{serves}")
     heading("next")
-    for step in found.next:
+    for step in explanation.next:
         line(f"  {word(step.kind, about=step.about)}")
         if step.detail:
             line(f"    {word('remedy')}: {step.detail}")

@@ -72,8 +72,8 @@ def restore(
         from estuaire.storage.platform import Platform
 
         if check:
-            found, _ = restoring.check(folder.expanduser().resolve(), progress)
-            said = f"The backup of {found.made_at} is whole: {found.objects:,} objects, {found.bytes / 2**20:,.1f} MiB."
+            manifest, _ = restoring.check(folder.expanduser().resolve(), progress)
+            said = f"The backup of {manifest.made_at} is whole: {manifest.objects:,} objects, {manifest.bytes / 2**20:,.1f} MiB."
         else:
             _start_server(progress)
             said = f"Done: {restoring.restore(Platform(settings()), folder, progress).sentence()}. Now `estuaire up`."

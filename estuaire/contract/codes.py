@@ -73,11 +73,11 @@ def hospital_map(hospital: Hospital, system: str) -> dict[str, str]:
         ContractError: the map names a standard code that the system does not have, or two spellings of one code disagree.
     """
     codes = code_systems()[system]
-    found = {codes.normal(v): v for v in codes.values} | {codes.normal(a): v for a, v in codes.aliases}
+    standard_forms = {codes.normal(v): v for v in codes.values} | {codes.normal(a): v for a, v in codes.aliases}
     path = hospital.code_maps.get(system)
     if path is None:
-        return found
-    own: dict[str, str] = {}
+        return standard_forms
+    code_map: dict[str, str] = {}
     where = f"{path.parent.name}/{path.name}"
     for line, (local, standard) in enumerate(read_code_map(path).items(), start=2):
         if not codes.is_standard(standard):
@@ -86,12 +86,12 @@ def hospital_map(hospital: Hospital, system: str) -> dict[str, str]:
                 f"code map {where} line {line}: '{standard}' is no standard code of {system}",
                 remedy=f"write a standard code{', such as ' + ', '.join(near) if near else ''} (`estuaire codes {system}` lists them)",
             )
-        if own.setdefault(codes.normal(local), standard) != standard:
+        if code_map.setdefault(codes.normal(local), standard) != standard:
             raise ContractError(
                 f"code map {where} line {line}: another spelling of this local code has another standard code",
                 remedy="keep one of the two lines",
             )
-    return found | own
+    return standard_forms | code_map
 
 
 def standard_codes(hospital: Hospital, system: str, written: Iterable[str]) -> dict[str, str]:
@@ -101,14 +101,14 @@ def standard_codes(hospital: Hospital, system: str, written: Iterable[str]) -> d
         ContractError: see ``hospital_map``.
     """
     codes, known = code_systems()[system], hospital_map(hospital, system)
-    found = {}
+    standard_by_code = {}
     for text in written:
         normal = codes.normal(text)
         if normal in known:
-            found[text] = known[normal]
+            standard_by_code[text] = known[normal]
         elif codes.pattern and codes.is_standard(normal):
-            found[text] = normal
-    return found
+            standard_by_code[text] = normal
+    return standard_by_code
 
 
 def map_error(hospital: Hospital) -> ContractError | None:

@@ -24,14 +24,14 @@ _GRAMS = {"g": Decimal(1), "mg": Decimal("0.001")}
 @lru_cache(maxsize=1)
 def _strengths() -> dict[tuple[str, str], tuple[bool, dict[Decimal, Decimal]]]:
     """(ATC code, route group) -> whether one ratio holds for all, and grams of substance -> of product, the largest."""
-    found: dict[tuple[str, str], tuple[bool, dict[Decimal, Decimal]]] = {}
+    strengths: dict[tuple[str, str], tuple[bool, dict[Decimal, Decimal]]] = {}
     with STRENGTHS.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["product_g"]:
-                _, of = found.setdefault((row["atc"], row["route_group"]), (row["fixed_ratio"] == "true", {}))
+                _, of = strengths.setdefault((row["atc"], row["route_group"]), (row["fixed_ratio"] == "true", {}))
                 substance = Decimal(row["substance_g"])
                 of[substance] = max(Decimal(row["product_g"]), of.get(substance, Decimal(0)))
-    return found
+    return strengths
 
 
 def recorded_dose(hospital: Hospital, atc: str, route: str, dose: float, unit: str) -> float:

@@ -152,10 +152,10 @@ def would_end(platform: Platform, manifest: Manifest) -> list[Fewer]:
     delivered: dict[str, int] = {}
     for file in manifest.files:
         delivered[file.table] = delivered.get(file.table, 0) + file.rows
-    found = []
+    fewer = []
     for row in rows:
         table, standing = row["table_name"], int(row["standing"])
         if table in delivered and delivered[table] < standing:
             ended = standing - delivered[table]
-            found.append(Fewer(table, standing, delivered[table], ended > share(platform.settings, table) * standing))
-    return sorted(found, key=lambda one: one.table)
+            fewer.append(Fewer(table, standing, delivered[table], ended > share(platform.settings, table) * standing))
+    return sorted(fewer, key=lambda one: one.table)

@@ -77,18 +77,18 @@ def _sample_rows(version: str) -> dict[str, list[dict[str, Any]]]:
 
 def _first_codes(hospital: Hospital) -> dict[str, dict[str, list[str]]]:
     """System -> standard code -> the first local code of each; codes that the map leaves out are delivered as standard."""
-    found: dict[str, dict[str, list[str]]] = {}
+    first_codes: dict[str, dict[str, list[str]]] = {}
     used = _sample_rows(load_contract().version)
     inverted = inverted_maps(hospital)
     for table in load_contract().tables:
         for column in table.columns:
             system = column.code_system
             if system in inverted:
-                own = found.setdefault(system, {k: v[:1] for k, v in inverted[system].items()})
+                local_codes = first_codes.setdefault(system, {k: v[:1] for k, v in inverted[system].items()})
                 for row in used[table.name]:
                     if column.name in row:
-                        own.setdefault(row[column.name], [row[column.name]])
-    return found
+                        local_codes.setdefault(row[column.name], [row[column.name]])
+    return first_codes
 
 
 def _typed(value: Any, column: Column, hospital: Hospital, dialect: Dialect) -> Any:
@@ -203,20 +203,20 @@ def _code(text: str) -> str:
 
 def _columns(hospital: Hospital, table: Table, dialect: Dialect, language: str) -> list[dict[str, Any]]:
     text = sample_text(hospital, table, dialect, _sample_rows(load_contract().version)[table.name])
-    found = []
-    for column, own in zip(table.columns, text.columns, strict=True):
-        examples = text[own].drop_nulls().to_list()
+    columns = []
+    for column, header in zip(table.columns, text.columns, strict=True):
+        examples = text[header].drop_nulls().to_list()
         targets = [column.references] if column.references else []
         targets += [
             f"{r.table}.{r.to[r.columns.index(column.name)]}"
             for r in table.composite_references
             if column.name in r.columns
         ]
-        found.append(
+        columns.append(
             {
-                "own": own,
+                "header": header,
                 "name": column.name,
-                "renamed": own != column.name,
+                "renamed": header != column.name,
                 "format": _format(column, dialect, language),
                 "required": column.required,
                 "key": column.name in table.key,
@@ -227,7 +227,7 @@ def _columns(hospital: Hospital, table: Table, dialect: Dialect, language: str) 
                 "references": ", ".join(targets),
             }
         )
-    return found
+    return columns
 
 
 def _system(hospital: Hospital, codes: CodeSystem, language: str) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def _sections(hospital: Hospital, contract: Contract, language: str) -> list[dic
     sections = []
     for table in _tables(hospital, contract):
         dialect = hospital.dialects[hospital.table_dialect[table.name]]
-        own = {c: name for name, c in hospital.columns_of(table.name).items()}
+        headers = {c: name for name, c in hospital.columns_of(table.name).items()}
         period = table.period_column
         sections.append(
             {
@@ -287,8 +287,8 @@ def _sections(hospital: Hospital, contract: Contract, language: str) -> list[dic
                 "label": _label(table, language),
                 "grain": table.grain_fr if language == "fr" else table.grain_en,
                 "dialect": dialect.name,
-                "key": [own.get(k, k) for k in table.key],
-                "period": own.get(period, period) if period else "",
+                "key": [headers.get(k, k) for k in table.key],
+                "period": headers.get(period, period) if period else "",
                 "columns": _columns(hospital, table, dialect, language),
                 "rules": [
                     {"id": r.id, "label": _label(r, language), "action": r.action}

@@ -172,7 +172,7 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
     if not folder.is_dir():
         raise FileMissing("there is no such folder", hospital=hospital.id, file=folder.name, remedy="name a folder")
     names = [n for n in contract.names if n in hospital.table_dialect]
-    found: list[tuple[str, str]] = []
+    files: list[tuple[str, str]] = []
     strange: list[str] = []
     for name, _, why in walk(folder):
         inside = PurePosixPath(name)
@@ -192,7 +192,7 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
         if table is None:
             strange.append(str(inside))
         else:
-            found.append((table, str(inside)))
+            files.append((table, str(inside)))
     if strange:
         shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if len(strange) > 5 else "")
         raise FileNotExpected(
@@ -201,13 +201,13 @@ def find_files(folder: Path, hospital: Hospital, contract: Contract) -> list[tup
             remedy=f"name them <table>.csv, <table>_anything.csv(.gz), <table>.parquet or <table>/anything.csv(.gz), or take them out; "
             f"tables: {', '.join(names)}",
         )
-    if not found:
+    if not files:
         raise FileMissing(
             "the folder holds no file to deliver",
             hospital=hospital.id,
             remedy=f"put files there named after the tables: {', '.join(f'{n}.csv' for n in names)}",
         )
-    return sorted(found, key=lambda f: (names.index(f[0]), f[1]))
+    return sorted(files, key=lambda f: (names.index(f[0]), f[1]))
 
 
 def measure(
@@ -316,17 +316,17 @@ def _unmapped(hospital: Hospital, codes: dict[str, Counter[str]]) -> list[Warned
 
 def handed_in(store: ObjectStore, registry: Registry, hospital: str) -> dict[str, Manifest | None]:
     """Committed deliveries of a hospital in landing, by id; None where the manifest cannot be read."""
-    found: dict[str, Manifest | None] = {}
+    manifests: dict[str, Manifest | None] = {}
     for item in store.list(f"{LANDING}{hospital}/"):
         parts = item.key.split("/")
         if len(parts) == 4 and parts[3] == NAME:
             with store.open(item.key) as stream:
                 try:
                     raw = read_bounded(stream, hospital=hospital, delivery=parts[2])
-                    found[parts[2]] = parse_manifest(raw, hospital=hospital, delivery=parts[2], registry=registry)
+                    manifests[parts[2]] = parse_manifest(raw, hospital=hospital, delivery=parts[2], registry=registry)
                 except EstuaireError:
-                    found[parts[2]] = None
-    return found
+                    manifests[parts[2]] = None
+    return manifests
 
 
 def _content(files: Iterable[ManifestFile]) -> list[tuple[str, str, str, int, str]]:
@@ -341,10 +341,10 @@ def _beside(folder: Path, hospital: str, registry: Registry, files: list[Manifes
     raw = path.read_bytes()[:MAX_BYTES]
     try:
         delivery = str(json.loads(raw)["delivery_id"])
-        found = parse_manifest(raw, hospital=hospital, delivery=delivery, registry=registry)
+        manifest = parse_manifest(raw, hospital=hospital, delivery=delivery, registry=registry)
     except (ValueError, KeyError, TypeError, RecursionError, EstuaireError):
         return None
-    return found if _content(found.files) == _content(files) else None
+    return manifest if _content(manifest.files) == _content(files) else None
 
 
 def _period(asked: Asked, kind: str, last: Manifest | None, today: date, hospital: str) -> tuple[date, date]:
@@ -457,7 +457,7 @@ def _fits(manifest: Manifest, asked: Asked) -> bool:
         (asked.sequence, manifest.sequence),
         (asked.delivery_id, manifest.delivery_id),
     )
-    return all(wanted is None or wanted == own for wanted, own in given)
+    return all(wanted is None or wanted == declared for wanted, declared in given)
 
 
 def _already(there: dict[str, Manifest | None], manifest: Manifest) -> bool:

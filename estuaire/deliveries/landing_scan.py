@@ -55,7 +55,7 @@ Seen = tuple[str, str, str]  # hospital, delivery, fingerprint of its files
 
 
 @dataclass
-class Found:
+class ScannedDeliveries:
     """What a scan of landing/ found.
 
     ``pending`` are deliveries to land, ``blocked`` those refused by this scan, ``arriving`` those that are not complete yet,
@@ -144,18 +144,18 @@ def _check_plain(objects: list[ObjectInfo], prefix: str) -> None:
 def _check_present(manifest: Manifest, objects: list[ObjectInfo], prefix: str, arriving: bool) -> None:
     present = {o.key: o for o in objects}
     for file in manifest.files:
-        found = present.get(prefix + file.path)
+        uploaded = present.get(prefix + file.path)
         place = {"hospital": manifest.hospital, "delivery": manifest.delivery_id, "file": file.path}
-        if found is None:
+        if uploaded is None:
             missing = FileMissing("the manifest names a file that was not delivered", remedy="upload the file", **place)
             raise _Arriving(missing) if arriving else missing
-        if found.size != file.bytes:
+        if uploaded.size != file.bytes:
             wrong = ChecksumMismatch(
-                f"the file has {found.size} bytes, the manifest declares {file.bytes}",
+                f"the file has {uploaded.size} bytes, the manifest declares {file.bytes}",
                 remedy="upload the file again, or write a new manifest with `estuaire deliver`",
                 **place,
             )
-            raise _Arriving(wrong) if arriving and found.size < file.bytes else wrong
+            raise _Arriving(wrong) if arriving and uploaded.size < file.bytes else wrong
 
 
 def read_manifest(store: ObjectStore, registry: Registry, hospital: str, delivery: str) -> Manifest:
@@ -350,14 +350,14 @@ class _Scan:
         return manifest
 
 
-def discover(platform: Platform, run_id: str) -> Found:
+def discover(platform: Platform, run_id: str) -> ScannedDeliveries:
     """Scan landing/ and bring the ledger up to it. Whatever is wrong with one delivery never stops another.
 
     Raises:
         StoreUnavailable: the store does not answer: nothing could be read.
         DatabaseUnavailable: the ledger does not answer.
     """
-    database, store, found = platform.database, platform.store, Found()
+    database, store, deliveries = platform.database, platform.store, ScannedDeliveries()
     rows = fetch(
         database,
         "select hospital_id, delivery_id, state, sequence, content_hash, fingerprint, error_code, manifest from control.delivery",
@@ -372,19 +372,19 @@ def discover(platform: Platform, run_id: str) -> Found:
     for place, objects in sorted(folders.items()):
         if place in undecided:
             # the lake may hold it as the ledger has it: until landing has read that back, the ledger's row stays as it is
-            found.pending.append(place)
+            deliveries.pending.append(place)
             continue
-        error = _discover_one(scan, place, objects, found)
+        error = _discover_one(scan, place, objects, deliveries)
         if error is not None:
             away.append(error)
-            found.unread.append(place)
+            deliveries.unread.append(place)
     if away and len(away) == len(folders):
         raise away[0]
     gone = [
         p for p, r in known.items() if r["state"] in ("received", "blocked", "arriving", "held") and p not in folders
     ]
-    _withdraw(database, run_id, [p for p in gone if p not in undecided], found)
-    return found
+    _withdraw(database, run_id, [p for p in gone if p not in undecided], deliveries)
+    return deliveries
 
 
 def to_take_up(platform: Platform) -> frozenset[Seen]:
@@ -396,7 +396,7 @@ def to_take_up(platform: Platform) -> frozenset[Seen]:
     """
     rows = fetch(platform.database, "select hospital_id, delivery_id, state, fingerprint from control.delivery")
     known = {(row["hospital_id"], row["delivery_id"]): row for row in rows}
-    now, found = time.time(), set()
+    now, to_scan = time.time(), set()
     for place, objects in _folders(platform.store).items():
         row, fingerprint = known.get(place), _fingerprint(objects)
         seen = row is not None and row["fingerprint"] == fingerprint
@@ -407,8 +407,8 @@ def to_take_up(platform: Platform) -> frozenset[Seen]:
         if (not seen and any(o.key == manifest for o in objects)) or not _written_lately(
             objects, now, platform.settings.arriving_minutes
         ):
-            found.add((*place, fingerprint))
-    return frozenset(found)
+            to_scan.add((*place, fingerprint))
+    return frozenset(to_scan)
 
 
 def _undecided(database: Database, known: dict[Place, dict[str, Any]]) -> set[Place]:
@@ -421,31 +421,33 @@ def _undecided(database: Database, known: dict[Place, dict[str, Any]]) -> set[Pl
     return {p for p in places if p in known and known[p]["state"] != "landed"}
 
 
-def _discover_one(scan: _Scan, place: Place, objects: list[ObjectInfo], found: Found) -> EstuaireError | None:
+def _discover_one(
+    scan: _Scan, place: Place, objects: list[ObjectInfo], deliveries: ScannedDeliveries
+) -> EstuaireError | None:
     """Look at one delivery and note what it is; returns the error of a store that did not answer, which says nothing of the delivery."""
     row, fingerprint = scan.known.get(place), _fingerprint(objects)
     same = row is not None and row["fingerprint"] == fingerprint
     state = row["state"] if row is not None else None
     if row and same and (state in ("landed", "held") or (state == "blocked" and row["error_code"] not in OURS)):
-        found.unchanged += 1
+        deliveries.unchanged += 1
         return None
     try:
         manifest = scan.look(place, objects)
         with scan.database.transaction() as connection, connection.cursor() as cursor:
             if manifest is None:
                 _note_fingerprint(cursor, place, fingerprint)
-                found.unchanged += 1
+                deliveries.unchanged += 1
                 return None
             _note_received(cursor, manifest, fingerprint, scan.run_id)
-        found.pending.append(place)
+        deliveries.pending.append(place)
         # two deliveries of one scan with the same sequence: the second is refused as well
         scan.known[place] = {"state": "landed", "sequence": manifest.sequence}
         return None
     except _Arriving:
         if state == "landed":
-            found.unchanged += 1
+            deliveries.unchanged += 1
         else:
-            _note_arriving(scan, place, fingerprint, found)
+            _note_arriving(scan, place, fingerprint, deliveries)
         return None
     except (psycopg2.OperationalError, psycopg2.InterfaceError, *PASSING):
         raise
@@ -454,32 +456,34 @@ def _discover_one(scan: _Scan, place: Place, objects: list[ObjectInfo], found: F
     if told.retryable and not isinstance(told, TaskFailed):
         return told
     if row and same and state == "blocked" and row["error_code"] == told.code:
-        found.unchanged += 1
+        deliveries.unchanged += 1
         return None
-    _note_refusal(scan, place, fingerprint, told, found)
+    _note_refusal(scan, place, fingerprint, told, deliveries)
     return None
 
 
-def _note_arriving(scan: _Scan, place: Place, fingerprint: str, found: Found) -> None:
+def _note_arriving(scan: _Scan, place: Place, fingerprint: str, deliveries: ScannedDeliveries) -> None:
     with scan.database.transaction() as connection, connection.cursor() as cursor:
         _note(cursor, *place, fingerprint, "arriving", scan.run_id)
-    found.arriving.append(place)
+    deliveries.arriving.append(place)
 
 
-def _note_refusal(scan: _Scan, place: Place, fingerprint: str, error: EstuaireError, found: Found) -> None:
+def _note_refusal(
+    scan: _Scan, place: Place, fingerprint: str, error: EstuaireError, deliveries: ScannedDeliveries
+) -> None:
     row = scan.known.get(place)
     with scan.database.transaction() as connection, connection.cursor() as cursor:
         if row is not None and row["state"] == "landed":
             note_error(cursor, *place, error.fields, "landed")
             _note_fingerprint(cursor, place, fingerprint)
-            found.changed_after_landing.append(place)
+            deliveries.changed_after_landing.append(place)
         else:
             _note(cursor, *place, fingerprint, "blocked", scan.run_id)
             note_error(cursor, *place, error.fields, "blocked")
-            found.blocked.append(place)
+            deliveries.blocked.append(place)
 
 
-def _withdraw(database: Database, run_id: str, gone: list[Place], found: Found) -> None:
+def _withdraw(database: Database, run_id: str, gone: list[Place], deliveries: ScannedDeliveries) -> None:
     """Deliveries that were taken away before they landed, and what was set aside of them: nobody is waited for any more."""
     if not gone:
         return
@@ -494,4 +498,4 @@ def _withdraw(database: Database, run_id: str, gone: list[Place], found: Found) 
                 "update control.rejected_record set state = 'abandoned' where hospital_id = %s and delivery_id = %s",
                 place,
             )
-            found.withdrawn.append(place)
+            deliveries.withdrawn.append(place)

@@ -80,5 +80,5 @@ def accounts(platform: Platform) -> str:
 
 
 def _balance(settings: Settings) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder(settings) / "balance.json").read_text(encoding="utf-8"))
-    return found
+    balance: dict[str, Any] = json.loads((folder(settings) / "balance.json").read_text(encoding="utf-8"))
+    return balance

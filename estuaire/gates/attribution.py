@@ -20,34 +20,34 @@ Broken = dict[str, dict[str, list[str]]]  # hospital -> gate -> reasons
 def at_fault(findings: Sequence[Finding]) -> Broken:
     """Hospital -> gate -> what it broke there; empty where something that blocks is no hospital's (rows of the group alone, a rule that
     is about no hospital, engines that disagree)."""
-    found: Broken = {}
+    broken: Broken = {}
     for finding in findings:
         for total in finding.totals:
             if not total.blocks:
                 continue
-            own = _setting_aside(total, finding.hospitals)
-            if not own:
+            set_aside = _setting_aside(total, finding.hospitals)
+            if not set_aside:
                 return {}
-            for hospital, result in own.items():
-                found.setdefault(hospital, {}).setdefault(finding.stage, []).append(result.reason())
-    return found
+            for hospital, result in set_aside.items():
+                broken.setdefault(hospital, {}).setdefault(finding.stage, []).append(result.reason())
+    return broken
 
 
 def _setting_aside(total: Result, hospitals: Mapping[str, Sequence[Result]]) -> dict[str, Result]:
     """The fewest hospitals whose rows, set aside, leave a rule that does not block."""
     if total.status == "error":
         return {}
-    own = {h: r for h, results in hospitals.items() for r in results if r.rule.id == total.rule.id}
-    rest = _over(total, own.values())
+    result_by_hospital = {h: r for h, results in hospitals.items() for r in results if r.rule.id == total.rule.id}
+    rest = _over(total, result_by_hospital.values())
     if not rest.blocks:  # the hospitals' own rows keep the rule: it is the group's that do not
         return {}
-    by_excess = sorted(own, key=lambda h: (-own[h].excess, h))
+    by_excess = sorted(result_by_hospital, key=lambda h: (-result_by_hospital[h].excess, h))
     aside: dict[str, Result] = {}
     for hospital in by_excess:
-        if not rest.blocks or own[hospital].excess <= 0:
+        if not rest.blocks or result_by_hospital[hospital].excess <= 0:
             break
-        aside[hospital] = own[hospital]
-        rest = _over(total, [r for h, r in own.items() if h not in aside])
+        aside[hospital] = result_by_hospital[hospital]
+        rest = _over(total, [r for h, r in result_by_hospital.items() if h not in aside])
     return {} if rest.blocks else aside
 
 

@@ -41,12 +41,12 @@ def count(path: str, table: str, shifted: Collection[str] = ()) -> dict[str, lis
         connection.execute("set timezone = 'UTC'")
         row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 - an aggregate always gives one row
-    found = {}
+    counts = {}
     for i, rule in enumerate(rules):
-        found[rule.id] = [int(row[2 * i + 1]), int(row[2 * i + 2])]
+        counts[rule.id] = [int(row[2 * i + 1]), int(row[2 * i + 2])]
         if rule.unique:
-            found[rule.id].append(_beyond_first(path, rule.unique))
-    return found
+            counts[rule.id].append(_beyond_first(path, rule.unique))
+    return counts
 
 
 def _beyond_first(path: str, key: Sequence[str]) -> int:
@@ -80,17 +80,17 @@ class Audit:
     @property
     def blocked(self) -> dict[str, GateBlocked]:
         """The typed error of each hospital that may not be committed."""
-        found = {}
+        errors = {}
         for hospital, finding in self.findings.items():
             decided, reasons = finding.verdict()
             if decided == "block":
-                found[hospital] = GateBlocked(
+                errors[hospital] = GateBlocked(
                     f"its consolidated records did not pass: {'; '.join(reasons)}",
                     hospital=hospital,
                     remedy="correct the cause that the rules name (a corrected delivery, a code map); the next run takes it up. "
                     "Until then the hospital's former records stay in use",
                 )
-        return found
+        return errors
 
 
 def audit(platform: Platform, spark: Any, run_id: str, outcomes: Mapping[str, list[dict[str, Any]]]) -> Audit:

@@ -53,7 +53,7 @@ def counted(
             raise
         except Exception as error:  # noqa: BLE001 - raised again where no file explains it
             stopped = error
-        if stopped is None and None not in [n for found in counts.values() for n in found.values()]:
+        if stopped is None and None not in [n for by_rule in counts.values() for n in by_rule.values()]:
             return Counted(suites, counts, unread)
         at_fault = _unreadable(store, {place: keys[place] for place in left}, frames_of)
         if not at_fault:
@@ -67,7 +67,7 @@ def _unreadable(
     store: ObjectStore, keys: Mapping[P, Sequence[str]], frames_of: Callable[[Collection[P]], Frames]
 ) -> dict[P, list[str]]:
     """Of these places those whose files are lost, or that Spark cannot read by themselves, or where it can read none, DuckDB."""
-    lost = {place: gone for place, own in keys.items() if (gone := [key for key in own if store.stat(key) is None])}
+    lost = {place: gone for place, files in keys.items() if (gone := [key for key in files if store.stat(key) is None])}
     if lost:
         return lost
     stuck = [place for place in keys if None in alone(frames_of([place])).values()]
@@ -76,23 +76,23 @@ def _unreadable(
         for place in stuck:
             damaged[place] = [key for key in keys[place] if not readable(connection, store.url(key))]
     if len(stuck) < len(keys):  # the others' could be read: whatever it is, it is in these files
-        return {place: found or list(keys[place]) for place, found in damaged.items()}
-    return {place: found for place, found in damaged.items() if found}
+        return {place: damaged_files or list(keys[place]) for place, damaged_files in damaged.items()}
+    return {place: damaged_files for place, damaged_files in damaged.items() if damaged_files}
 
 
 def alone(frames: Frames) -> dict[str, Counts | None]:
     """Per frame what Spark itself counts, rule by rule; None of one that it cannot read."""
-    found: dict[str, Counts | None] = {}
+    counts: dict[str, Counts | None] = {}
     for name, (frame, rules) in frames.items():
         try:
             [row] = frame().groupBy().sum(*(r.mark for r in rules)).collect() if rules else [()]
         except PASSING:
             raise
         except Exception:  # noqa: BLE001 - asked for, to be told by the caller
-            found[name] = None
+            counts[name] = None
         else:
-            found[name] = {r.id: int(n or 0) for r, n in zip(rules, row, strict=True)}
-    return found
+            counts[name] = {r.id: int(n or 0) for r, n in zip(rules, row, strict=True)}
+    return counts
 
 
 def compared(
@@ -108,16 +108,20 @@ def compared(
     One suite an entity: Great Expectations counts over all, the native counts are summed to compare. Where the sums differ, Spark counts
     each place by itself: whoever's counts are equal there is not to blame. Where all are, nobody knows, and all err.
     """
-    own = {rule.id: {place: of[rule.id] for place, of in results.items() if rule.id in of} for rule in rules}
-    differing = {r for r, by_place in own.items() if counts.get(r) != sum(x.in_files for x in by_place.values())}
-    to_blame = _disagreeing(own, frames_of, frame) if differing else set()
+    results_by_rule = {
+        rule.id: {place: of[rule.id] for place, of in results.items() if rule.id in of} for rule in rules
+    }
+    differing = {
+        r for r, by_place in results_by_rule.items() if counts.get(r) != sum(x.in_files for x in by_place.values())
+    }
+    to_blame = _disagreeing(results_by_rule, frames_of, frame) if differing else set()
     totals = []
     for rule in rules:
         named = {place for place, rule_id in to_blame if rule_id == rule.id}
         agree = rule.id not in differing
-        for place, result in own[rule.id].items():
+        for place, result in results_by_rule[rule.id].items():
             result.gx_agrees = agree or bool(named and place not in named)
-        same = own[rule.id].values()
+        same = results_by_rule[rule.id].values()
         if same:
             checked, failed, written = (
                 sum(x.rows_checked for x in same), sum(x.rows_failed for x in same), sum(x.in_files for x in same),
@@ -127,14 +131,14 @@ def compared(
 
 
 def _disagreeing(
-    own: Mapping[str, Mapping[P, Result]], frames_of: Callable[[Collection[P]], Frames], name: str
+    results_by_rule: Mapping[str, Mapping[P, Result]], frames_of: Callable[[Collection[P]], Frames], name: str
 ) -> set[tuple[P, str]]:
     """(place, rule) whose native count is not what Spark counts over the place's files alone."""
-    found = set()
-    for place in dict.fromkeys(p for by_place in own.values() for p in by_place):
+    disagreeing = set()
+    for place in dict.fromkeys(p for by_place in results_by_rule.values() for p in by_place):
         frames = frames_of([place])
         told = alone({name: frames[name]})[name] if name in frames else {}
-        for rule_id, by_place in own.items():
+        for rule_id, by_place in results_by_rule.items():
             if place in by_place and (None if told is None else told.get(rule_id, 0)) != by_place[place].in_files:
-                found.add((place, rule_id))
-    return found
+                disagreeing.add((place, rule_id))
+    return disagreeing

@@ -104,13 +104,13 @@ class Suites:
         self, count: int, suites: Mapping[str, Sequence[Rule]], batch: Callable[[str, str], Any]
     ) -> dict[str, Counts]:
         lanes = iter(range(count))
-        own = threading.local()
+        thread_local = threading.local()
 
         def begin() -> None:
-            own.lane = f"lane {next(lanes)}"
+            thread_local.lane = f"lane {next(lanes)}"
 
         def run(name: str) -> Any:
-            return self._validated(name, batch(own.lane, name), suites[name])
+            return self._validated(name, batch(thread_local.lane, name), suites[name])
 
         _ = self._context  # made once, by this thread
         with ThreadPoolExecutor(count, thread_name_prefix="gate", initializer=begin) as pool:
@@ -152,13 +152,13 @@ def _about(rule: Rule) -> dict[str, Any]:
 
 
 def _counts(validated: Any) -> Counts:
-    found: Counts = {}
+    counts: Counts = {}
     for result in validated.results:
         count = None
         if not (result.exception_info or {}).get("raised_exception", False):
             count = result.result["observed_value"] or 0  # of no rows the sum is null
-        found[result.expectation_config.meta["rule"]] = None if count is None else int(count)
-    return found
+        counts[result.expectation_config.meta["rule"]] = None if count is None else int(count)
+    return counts
 
 
 def frame_of_files(spark: Any, paths: Sequence[str], columns: Sequence[str]) -> Any:

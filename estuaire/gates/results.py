@@ -93,25 +93,25 @@ class Result:
         return f"{self.rule.id}: {self.rows_failed} of {self.rows_checked}"
 
 
-def at_least(found: int, of: int, share: float) -> float:
-    """P(X >= found), X binomial (of, share): the one-sided exact test, at which the Clopper-Pearson lower bound of found/of is share.
+def at_least(failed: int, of: int, share: float) -> float:
+    """P(X >= failed), X binomial (of, share): the one-sided exact test, at which the Clopper-Pearson lower bound of failed/of is share.
 
     >>> round(at_least(1, 1, 0.05), 4), round(at_least(3, 40, 0.01), 4), at_least(0, 10, 0.5)
     (0.05, 0.0075, 1.0)
     """
-    if found <= 0 or share >= 1:
+    if failed <= 0 or share >= 1:
         return 1.0
     if share <= 0:
         return 0.0
-    if found <= of * share:  # at or below what is expected: a half or more, nothing is excluded
+    if failed <= of * share:  # at or below what is expected: a half or more, nothing is excluded
         return 1.0
     # from the likeliest of the terms on they fall by a constant factor at least: as many as matter are added
     log_term = (
-        math.lgamma(of + 1) - math.lgamma(found + 1) - math.lgamma(of - found + 1)
-        + found * math.log(share) + (of - found) * math.log1p(-share)
+        math.lgamma(of + 1) - math.lgamma(failed + 1) - math.lgamma(of - failed + 1)
+        + failed * math.log(share) + (of - failed) * math.log1p(-share)
     )  # fmt: skip
     term = total = math.exp(log_term)
-    for k in range(found, of):
+    for k in range(failed, of):
         term *= (of - k) / (k + 1) * share / (1 - share)
         total += term
         if term < total * 1e-15:

@@ -249,9 +249,9 @@ def _marks(rules: Sequence[Rule], shifted: Collection[str]) -> str:
 
 
 def _native(cur: cursor, source: str, relation: Relation, rules: Sequence[Rule], shifted: Collection[str]) -> _Native:
-    own = "hospital_id" in relation.columns
-    hospital = f"coalesce(hospital_id, '{WHOLE}')" if own else f"'{WHOLE}'"
-    found: _Native = {rule.id: {} for rule in rules}
+    has_hospital = "hospital_id" in relation.columns
+    hospital = f"coalesce(hospital_id, '{WHOLE}')" if has_hospital else f"'{WHOLE}'"
+    native: _Native = {rule.id: {} for rule in rules}
     by_row = [r for r in rules if not r.unique]
     if by_row:
         selected = []
@@ -261,42 +261,42 @@ def _native(cur: cursor, source: str, relation: Relation, rules: Sequence[Rule],
         cur.execute(f"select {hospital}, {', '.join(selected)} from {source} group by 1")
         for place, *counts in cur.fetchall():
             for i, rule in enumerate(by_row):
-                found[rule.id][place] = (int(counts[2 * i]), int(counts[2 * i + 1]))
+                native[rule.id][place] = (int(counts[2 * i]), int(counts[2 * i + 1]))
     for rule in (r for r in rules if r.unique):
-        first = "min(hospital_id)" if own else f"'{WHOLE}'"
+        first = "min(hospital_id)" if has_hospital else f"'{WHOLE}'"
         keys = ", ".join(rule.unique)
         cur.execute(
             f"select coalesce(place, '{WHOLE}'), sum(n), sum(case when complete then n - 1 else n end) from (select {first} as place, "
             f"count(*) as n, ({keys}) is not null as complete from {source} group by {keys}) as keyed group by 1"
         )
-        found[rule.id] = {place: (int(rows), int(beyond)) for place, rows, beyond in cur.fetchall()}
-    return found
+        native[rule.id] = {place: (int(rows), int(beyond)) for place, rows, beyond in cur.fetchall()}
+    return native
 
 
 def _months(
     cur: cursor, source: str, rules: Sequence[Rule], shifted: Collection[str], native: _Native
 ) -> dict[str, list[str]]:
     """The first places that break each rule of a table by month: the candidate is dropped, and no one could look them up."""
-    found = {}
+    places = {}
     for rule in rules:
         if not rule.unique and any(broken for _, broken in native[rule.id].values()):
             cur.execute(
                 f"select concat_ws(' ', hospital_id, to_char(month, 'YYYY-MM'), table_name) from {source} "
                 f"where not ({rule.sql('postgres', shifted)}) order by 1 limit {_NAMED}"
             )
-            found[rule.id] = [place for (place,) in cur.fetchall()]
-    return found
+            places[rule.id] = [place for (place,) in cur.fetchall()]
+    return places
 
 
 def _judge(finding: Finding, name: str, rules: Sequence[Rule], native: _Native, counted: Counts) -> None:
     for rule in rules:
-        own = native[rule.id]
-        failed = sum(f for _, f in own.values())
+        by_hospital = native[rule.id]
+        failed = sum(f for _, f in by_hospital.values())
         gx_failed = counted.get(rule.id)
         agree = gx_failed == failed
-        total = Result(name, rule, sum(c for c, _ in own.values()), failed, None, gx_failed, agree)
+        total = Result(name, rule, sum(c for c, _ in by_hospital.values()), failed, None, gx_failed, agree)
         finding.totals.append(total)
-        for hospital, (checked, broken) in own.items():
+        for hospital, (checked, broken) in by_hospital.items():
             if hospital not in (WHOLE, GROUP):
                 finding.hospitals.setdefault(hospital, []).append(Result(name, rule, checked, broken, gx_agrees=agree))
 

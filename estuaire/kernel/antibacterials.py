@@ -26,18 +26,18 @@ def _words(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _names() -> dict[str, frozenset[tuple[str, ...]]]:
     """First word -> names of antibacterials, English and French, of the reference seed."""
-    found: dict[str, set[tuple[str, ...]]] = {}
+    by_first_word: dict[str, set[tuple[str, ...]]] = {}
     with (SEEDS / "antimicrobial.csv").open(encoding="utf-8", newline="") as rows:
         for row in csv.DictReader(rows):
             for words in (_words(row["name_en"]), _words(row["name_fr"])):
                 if words and len("".join(words)) >= _SHORTEST_NAME:
-                    found.setdefault(words[0], set()).add(words)
-    return {first: frozenset(names) for first, names in found.items()}
+                    by_first_word.setdefault(words[0], set()).add(words)
+    return {first: frozenset(names) for first, names in by_first_word.items()}
 
 
 def names() -> list[tuple[str, ...]]:
     """Every name that is looked for, in order."""
-    return sorted(name for found in _names().values() for name in found)
+    return sorted(name for group in _names().values() for name in group)
 
 
 def names_antibacterial(text: str) -> bool:

@@ -66,16 +66,16 @@ def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
 def changes(timezone: str) -> tuple[int, tuple[Change, ...]]:
     """(offset of the zone before the first change, every change of it from 1970 to 2250 in their order), in microseconds."""
     zone = ZoneInfo(timezone)
-    found = []
+    transitions = []
     low = datetime(FIRST_YEAR - 1, 12, 30, tzinfo=UTC)
     first = before = _offset(low, zone)
     while low.year <= LAST_YEAR:
         high = low + _LOOK_EVERY
         after = _offset(high, zone)
         if after != before:
-            found.append(_between(low, high, zone))
+            transitions.append(_between(low, high, zone))
         low, before = high, after
-    return first // timedelta(microseconds=1), tuple(found)
+    return first // timedelta(microseconds=1), tuple(transitions)
 
 
 def _between(low: datetime, high: datetime, zone: ZoneInfo) -> Change:

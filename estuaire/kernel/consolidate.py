@@ -215,7 +215,7 @@ def survivors(merges: list[tuple[str, str]], patients: set[str]) -> tuple[dict[s
             patient; it stands flagged as orphan instead. Ids in a circle stay apart.
     """
     following = {old: new for old, new in merges if new in patients and old != new}
-    found: dict[str, str] = {}
+    survivor_of: dict[str, str] = {}
     circular: set[str] = set()
     for old in following:
         path, last = {old}, following[old]
@@ -225,21 +225,21 @@ def survivors(merges: list[tuple[str, str]], patients: set[str]) -> tuple[dict[s
         if last in path:
             circular.add(old)
         else:
-            found[old] = last
-    return found, circular
+            survivor_of[old] = last
+    return survivor_of, circular
 
 
 def _merge_patients(connection: duckdb.DuckDBPyConnection, given: HospitalInput) -> bool:
     """Temporary tables ``survivor`` (old_id, new_id) and ``circular`` (old_id); whether any merge applies."""
-    found: dict[str, str] = {}
+    survivor_of: dict[str, str] = {}
     circular: set[str] = set()
     if given.files.get("patient_merge") and given.files.get("patient"):
         patients = _run(connection, "patients").fetchall()
         merges = _run(connection, "merges").fetchall()
-        found, circular = survivors(merges, {p for (p,) in patients})
-    relation(connection, "survivor", {"old_id": "varchar", "new_id": "varchar"}, sorted(found.items()))
+        survivor_of, circular = survivors(merges, {p for (p,) in patients})
+    relation(connection, "survivor", {"old_id": "varchar", "new_id": "varchar"}, sorted(survivor_of.items()))
     relation(connection, "circular", {"old_id": "varchar"}, [(old,) for old in sorted(circular)])
-    return bool(found)
+    return bool(survivor_of)
 
 
 def depends_on(hospital: Hospital) -> str:
@@ -401,7 +401,7 @@ def _write(
 def _unmapped(
     connection: duckdb.DuckDBPyConnection, table: Table, output: Path
 ) -> dict[str, dict[str, dict[str, int]]]:
-    found: dict[str, dict[str, dict[str, int]]] = {}
+    unmapped: dict[str, dict[str, dict[str, int]]] = {}
     for column in table.columns:
         if column.type != "code" or column.code_system is None:
             continue
@@ -409,8 +409,8 @@ def _unmapped(
         rows = _run(connection, "unmapped_codes", column=column.name, mapped=mapped, output=literal(output)).fetchall()
         place = f"{table.name}.{column.name}"
         for code, count in rows:
-            found.setdefault(column.code_system, {}).setdefault(code, {})[place] = int(count)
-    return found
+            unmapped.setdefault(column.code_system, {}).setdefault(code, {})[place] = int(count)
+    return unmapped
 
 
 def _one_person(connection: duckdb.DuckDBPyConnection, given: HospitalInput, delivered: list[Table]) -> None:
@@ -467,15 +467,15 @@ def _ended(
 ) -> dict[str, int]:
     """Records of ``standing_<table>`` that are ended once all of ``given`` is judged."""
     _judge(connection, given, delivered)
-    found: dict[str, int] = {}
+    ended: dict[str, int] = {}
     known = {
         name for (name,) in connection.execute("select table_name from duckdb_tables() where temporary").fetchall()
     }
     for table in delivered:
         if table.name in full.tables and f"standing_{table.name}" in known:
             row = _run(connection, "standing_ended", table=table.name).fetchone()
-            found[table.name] = int(row[0]) if row else 0
-    return found
+            ended[table.name] = int(row[0]) if row else 0
+    return ended
 
 
 def consolidate_hospital(given: HospitalInput, contract: Contract, output_for: Any) -> list[TableOutcome]:

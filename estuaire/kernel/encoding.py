@@ -56,13 +56,13 @@ class EncodingWatch:
         """Raises EncodingMismatch: the whole file is in another encoding."""
         if self._declared in _UTF8:
             wrong = self._damaged >= _FEW and not self._letters
-            found = f"no letter beyond ASCII is {self._declared}, and {self._damaged} records are in another encoding"
+            problem = f"no letter beyond ASCII is {self._declared}, and {self._damaged} records are in another encoding"
         else:
             wrong = self._valid and self._letters
-            found = f"the file is UTF-8 throughout, its dialect says {self._declared}"
+            problem = f"the file is UTF-8 throughout, its dialect says {self._declared}"
         if wrong:
             raise EncodingMismatch(
-                found,
+                problem,
                 remedy="deliver it in the encoding that the guide names (`estuaire guide`), or correct the dialect in the registry",
                 hospital=place.hospital,
                 delivery=place.delivery,

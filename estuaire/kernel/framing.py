@@ -311,13 +311,13 @@ def _bad_bytes(data: bytes, block: Bytes, starts: Ints, ends: Ints, encoding: st
     except UnicodeDecodeError:
         pass
     # each record with a byte beyond ASCII by itself: an error copies what it looked at
-    found = []
+    undecodable = []
     for index in np.unique(np.searchsorted(ends, np.flatnonzero(block[:stop] > 127), side="right")).tolist():
         try:
             str(view[starts[index] : ends[index]], encoding)
         except UnicodeDecodeError:
-            found.append(index)
-    return found
+            undecodable.append(index)
+    return undecodable
 
 
 def frame_block(

@@ -105,20 +105,20 @@ class Pseudonymiser:
         assert rule is not None  # noqa: S101
         if extras:
             texts = [[e or "" for e in extra.to_pylist()] for extra in extras]
-            found = [
+            pseudonyms = [
                 None if v is None else self.one(column, v, tuple(t[i].strip() for t in texts))
                 for i, v in enumerate(values.to_pylist())
             ]
-            return pa.array(found, pa.string())
+            return pa.array(pseudonyms, pa.string())
         encoded = pc.dictionary_encode(values)
         mapped: list[str | None] = []
         for value in encoded.dictionary.to_pylist():
             place = (rule.domain, value)
             if place not in self._seen:
-                found_one = self.one(column, value)
-                self._seen[place] = found_one
-                if rule.domain == "patient" and found_one is not None and self._is_nobody(value):
-                    self._nobody.add(found_one)
+                pseudonym = self.one(column, value)
+                self._seen[place] = pseudonym
+                if rule.domain == "patient" and pseudonym is not None and self._is_nobody(value):
+                    self._nobody.add(pseudonym)
             mapped.append(self._seen[place])
         dictionary = pa.array(mapped, pa.string())
         return pc.take(dictionary, encoded.indices)

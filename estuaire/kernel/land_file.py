@@ -194,11 +194,11 @@ def _joined(
     masks: list[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]], rows: np.ndarray[Any, Any]
 ) -> list[str | None]:
     """Per row of ``rows`` the comma-separated names of the masks that are set, or None."""
-    found: list[str | None] = []
+    names: list[str | None] = []
     for row in rows:
         hit = [name for name, mask in masks if mask[row]]
-        found.append(",".join(hit) if hit else None)
-    return found
+        names.append(",".join(hit) if hit else None)
+    return names
 
 
 class _Lander:

@@ -43,18 +43,18 @@ def rule(table: Table, column: str) -> str:
 
 def holds_one(text: str) -> bool:
     """Whether a text holds a national number with its right key."""
-    return any(nir_is_valid(_SPACES.sub("", found).upper()) for found in _ONE.findall(text))
+    return any(nir_is_valid(_SPACES.sub("", candidate).upper()) for candidate in _ONE.findall(text))
 
 
 def leaks(text: pa.Table, table: Table) -> dict[str, npt.NDArray[np.bool_]]:
     """Per plain column of a block the rows whose text holds a national number; columns without one are left out."""
-    found = {}
+    rows_by_column = {}
     for column in scanned(table):
         if column.name in text.column_names:
             hits = _hits(text[column.name].combine_chunks())
             if hits is not None:
-                found[column.name] = hits
-    return found
+                rows_by_column[column.name] = hits
+    return rows_by_column
 
 
 def _hits(values: pa.Array) -> npt.NDArray[np.bool_] | None:

@@ -71,9 +71,9 @@ def blocks(
     except _BROKEN:
         raise _damaged(place) from None
     header = header_of(names, table=table, hospital=hospital, place=place)
-    wanted = {own: name for own, name in zip(names, header.names, strict=True) if name}
-    for own, name in wanted.items():
-        kind = file.schema_arrow.field(names.index(own)).type
+    wanted = {delivered_name: name for delivered_name, name in zip(names, header.names, strict=True) if name}
+    for delivered_name, name in wanted.items():
+        kind = file.schema_arrow.field(names.index(delivered_name)).type
         if not _has_text(kind):
             raise ColumnRetyped(
                 f"column {name} is nested or has no text (Parquet type {_named(kind)})",
@@ -91,10 +91,10 @@ def blocks(
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(wanted)):
                 texts = {}
                 bad = np.full(batch.num_rows, -1, np.int64)
-                for own, name in wanted.items():
-                    column = batch.column(batch.schema.names.index(own))
+                for delivered_name, name in wanted.items():
+                    column = batch.column(batch.schema.names.index(delivered_name))
                     kind = table.column(name).type if name in {c.name for c in table.columns} else "datetime"
-                    texts[name] = _text(column, kind, dialect, hospital.timezone, own in moments, bad)
+                    texts[name] = _text(column, kind, dialect, hospital.timezone, delivered_name in moments, bad)
                 yield _block(texts, bad, done)
                 done += batch.num_rows
         except _BROKEN:

@@ -107,7 +107,7 @@ def _folded(name: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def header_of(own: Iterable[str], *, table: Table, hospital: Hospital, place: Place) -> Header:
+def header_of(delivered_names: Iterable[str], *, table: Table, hospital: Hospital, place: Place) -> Header:
     """A file's own column names against the contract; the hospital's names come from its registry file, case is ignored.
 
     A registered name wins over the contract's own name in the same file; of two columns of one name the first is taken.
@@ -115,7 +115,7 @@ def header_of(own: Iterable[str], *, table: Table, hospital: Hospital, place: Pl
     Raises:
         ColumnMissing: a required column is not there (all missing ones are named).
     """
-    folded = [_folded(name) for name in own]
+    folded = [_folded(name) for name in delivered_names]
     renamed = {_folded(k): v for k, v in hospital.columns_of(table.name).items()}
     known = {c.name for c in table.columns} | {OPERATION_COLUMN, UPDATED_COLUMN}
     registered = {renamed[name] for name in folded if name in renamed}
@@ -151,10 +151,10 @@ def read_header(line: bytes, *, table: Table, hospital: Hospital, dialect: Diale
     """
     text = line.removeprefix(_UTF8_MARK).decode(dialect.encoding, errors="replace").rstrip("\r\n")
     try:
-        own = next(csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter), [])
+        delivered_names = next(csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter), [])
     except csv.Error:
         raise place.of(_unreadable("the header line cannot be read")) from None
-    return header_of(own, table=table, hospital=hospital, place=place)
+    return header_of(delivered_names, table=table, hospital=hospital, place=place)
 
 
 def _unreadable(what: str) -> FileNotReadable:
@@ -197,8 +197,8 @@ class _Content:
             BeyondLimit: the file grows too much, or to too much, as it is decompressed.
         """
         ahead, self._ahead = self._ahead[:size], self._ahead[size:]
-        found = self._stream.read(size - len(ahead)) if len(ahead) < size else b""
-        self.count += len(found)
+        chunk = self._stream.read(size - len(ahead)) if len(ahead) < size else b""
+        self.count += len(chunk)
         limits = self._limits
         if self.count > limits.decompressed_bytes:
             raise self._place.of(
@@ -214,15 +214,15 @@ class _Content:
                     remedy="look at what the export repeats, or deliver the table without compression",
                 )
             )
-        return ahead + found if ahead else found
+        return ahead + chunk if ahead else chunk
 
     def ahead(self, size: int) -> bytes:
         """The first ``size`` bytes, or all there are; they are read again."""
-        found = b""
-        while len(found) < size and (more := self.read(size - len(found))):
-            found += more
-        self.put_back(found)
-        return found
+        head = b""
+        while len(head) < size and (more := self.read(size - len(head))):
+            head += more
+        self.put_back(head)
+        return head
 
 
 class DeliveredFile:

@@ -73,5 +73,5 @@ def spoilt(values: pa.StringArray) -> pa.BooleanArray | None:
     data = bytes(_bytes_of(values))
     if not any(mark in data for mark in SPREADSHEET_MARKS):
         return None
-    found: Any = pc.fill_null(pc.match_substring_regex(values, spoilt_pattern()), False)
-    return found
+    mask: Any = pc.fill_null(pc.match_substring_regex(values, spoilt_pattern()), False)
+    return mask

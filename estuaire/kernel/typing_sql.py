@@ -69,24 +69,24 @@ def _formats(dialect: Dialect) -> dict[str, Any]:
 
 def _ends(table: Table, rules: tuple[Rule, ...]) -> dict[str, str]:
     """Datetime column that ends something -> the one that begins it, from the rules ``end >= begin``."""
-    found = {}
+    begin_of = {}
     for rule in rules:
         compared = sqlglot.parse_one(rule.expression) if rule.expression and not rule.when else None
         if isinstance(compared, sqlglot.exp.GTE) and len(set(rule.columns)) == 2:
             end, begin = compared.this.name, compared.expression.name
             if {end, begin} == set(rule.columns) and all(table.column(c).type == "datetime" for c in (end, begin)):
-                found[end] = begin
-    return found
+                begin_of[end] = begin
+    return begin_of
 
 
 def _marks(column: Column, present: bool, spoilable: tuple[Column, ...]) -> list[str]:
     """Booleans that come with a column: a spreadsheet wrote it; of patients, it names nobody in particular."""
-    found = []
+    marks = []
     if present and column in spoilable:
-        found.append(f"{column.name}__spoilt")
+        marks.append(f"{column.name}__spoilt")
     if present and column.pseudonym is not None and column.pseudonym.domain == "patient":
-        found.append(f"{column.name}__unknown")
-    return found
+        marks.append(f"{column.name}__unknown")
+    return marks
 
 
 def _of_column(table: Table, column: Column, present: bool, marks: list[str]) -> Iterator[tuple[Check, dict[str, Any]]]:
@@ -117,9 +117,9 @@ def _of_rules(table: Table, rules: tuple[Rule, ...]) -> Iterator[tuple[Check, di
         if rule.id in bounded:
             continue
         read = tuple(c for c in rule.columns if c not in ORIGIN)
-        own = [c.removesuffix("_local") for c in read]
-        unread = [f"{c}__bad" for c in own]
-        unread += [f"{c}__missing" for c in own if table.column(c).type == "datetime"]
+        columns = [c.removesuffix("_local") for c in read]
+        unread = [f"{c}__bad" for c in columns]
+        unread += [f"{c}__missing" for c in columns if table.column(c).type == "datetime"]
         yield (
             Check(rule.id, read, rule.action),
             {

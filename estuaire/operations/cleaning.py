@@ -51,15 +51,15 @@ def plan(settings: Settings, *, secrets: bool = False) -> Plan:
             f"{root} is no folder of the stack's own: removing it would remove more",
             remedy="set ESTUAIRE_HOME to such a folder",
         )
-    found = Plan()
+    cleaning_plan = Plan()
     keep = [settings.store_path / "landing"] + ([] if secrets else [settings.secrets_path])
-    found.kept = [path for path in keep if path.exists()]
-    found.paths = _without(root, [*found.kept, *(path.resolve() for path in found.kept)])
+    cleaning_plan.kept = [path for path in keep if path.exists()]
+    cleaning_plan.paths = _without(root, [*cleaning_plan.kept, *(path.resolve() for path in cleaning_plan.kept)])
     outside = [settings.store_path / name for name in _IN_STORE] + ([settings.secrets_path] if secrets else [])
-    found.paths += [path for path in outside if path.exists() and not path.is_relative_to(root)]
+    cleaning_plan.paths += [path for path in outside if path.exists() and not path.is_relative_to(root)]
     if settings.store == "s3":
-        found.prefixes = [f"{name}/" for name in _IN_STORE]
-    return found
+        cleaning_plan.prefixes = [f"{name}/" for name in _IN_STORE]
+    return cleaning_plan
 
 
 def remove(store: ObjectStore, going: Plan) -> None:

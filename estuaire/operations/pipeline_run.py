@@ -158,13 +158,15 @@ def under_way(database: Database, client: AirflowClient) -> _Chain | None:
         runs = [run for run in live if run["dag_id"] == dag_id]
         if runs:
             newest = max(runs, key=lambda run: str(run["run_after"]))
-            own = ledger_run_id(dag_id, newest["dag_run_id"])
-            rows = ledger.fetch(database, "select parent_run_id, ended_at from control.run where run_id = %s", (own,))
+            run_id = ledger_run_id(dag_id, newest["dag_run_id"])
+            rows = ledger.fetch(
+                database, "select parent_run_id, ended_at from control.run where run_id = %s", (run_id,)
+            )
             # Airflow closes a run a moment after its work: what came since is a new run's
             if rows and rows[0]["ended_at"]:
                 continue
             parent = rows[0]["parent_run_id"] if rows else None
-            return _Chain(dag_id, parent or own, datetime.fromisoformat(newest["run_after"]))
+            return _Chain(dag_id, parent or run_id, datetime.fromisoformat(newest["run_after"]))
     for dag_id, following in itertools.pairwise(DAGS):
         rows = ledger.fetch(
             database,

@@ -30,10 +30,10 @@ class Arrivals:
         self._told: frozenset[Seen] = frozenset()
         self._told_at = 0.0
 
-    def look(self, found: frozenset[Seen]) -> list[Seen]:
+    def look(self, waiting: frozenset[Seen]) -> list[Seen]:
         """Deliveries to tell of now, among those that wait; none while some that were told still wait to be taken up."""
-        settled, self._before = found & self._before, found
-        self._told &= found
+        settled, self._before = waiting & self._before, waiting
+        self._told &= waiting
         if self._told and self._clock() - self._told_at < FORGOTTEN_AFTER:
             return []
         self._told, self._told_at = settled, self._clock()
@@ -60,14 +60,14 @@ class DeliveriesArrived(BaseEventTrigger):
         arrivals, platform, silent = Arrivals(), Platform(Settings()), False
         while True:
             try:
-                found = await asyncio.to_thread(to_take_up, platform)
+                waiting = await asyncio.to_thread(to_take_up, platform)
             except Exception as error:  # noqa: BLE001 - one look that fails must not end the watch
                 if not silent:
                     _log.warning("landing_not_read", code=getattr(error, "code", type(error).__name__))
                 silent = True
             else:
                 silent = False
-                told = arrivals.look(found)
+                told = arrivals.look(waiting)
                 if told:
                     yield TriggerEvent({"deliveries": [f"{hospital}/{delivery}" for hospital, delivery, _ in told]})
             await asyncio.sleep(self.every)

@@ -21,14 +21,14 @@ def inputs(platform: Platform, only: list[str] | None = None) -> dict[str, dict[
     """Per hospital (of ``only``, or all) what its consolidation reads, and the hash of it all."""
     database = platform.database
     registry = platform.registry
-    found: dict[str, dict[str, Any]] = {}
+    inputs_by_hospital: dict[str, dict[str, Any]] = {}
     for row in fetch(
         database,
         "select hospital_id, table_name, key, rows from control.landed_file "
         "where %(only)s::text[] is null or hospital_id = any(%(only)s) order by hospital_id, table_name, key",
         {"only": only},
     ):
-        entry = found.setdefault(row["hospital_id"], _nothing())
+        entry = inputs_by_hospital.setdefault(row["hospital_id"], _nothing())
         entry["files"].append((row["table_name"], row["key"]))
         entry["rows"] += row["rows"]
     for row in fetch(
@@ -40,15 +40,15 @@ def inputs(platform: Platform, only: list[str] | None = None) -> dict[str, dict[
     ):
         tables = tuple(sorted({f["table"] for f in row["manifest"]["files"]}))
         full = kernel.Full(row["sequence"], row["period_from"], row["period_to"], tables)
-        found.setdefault(row["hospital_id"], _nothing())["fulls"].append(full)
+        inputs_by_hospital.setdefault(row["hospital_id"], _nothing())["fulls"].append(full)
     for row in fetch(
         database,
         "select hospital_id, array_agg(period_to order by sequence) as ends, array_agg(extracted_at order by sequence) as extracted "
         "from control.delivery where state = 'landed' and exists (select 1 from jsonb_array_elements(manifest::jsonb -> 'files') f "
         "where f ->> 'table' = 'stay' and (f ->> 'rows')::bigint > 0) group by hospital_id",
     ):
-        if row["hospital_id"] in found and row["hospital_id"] in registry.hospitals:
-            found[row["hospital_id"]]["stays_until"] = kernel.stays_until(
+        if row["hospital_id"] in inputs_by_hospital and row["hospital_id"] in registry.hospitals:
+            inputs_by_hospital[row["hospital_id"]]["stays_until"] = kernel.stays_until(
                 registry.hospitals[row["hospital_id"]], zip(row["ends"], row["extracted"], strict=True)
             )
     for row in fetch(
@@ -61,19 +61,19 @@ def inputs(platform: Platform, only: list[str] | None = None) -> dict[str, dict[
         {"only": only},
     ):
         updated = row["source_updated_at"]
-        if row["hospital_id"] in found:
-            found[row["hospital_id"]]["rejected"].append(
+        if row["hospital_id"] in inputs_by_hospital:
+            inputs_by_hospital[row["hospital_id"]]["rejected"].append(
                 kernel.Rejected(
                     row["table_name"], row["business_key"], row["sequence"], updated.isoformat() if updated else None
                 )
             )
-    for hospital, entry in found.items():
+    for hospital, entry in inputs_by_hospital.items():
         maps = _maps(registry, hospital)
         until = entry["stays_until"] and entry["stays_until"].astimezone(UTC).isoformat()
         rules = None if "wrong" in maps else kernel.depends_on(registry.get(hospital))
         text = repr((rules, entry["files"], entry["fulls"], entry["rejected"], until, maps))
         entry["input_hash"] = hashlib.sha256(text.encode()).hexdigest()
-    return found
+    return inputs_by_hospital
 
 
 def _maps(registry: Registry, hospital: str) -> dict[str, Any]:

@@ -33,14 +33,14 @@ def spark_conf(settings: Settings, *, long: bool = False) -> dict[str, str]:
     Args:
         long: the stage computes for long in the JVM itself.
     """
-    own = s3a.packages() if settings.store == "s3" else {}
+    s3a_packages = s3a.packages() if settings.store == "s3" else {}
     jvm = (
         f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} "
         + ("" if long else "-XX:TieredStopAtLevel=1 ")
         + "-XX:+UseSerialGC"
     )
     return {
-        **own,
+        **s3a_packages,
         **spark_cluster.submission(settings),
         "spark.ui.enabled": "false",
         "spark.driver.extraJavaOptions": jvm,

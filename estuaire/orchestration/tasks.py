@@ -73,16 +73,16 @@ def _discover(platform: Platform, run_id: str) -> Discovery:
             "a restore into this platform ended half-way: nothing is taken up until it is whole",
             remedy="run the restore again (docs/engineers/backup.md), then start a run",
         )
-    found = landing_scan.discover(platform, run_id)
+    scan = landing_scan.discover(platform, run_id)
     waiting = ledger.fetch(
         platform.database, "select distinct hospital_id from control.delivery where state = 'received'"
     )
-    hospitals = sorted({*found.hospitals, *(r["hospital_id"] for r in waiting)})
+    hospitals = sorted({*scan.hospitals, *(r["hospital_id"] for r in waiting)})
     consolidation_inputs.forget_blocks(platform)
     go = bool(hospitals) or downstream_work(platform)
-    notes = [*found.notes, *registry_notes(platform.registry)]
+    notes = [*scan.notes, *registry_notes(platform.registry)]
     if not go:
-        message = f"nothing new: all {found.unchanged} deliveries were received before"
+        message = f"nothing new: all {scan.unchanged} deliveries were received before"
         ledger.end_run(platform.database, run_id, "nothing_new", "; ".join([message, *notes]))
     elif notes:
         ledger.note_run(platform.database, run_id, "; ".join(notes))

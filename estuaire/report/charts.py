@@ -179,40 +179,40 @@ def _known(values: Sequence[float | None]) -> list[float]:
     return [v for v in values if v is not None]
 
 
-def consumption_trend(found: Consumption, names: Mapping[str, str]) -> Markup:
+def consumption_trend(consumption: Consumption, names: Mapping[str, str]) -> Markup:
     """The group's consumption by month over the hospitals' own, faint; on scope spares the national figure."""
-    shown = sorted(v for values in found.hospitals.values() for v in _known(values))
+    shown = sorted(v for values in consumption.hospitals.values() for v in _known(values))
     # a hospital-month far beyond the others would flatten all: it is cut at the frame, the table has its number
     usual = shown[int(0.99 * (len(shown) - 1))] if shown else 0.0
-    national = NATIONAL_DDD if found.scope == "spares" else 0.0
-    frame = _Months(found.months, max([usual, national, *_known(found.total), 1.0]), 330, text("ddd_unit"))
+    national = NATIONAL_DDD if consumption.scope == "spares" else 0.0
+    frame = _Months(consumption.months, max([usual, national, *_known(consumption.total), 1.0]), 330, text("ddd_unit"))
     drawing = frame.drawing
-    for hospital, values in found.hospitals.items():
+    for hospital, values in consumption.hospitals.items():
         cut = [None if v is None else min(v, frame.top) for v in values]
         drawing.path(frame.points(cut), "faint", f"{hospital} {names.get(hospital, '')}".strip())
     if national:
         drawing.line(_LEFT, frame.y(national), 920 - _RIGHT, frame.y(national), "reference")
-    drawing.path(frame.points(found.total), "strong")
-    frame.readings(text("group"), found.total, "reading")
+    drawing.path(frame.points(consumption.total), "strong")
+    frame.readings(text("group"), consumption.total, "reading")
     if national:
         drawing.words(_LEFT + 12, frame.y(national) - 6, text("national_ddd"), "note")
-    last = next((v for v in reversed(found.total) if v is not None), None)
+    last = next((v for v in reversed(consumption.total) if v is not None), None)
     if last is not None:
         drawing.words(920 - _RIGHT + 6, frame.y(last) + 4, text("group"), "label")
     return drawing.done(text("consumption_title"))
 
 
-def classes_trend(found: Consumption) -> Markup:
+def classes_trend(consumption: Consumption) -> Markup:
     """The group's consumption by month and AWaRe class, each line named at its end."""
-    order = [c for c in AWARE if c in found.classes] + sorted(set(found.classes) - set(AWARE))
-    highest = max([1.0, *(v for c in order for v in _known(found.classes[c]))])
-    frame = _Months(found.months, highest, 260, text("ddd_unit"))
+    order = [c for c in AWARE if c in consumption.classes] + sorted(set(consumption.classes) - set(AWARE))
+    highest = max([1.0, *(v for c in order for v in _known(consumption.classes[c]))])
+    frame = _Months(consumption.months, highest, 260, text("ddd_unit"))
     placed: list[float] = []
-    for name in sorted(order, key=lambda c: -(_known(found.classes[c]) or [0.0])[-1]):
+    for name in sorted(order, key=lambda c: -(_known(consumption.classes[c]) or [0.0])[-1]):
         colour = AWARE.get(name, OTHER_CLASS)
-        frame.drawing.path(frame.points(found.classes[name]), "strong", word("aware", name).both(), colour)
-        frame.readings(word("aware", name), found.classes[name], "reading")
-        known = _known(found.classes[name])
+        frame.drawing.path(frame.points(consumption.classes[name]), "strong", word("aware", name).both(), colour)
+        frame.readings(word("aware", name), consumption.classes[name], "reading")
+        known = _known(consumption.classes[name])
         if known:
             y = frame.y(known[-1]) + 4
             while any(abs(y - other) < 15 for other in placed):
@@ -227,20 +227,20 @@ def classes_trend(found: Consumption) -> Markup:
 _ROW, _HEAD, _PLOT = 25, 34, (330, 690)
 
 
-def interval(found: Estimate | None) -> Text:
+def interval(estimate: Estimate | None) -> Text:
     """2,43 [1,57 – 3,76]; a dash where it could not be estimated."""
-    if found is None or found.odds_ratio is None:
+    if estimate is None or estimate.odds_ratio is None:
         return same("–")
-    told = [number(v, 2) for v in (found.odds_ratio, found.low, found.high)]
+    told = [number(v, 2) for v in (estimate.odds_ratio, estimate.low, estimate.high)]
     return Text(*(f"{t[0]} [{t[1]} – {t[2]}]" for t in zip(*told, strict=True)))
 
 
-def forest(found: Sequence[Exposure], titles: Mapping[str, Text]) -> Markup:
+def forest(exposures: Sequence[Exposure], titles: Mapping[str, Text]) -> Markup:
     """Odds ratios on a log axis: per effect the main window first, then the sensitivities; crude hollow, adjusted filled."""
     rows: list[tuple[str, Exposure, Estimate | None]] = []
     heads: set[int] = set()
-    for i, exposure in enumerate(found):
-        if i == 0 or found[i - 1].effect != exposure.effect:
+    for i, exposure in enumerate(exposures):
+        if i == 0 or exposures[i - 1].effect != exposure.effect:
             heads.add(len(rows))
         rows.append(("crude", exposure, exposure.crude))
         rows.append(("adjusted", exposure, exposure.adjusted))
@@ -299,30 +299,30 @@ def window(exposure: Exposure) -> Text:
 # ------------------------------------------------------------------------------------------------ coverage
 
 
-def coverage_strip(found: Coverage, names: Mapping[str, str]) -> Markup:
+def coverage_strip(coverage: Coverage, names: Mapping[str, str]) -> Markup:
     """Hospital x month, coloured by the worst table of the month; months of one status in a row are one mark."""
     left, row = 190, 15
-    width, height = 920, 26 + row * len(found.hospitals) + 4
-    step = (width - left) / max(1, len(found.months))
+    width, height = 920, 26 + row * len(coverage.hospitals) + 4
+    step = (width - left) / max(1, len(coverage.months))
     drawing = Drawing(width, height)
-    for i, m in enumerate(found.months):
+    for i, m in enumerate(coverage.months):
         if m.month == 1 or i == 0:
             drawing.line(left + i * step, 14, left + i * step, height, "grid")
         if m.month == 1 or (i == 0 and m.month < 9):
             drawing.words(left + i * step + 3, 12, same(m.year), "tick")
-    for j, hospital in enumerate(found.hospitals):
+    for j, hospital in enumerate(coverage.hospitals):
         top = 22 + j * row
         name = f"{hospital}  {names.get(hospital, '')}"
-        name = (name if len(name) <= 30 else f"{name[:29]}…") + (" *" if hospital in found.outside_group else "")
+        name = (name if len(name) <= 30 else f"{name[:29]}…") + (" *" if hospital in coverage.outside_group else "")
         drawing.words(0, top + 11, same(name), "strip")
         i = 0
-        while i < len(found.months):
-            status = found.status.get((hospital, found.months[i]))
+        while i < len(coverage.months):
+            status = coverage.status.get((hospital, coverage.months[i]))
             end = i + 1
-            while end < len(found.months) and found.status.get((hospital, found.months[end])) == status:
+            while end < len(coverage.months) and coverage.status.get((hospital, coverage.months[end])) == status:
                 end += 1
             if status is not None:
-                span = f"{found.months[i]:%Y-%m}" + (f" → {found.months[end - 1]:%Y-%m}" if end - i > 1 else "")
+                span = f"{coverage.months[i]:%Y-%m}" + (f" → {coverage.months[end - 1]:%Y-%m}" if end - i > 1 else "")
                 drawing.rect(
                     left + i * step, top, (end - i) * step - 0.6, row - 2, fill=COVERED.get(status, COVERED["no_reference"]),
                     title=f"{hospital} · {span} · {text(f'coverage_{status}').both()}",

@@ -170,24 +170,24 @@ def read(platform: Platform, run: str | None = None) -> RunData:
         UnknownName: no run has this name.
     """
     database = platform.database
-    found = explain(platform, run)
+    explanation = explain(platform, run)
     rows = ledger.fetch(
         database,
         "select run_id, started_at, ended_at from control.run where coalesce(parent_run_id, run_id) = "
         "(select coalesce(parent_run_id, run_id) from control.run where run_id = %s) order by started_at",
-        (found.name,),
+        (explanation.name,),
     )
     runs = [r["run_id"] for r in rows]
     verdicts = _verdicts(database, runs)
-    deliveries = _deliveries(found)
-    state = _state(found, verdicts, deliveries)
+    deliveries = _deliveries(explanation)
+    state = _state(explanation, verdicts, deliveries)
     ended = [r["ended_at"] for r in rows if r["ended_at"]]
     rules = _rules(database, runs)
     quarantined = _quarantined(database, runs)
     return RunData(
-        run_id=found.name,
+        run_id=explanation.name,
         state=state,
-        message=found.message,
+        message=explanation.message,
         started_at=rows[0]["started_at"],
         ended_at=max(ended) if ended and state != "running" else None,
         hospitals=_hospitals(platform),
@@ -197,10 +197,10 @@ def read(platform: Platform, run: str | None = None) -> RunData:
         deliveries=deliveries,
         stages=_stages(database, runs),
         balances=_balances(database, runs),
-        stops=found.stopped,
-        held=found.held,
-        release=max((r["release_id"] for r in found.releases), default=None),
-        todo=_todo(found, verdicts, quarantined),
+        stops=explanation.stopped,
+        held=explanation.held,
+        release=max((r["release_id"] for r in explanation.releases), default=None),
+        todo=_todo(explanation, verdicts, quarantined),
     )
 
 
@@ -218,7 +218,7 @@ def _hospitals(platform: Platform) -> dict[str, str]:
 
 
 def _verdicts(database: Database, runs: list[str]) -> dict[tuple[str, str], Verdict]:
-    found: dict[tuple[str, str], Verdict] = {}
+    verdicts: dict[tuple[str, str], Verdict] = {}
     for row in ledger.fetch(
         database,
         f"select stage, hospital_id, verdict, reasons, {error_columns.COLUMNS} from quality.verdict where run_id = any(%s) and stage = any(%s) "
@@ -226,14 +226,14 @@ def _verdicts(database: Database, runs: list[str]) -> dict[tuple[str, str], Verd
         (runs, list(GATES)),
     ):
         place = (row["hospital_id"], row["stage"])
-        before = found.get(place)
+        before = verdicts.get(place)
         why = error_columns.reasons(row)
         reasons = (before.reasons if before else ()) + ((why,) if why else ())
         # no block but a question
-        own = "held" if row["error_code"] == FullHeld.code else row["verdict"]
-        verdict = max(own, before.verdict if before else "pass", key=_WORST.__getitem__)
-        found[place] = Verdict(row["stage"], row["hospital_id"], verdict, reasons)
-    return found
+        row_verdict = "held" if row["error_code"] == FullHeld.code else row["verdict"]
+        verdict = max(row_verdict, before.verdict if before else "pass", key=_WORST.__getitem__)
+        verdicts[place] = Verdict(row["stage"], row["hospital_id"], verdict, reasons)
+    return verdicts
 
 
 def rule_labels() -> dict[str, Text]:
@@ -281,12 +281,12 @@ def _rules(database: Database, runs: list[str]) -> list[RuleResult]:
         grouped.setdefault((row["stage"], row["table_name"], row["rule_id"]), []).append(row)
     results = []
     for (stage, table, rule_id), rows in grouped.items():
-        own = [r for r in rows if r["hospital_id"] != ALL] or rows
+        counted_rows = [r for r in rows if r["hospital_id"] != ALL] or rows
         statuses = {s for r in rows for s in r["statuses"]}
         decided = {d for r in rows for d in r["decided"]}
         worst_decided = next((d for d in ("block", "warn") if d in decided), None)
-        failed = sum(r["failed"] for r in own)
-        worst = sorted((r for r in own if r["failed"]), key=lambda r: (-r["failed"], r["hospital_id"]))
+        failed = sum(r["failed"] for r in counted_rows)
+        worst = sorted((r for r in counted_rows if r["failed"]), key=lambda r: (-r["failed"], r["hospital_id"]))
         results.append(
             RuleResult(
                 stage,
@@ -294,7 +294,7 @@ def _rules(database: Database, runs: list[str]) -> list[RuleResult]:
                 rule_id,
                 labels.get(rule_id, same(rule_id)),
                 _outcome(statuses, rows[0]["action"], failed, worst_decided),
-                sum(r["checked"] for r in own),
+                sum(r["checked"] for r in counted_rows),
                 failed,
                 rows[0]["threshold"],
                 tuple((r["hospital_id"], r["failed"], r["failed"] / (r["checked"] or 1)) for r in worst),
@@ -329,7 +329,7 @@ def _quarantined(database: Database, runs: list[str]) -> list[Quarantined]:
     ]
 
 
-def _deliveries(found: Explanation) -> list[Delivery]:
+def _deliveries(explanation: Explanation) -> list[Delivery]:
     return [
         Delivery(
             r["hospital_id"],
@@ -342,7 +342,7 @@ def _deliveries(found: Explanation) -> list[Delivery]:
             r["state"] if r["state"] == "held" else "blocked" if r["error_code"] else r["state"],
             r["error_code"] or "",
         )
-        for r in found.arrived
+        for r in explanation.arrived
     ]
 
 
@@ -372,9 +372,9 @@ def _balances(database: Database, runs: list[str]) -> list[Balance]:
         (runs,),
     )
     reasons = _not_loaded(database, runs)
-    found = [Balance(**row, reasons=reasons if row["stage"] == "load" else ()) for row in rows]
+    balances = [Balance(**row, reasons=reasons if row["stage"] == "load" else ()) for row in rows]
     published = _published(database, runs)
-    return [*found, published] if published else found
+    return [*balances, published] if published else balances
 
 
 def _not_loaded(database: Database, runs: list[str]) -> tuple[tuple[Text, int], ...]:
@@ -427,9 +427,9 @@ def _published(database: Database, runs: list[str]) -> Balance | None:
     return Balance("publish", deliveries, sum(known.values()), sum(counted.values()), 0, 0, 0, 0, same_rows)
 
 
-def _state(found: Explanation, verdicts: Mapping[Any, Verdict], deliveries: list[Delivery]) -> str:
-    if found.state != "success":
-        return found.state
+def _state(explanation: Explanation, verdicts: Mapping[Any, Verdict], deliveries: list[Delivery]) -> str:
+    if explanation.state != "success":
+        return explanation.state
     worst = max((_WORST[v.verdict] for v in verdicts.values()), default=0)
     if any(d.state == "blocked" for d in deliveries) or worst == _WORST["block"]:
         return "blocked"
@@ -441,12 +441,12 @@ def _state(found: Explanation, verdicts: Mapping[Any, Verdict], deliveries: list
 # ------------------------------------------------------------------------------------------------ what to do next
 
 
-def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list[Quarantined]) -> list[Todo]:
+def _todo(explanation: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list[Quarantined]) -> list[Todo]:
     """Blocked deliveries and failed stages first, then warnings, then records that wait for a correction."""
     by_code = frozenset(explained_errors())
-    places = {f"{r['hospital_id']}/{r['delivery_id']}" for r in found.arrived}
+    places = {f"{r['hospital_id']}/{r['delivery_id']}" for r in explanation.arrived}
     todo = []
-    for stop in found.stopped:
+    for stop in explanation.stopped:
         what, remedy = same(stop.what), same(stop.remedy)
         if stop.code in by_code:
             place = f"refusal.{stop.code}"
@@ -455,7 +455,7 @@ def _todo(found: Explanation, verdicts: Mapping[Any, Verdict], quarantined: list
         what, remedy = _sentence(what), _sentence(remedy)
         who = "hospital" if stop.where in places else "platform"
         todo.append(Todo(who, stop.where, what, remedy))
-    for one in found.held:
+    for one in explanation.held:
         what = _sentence(text("todo_held", tables=_ends(one)))
         todo.append(Todo("confirm", f"{one.hospital}/{one.delivery}", what, text("todo_held_do", command=one.command)))
     warned = sorted({v.hospital for v in verdicts.values() if v.verdict == "warn" and v.hospital != ALL})

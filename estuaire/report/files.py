@@ -35,12 +35,12 @@ def build(platform: Platform, run: str | None = None) -> Path:
     from estuaire.report import data, marts, page
     from estuaire.runs.explain import resolve
 
-    found = data.read(platform, run)
-    html = page.render(found, marts.read(platform), datetime.now(UTC))
-    path = folder(platform.settings) / f"{found.run_id}.html"
+    run_data = data.read(platform, run)
+    html = page.render(run_data, marts.read(platform), datetime.now(UTC))
+    path = folder(platform.settings) / f"{run_data.run_id}.html"
     private_files.closed_folder(path.parent)
     private_files.replace(path, html)
-    if resolve(platform.database, None).name == found.run_id:
+    if resolve(platform.database, None).name == run_data.run_id:
         private_files.replace(folder(platform.settings) / LATEST, html)
     return path
 

@@ -338,12 +338,12 @@ def _exposures(cur: Any, planted: list[Planted]) -> list[Exposure] | None:
             r["effect"], r["exposure_atc"], r["organism_code"], r["agent_code"], r["window_days"], r["excluded_last_days"],
         )  # fmt: skip
         grouped.setdefault(place, {})[r["estimate"]] = r
-    found = []
+    exposures = []
     for (effect, atc, organism, agent, window, excluded), estimates in grouped.items():
         any_row = next(iter(estimates.values()))
         adjusted = estimates.get("mantel_haenszel")
         truth = matching(planted, effect, atc, agent)
-        found.append(
+        exposures.append(
             Exposure(
                 effect, atc, organism, agent, window, excluded, any_row["index_isolates"], any_row["not_observable"],
                 adjusted["strata"] if adjusted else None,
@@ -353,7 +353,7 @@ def _exposures(cur: Any, planted: list[Planted]) -> list[Exposure] | None:
                 _estimate(estimates.get("unrestricted_mantel_haenszel")),
             )
         )  # fmt: skip
-    return sorted(found, key=lambda e: (e.effect, not e.main, e.excluded_last_days, e.window_days)) or None
+    return sorted(exposures, key=lambda e: (e.effect, not e.main, e.excluded_last_days, e.window_days)) or None
 
 
 def _estimate(row: dict[str, Any] | None) -> Estimate | None:
@@ -416,20 +416,20 @@ def _outside(cur: Any) -> list[Outside] | None:
         "group by 1, 2 order by 1, 2"
     )
     rows = cur.fetchall()
-    found = []
+    outside_hospitals = []
     for hospital in sorted({r["hospital_id"] for r in rows}):
-        own = [r for r in rows if r["hospital_id"] == hospital]
-        found.append(
+        hospital_rows = [r for r in rows if r["hospital_id"] == hospital]
+        outside_hospitals.append(
             Outside(
                 hospital,
-                min(r["first"] for r in own),
-                max(r["last"] for r in own),
-                [(r["table_name"], r["records"]) for r in own],
+                min(r["first"] for r in hospital_rows),
+                max(r["last"] for r in hospital_rows),
+                [(r["table_name"], r["records"]) for r in hospital_rows],
                 _panel(cur, "antibiotic_consumption", partial(_own_consumption, hospital=hospital)) or [],
                 _panel(cur, "cumulative_antibiogram", partial(_antibiogram, hospital=hospital)),
             )
         )
-    return found
+    return outside_hospitals
 
 
 def _uncounted(cur: Any) -> list[UncountedDoses]:

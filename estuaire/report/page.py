@@ -198,14 +198,14 @@ def _by_rule(quarantined: list[Quarantined]) -> list[_ByRule]:
     grouped: dict[tuple[str, str, str], list[Quarantined]] = {}
     for q in quarantined:
         grouped.setdefault((q.table, q.disposition, q.rule_ids), []).append(q)
-    found = [
+    by_rule = [
         _ByRule(
             table, disposition, same_rule[0].labels, rule_ids,
             sum(q.records for q in same_rule), sum(q.still_open for q in same_rule), len({q.hospital for q in same_rule}),
         )
         for (table, disposition, rule_ids), same_rule in grouped.items()
     ]  # fmt: skip
-    return sorted(found, key=lambda r: (-r.records, r.table, r.rule_ids))
+    return sorted(by_rule, key=lambda r: (-r.records, r.table, r.rule_ids))
 
 
 def _by_hospital(deliveries: list[Delivery]) -> list[_ByHospital]:

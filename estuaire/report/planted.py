@@ -48,5 +48,5 @@ def planted_effects(platform: Platform) -> list[Planted]:
 
 def matching(effects: Sequence[Planted], name: str, atc: str, agent: str) -> Planted | None:
     """The planted effect of this name, else of this exposure and agent."""
-    found = next((e for e in effects if e.name == name), None)
-    return found or next((e for e in effects if (e.atc, e.agent) == (atc, agent)), None)
+    named_effect = next((e for e in effects if e.name == name), None)
+    return named_effect or next((e for e in effects if (e.atc, e.agent) == (atc, agent)), None)

@@ -80,16 +80,17 @@ def below(folder: Path, asked: str) -> Path | None:
 def quality_index(settings: Settings) -> str:
     """A page that names the Data Docs of each run and stage, newest first."""
     root = quality_folder(settings)
-    found = sorted(root.glob("*/*/index.html"), key=lambda page: (-page.stat().st_mtime, page))
+    index_pages = sorted(root.glob("*/*/index.html"), key=lambda page: (-page.stat().st_mtime, page))
     links = [
         f'<li><a href="{quote(page.relative_to(root).as_posix())}">{escape(page.parent.parent.name)} · {escape(page.parent.name)}</a></li>'
-        for page in found
+        for page in index_pages
     ]
     if not links:
         return _not_there()
+    models = escape(" / ".join(say(language, "report.models_page") for language in LANGUAGES))
     return (
         '<!DOCTYPE html><meta charset="utf-8"><title>Estuaire · Data Docs</title><body style="font:15px system-ui,sans-serif;margin:2rem">'
-        '<p><a href="../models/index.html">Models and their lineage / Modèles et leur filiation</a></p>'
+        f'<p><a href="../models/index.html">{models}</a></p>'
         f"<h1>Data Docs</h1><ul>{''.join(links)}</ul>"
     )
 

@@ -396,15 +396,17 @@ def stage_rules(stage: str, folder: Path = FOLDER, models: Path = MODELS) -> Sta
         rules = {t.name: implied_rules(t, stage) for t in load_contract().tables}
     for file in sorted((folder / stage).glob("*.yml")):
         document = yaml_text.read(file.read_text(encoding="utf-8").replace(THE_GROUP, literal(GROUP)))
-        relation, own = _parse(document, stage, f"{stage}/{file.name}", models)
+        relation, file_rules = _parse(document, stage, f"{stage}/{file.name}", models)
         relations[relation.name] = relation
         # a file says more of one column's mapped share, or of one date, than the contract implies
-        said = {r.id for r in own if r.id.endswith(".mapped")}
+        said = {r.id for r in file_rules if r.id.endswith(".mapped")}
         if stage == "landed":
-            for r in own:
+            for r in file_rules:
                 place, _, about = r.id.rpartition(".")
                 said |= {f"{place}.range"} if about in ("range", "placeholder") else set()
-        rules[relation.name] = [r for r in rules.get(relation.name, []) if not (r.implied and r.id in said)] + own
+        rules[relation.name] = [
+            r for r in rules.get(relation.name, []) if not (r.implied and r.id in said)
+        ] + file_rules
     ids = [r.id for rs in rules.values() for r in rs]
     if len(set(ids)) != len(ids):
         raise ContractError(f"a rule id of stage {stage} stands twice", remedy="give each rule its own id")

@@ -56,11 +56,11 @@ def models(folder: Path, stage: str) -> Mapping[str, Relation]:
 @lru_cache(maxsize=8)
 def declared(folder: Path, stage: str) -> list[dict[str, Any]]:
     """The dbt models of a stage as their YAML declares them."""
-    found: list[dict[str, Any]] = []
+    declarations: list[dict[str, Any]] = []
     for file in sorted((folder / stage).glob("*.yml")):
         document = yaml_text.read(file.read_text(encoding="utf-8")) or {}
-        found += document.get("models", [])
-    return found
+        declarations += document.get("models", [])
+    return declarations
 
 
 def known(stage: str, folder: Path = MODELS) -> Mapping[str, Relation]:

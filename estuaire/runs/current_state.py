@@ -100,12 +100,12 @@ def rhythms(ask: Ask, registry: Registry, now: datetime, grace_days: float) -> l
             "select hospital_id, max(received_at) as last from control.delivery where state <> 'withdrawn' group by 1"
         )
     }
-    found = []
+    hospital_rhythms = []
     for name, hospital in sorted(registry.hospitals.items()):
         if hospital.rhythm_days is not None and name in last:
             due = last[name] + timedelta(days=hospital.rhythm_days)
-            found.append(Rhythm(name, last[name], due, now > due + timedelta(days=grace_days)))
-    return found
+            hospital_rhythms.append(Rhythm(name, last[name], due, now > due + timedelta(days=grace_days)))
+    return hospital_rhythms
 
 
 def disks(settings: Settings) -> Iterator[tuple[str, Path, int, int]]:

@@ -108,16 +108,16 @@ def resolve(database: Database, name: str | None) -> Subject:
             raise UnknownName("there is no run yet", remedy="`estuaire run` starts one, `estuaire demo` shows it all")
         name = str(runs[0]["run_id"])
     roots = {r["run_id"]: r["parent_run_id"] or r["run_id"] for r in runs}
-    own = next((n for n in (name, *(ledger_run_id(d, name) for d in DAGS)) if n in roots), None)
-    if own is not None:
-        return Subject(roots[own], tuple(r for r in reversed(roots) if roots[r] == roots[own]))
+    run_id = next((n for n in (name, *(ledger_run_id(d, name) for d in DAGS)) if n in roots), None)
+    if run_id is not None:
+        return Subject(roots[run_id], tuple(r for r in reversed(roots) if roots[r] == roots[run_id]))
     places = [
         (r["hospital_id"], r["delivery_id"])
         for r in ledger.fetch(database, "select hospital_id, delivery_id from control.delivery order by 1, 2")
     ]
-    found = tuple(p for p in places if name in (p[1], "/".join(p)))
-    if found:
-        return Subject(name, deliveries=found)
+    matches = tuple(p for p in places if name in (p[1], "/".join(p)))
+    if matches:
+        return Subject(name, deliveries=matches)
     known = list(dict.fromkeys([*roots, *("/".join(p) for p in places), *(p[1] for p in places)]))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
     raise UnknownName(
@@ -265,7 +265,7 @@ def _served(database: Database) -> int | None:
 
 def _tables(arrived: list[Row]) -> list[Row]:
     """Per delivery and table what the manifest declares."""
-    found: dict[tuple[str, str, str], Row] = {}
+    declared_tables: dict[tuple[str, str, str], Row] = {}
     for row in arrived:
         for file in (row["manifest"] or {}).get("files", []):
             place = (row["hospital_id"], row["delivery_id"], file["table"])
@@ -277,11 +277,11 @@ def _tables(arrived: list[Row]) -> list[Row]:
                 "rows": 0,
                 "bytes": 0,
             }
-            entry = found.setdefault(place, empty)
+            entry = declared_tables.setdefault(place, empty)
             entry["files"] += 1
             entry["rows"] += file["rows"]
             entry["bytes"] += file["bytes"]
-    return list(found.values())
+    return list(declared_tables.values())
 
 
 def latest_of_each_dag(rows: list[Row]) -> list[Row]:
@@ -315,16 +315,16 @@ def _stops_of_hospitals(database: Database, rows: list[Row]) -> list[Stop]:
 
 def _stops_of_runs(rows: list[Row], stages: list[Row]) -> list[Stop]:
     """The last attempt of each failed run's failed stage; what the run itself says where no stage tells."""
-    found = []
+    stops = []
     for run in (r for r in latest_of_each_dag(rows) if r["state"] == "failed"):
-        own = {s["stage"]: s for s in stages if s["run_id"] == run["run_id"]}
-        failed = [s for s in own.values() if s["state"] in ("failed", "died")]
+        last_attempts = {s["stage"]: s for s in stages if s["run_id"] == run["run_id"]}
+        failed = [s for s in last_attempts.values() if s["state"] in ("failed", "died")]
         for stage in failed:
             teller = stage if error_columns.said(stage) else run
-            found.append(_stop_of_run(stage["stage"], teller, stage["state"]))
+            stops.append(_stop_of_run(stage["stage"], teller, stage["state"]))
         if not failed:
-            found.append(_stop_of_run(run["run_id"], run, "failed"))
-    return found
+            stops.append(_stop_of_run(run["run_id"], run, "failed"))
+    return stops
 
 
 def _stop_of_run(where: str, row: Row, state: str) -> Stop:

@@ -71,11 +71,11 @@ def waiting(platform: Platform) -> list[Waiting]:
         platform.database,
         "select hospital_id, delivery_id, ends from control.delivery where state = 'held' order by hospital_id, sequence, delivery_id",
     )
-    found = []
+    held = []
     for row in rows:
         endings = [
             Ending(t, int(n), int(of), share(platform.settings, t)) for t, (n, of) in (row["ends"] or {}).items() if n
         ]
         endings.sort(key=lambda e: (-e.share, e.table))
-        found.append(Waiting(row["hospital_id"], row["delivery_id"], tuple(endings)))
-    return found
+        held.append(Waiting(row["hospital_id"], row["delivery_id"], tuple(endings)))
+    return held

@@ -23,7 +23,7 @@ class TaskLog:
 def task_logs(settings: Settings, runs: Sequence[str], stage: str | None = None) -> list[TaskLog]:
     """Logs of these runs' tasks on this machine's disk, oldest first; with ``stage`` only of the task of that name."""
     folder = settings.logs / "airflow"
-    found = []
+    logs = []
     for run in folder.glob("dag_id=*/run_id=*"):
         run_id = ledger_run_id(run.parent.name.removeprefix("dag_id="), run.name.removeprefix("run_id="))
         if run_id not in runs:
@@ -32,5 +32,5 @@ def task_logs(settings: Settings, runs: Sequence[str], stage: str | None = None)
             task = path.relative_to(run).parts[0].removeprefix("task_id=")
             if stage in (None, task):
                 failed = '"level":"error"' in path.read_text(encoding="utf-8", errors="replace").replace(": ", ":")
-                found.append(TaskLog(run_id, task, path, failed))
-    return sorted(found, key=lambda log: (log.path.stat().st_mtime, str(log.path)))
+                logs.append(TaskLog(run_id, task, path, failed))
+    return sorted(logs, key=lambda log: (log.path.stat().st_mtime, str(log.path)))

@@ -321,9 +321,9 @@ def susceptibilities(
     rows, drugs, resistant, natural = [], [], [], []
     agents = sorted({a for panel in catalogue.PANELS.values() for a, _ in panel})
     for position, organism in enumerate(catalogue.ORGANISMS):
-        own = np.flatnonzero(kinds == position)
+        isolates = np.flatnonzero(kinds == position)
         for agent, share in catalogue.PANELS[organism.panel]:
-            tested = own[rng.random(len(own)) < 0.95]
+            tested = isolates[rng.random(len(isolates)) < 0.95]
             rows.append(tested)
             drugs.append(np.full(len(tested), agents.index(agent)))
             drawn = rng.random(len(tested)) < share

@@ -101,11 +101,13 @@ def hospital_facts(plan: SimulationPlan, hospital: Hospital) -> HospitalFacts:
 
 
 def _index_draws(specimen: pl.DataFrame, isolate: pl.DataFrame) -> pl.DataFrame:
-    found = isolate.filter((pl.col("organism_code") == catalogue.INDEX_ORGANISM) & (pl.col("status") == "final"))
-    rows = found["_specimen_row"].to_list()
+    index_isolates = isolate.filter(
+        (pl.col("organism_code") == catalogue.INDEX_ORGANISM) & (pl.col("status") == "final")
+    )
+    rows = index_isolates["_specimen_row"].to_list()
     return (
         specimen[rows]
-        .with_columns((found["_seq"] < NEVER).alias("delivered"))
+        .with_columns((index_isolates["_seq"] < NEVER).alias("delivered"))
         .filter(pl.col("purpose") == "diagnostic")
         .select(
             pl.col("_person").alias("person"),
@@ -123,13 +125,13 @@ def _given(plan: SimulationPlan, administration: pl.DataFrame, stay: pl.DataFram
     parts = []
     given = administration.filter(pl.col("status") == "given")
     for number, effect in enumerate(planted_effects(plan)):
-        own = given.filter(pl.col("drug_code").str.starts_with(effect.atc))
+        doses = given.filter(pl.col("drug_code").str.starts_with(effect.atc))
         parts.append(
             pl.DataFrame(
                 {
-                    "person": stay["_person"].gather(own["_stay_row"]),
-                    "effect": np.full(len(own), number),
-                    "day": own["given_at"] // DAY,
+                    "person": stay["_person"].gather(doses["_stay_row"]),
+                    "effect": np.full(len(doses), number),
+                    "day": doses["given_at"] // DAY,
                 }
             ).unique(maintain_order=True)
         )

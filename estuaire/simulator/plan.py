@@ -129,16 +129,16 @@ class SimulationPlan:
     def sendings(self, hospital: str) -> tuple[Sending, ...]:
         """The deliveries that this run writes for a hospital, in sequence."""
         habit = sum(int(c) for c in hospital if c.isdigit()) % 3
-        found: list[Sending] = []
+        planned: list[Sending] = []
         for window in self.written_windows:
-            number = len(found) + 1
+            number = len(planned) + 1
             overlaps = habit == 1 and window.sequence == 3
             start = month_start(window.start, -1) if overlaps else window.start
             late = 45 if habit == 0 and window.sequence == 2 and self.deliveries > 2 else 0
-            found.append(Sending(window, window.delivery_id, number, start, delay=late))
+            planned.append(Sending(window, window.delivery_id, number, start, delay=late))
             if habit == 2 and window.sequence == 2 and (hospital, window.delivery_id) not in self.bad_checksum:
-                found.append(Sending(window, f"{window.delivery_id}-again", number + 1, start, again=True))
-        return tuple(found)
+                planned.append(Sending(window, f"{window.delivery_id}-again", number + 1, start, again=True))
+        return tuple(planned)
 
     @property
     def written_windows(self) -> tuple[Window, ...]:

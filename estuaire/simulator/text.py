@@ -90,8 +90,8 @@ def as_text(
 
 def with_own_headers(frame: pl.DataFrame, hospital: Hospital, table: str) -> pl.DataFrame:
     """The hospital's own column names."""
-    own = {contract: name for name, contract in hospital.columns_of(table).items()}
-    return frame.rename({c: own[c] for c in frame.columns if c in own})
+    headers = {contract: name for name, contract in hospital.columns_of(table).items()}
+    return frame.rename({c: headers[c] for c in frame.columns if c in headers})
 
 
 def file_bytes(frame: pl.DataFrame, dialect: Dialect, *, damaged: bool = False) -> bytes:

@@ -103,7 +103,7 @@ def merged_rows(states: dict[str, TableState]) -> tuple[Rows, Mask]:
 
 def orphans(states: dict[str, TableState]) -> dict[str, int]:
     """Current rows that name a patient, stay, specimen or isolate which is not current; by table and column."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     survivor, _ = merged_rows(states)
     for name, state in states.items():
         for hidden, target, column in REFERENCES:
@@ -114,8 +114,8 @@ def orphans(states: dict[str, TableState]) -> dict[str, int]:
             missing = (rows >= 0) & ~known[np.maximum(rows, 0)] if len(rows) else np.zeros(0, bool)
             if column == "stay_id" and name == "administration" and UNRESOLVED_STAY in state.flagged:
                 missing = missing | state.flagged[UNRESOLVED_STAY]
-            found[f"{name}.{column}"] = int((state.current & missing).sum())
-    return found
+            counts[f"{name}.{column}"] = int((state.current & missing).sum())
+    return counts
 
 
 def continued_stays(states: dict[str, TableState], sequence: int) -> int:

@@ -182,9 +182,9 @@ def _patients(
     sequence = delivery_of(plan, first)
 
     died_at, place = everything.died_at[persons], everything.died_in[persons]
-    own = plan.hospitals.index(hospital.id)
+    hospital_index = plan.hospitals.index(hospital.id)
     told = delivery_of(plan, np.where(died_at == NO_DEATH, seconds(plan.end), died_at))
-    here = (died_at < NO_DEATH) & (place == own)
+    here = (died_at < NO_DEATH) & (place == hospital_index)
     draw = rng.random(count)
     elsewhere = np.where(draw < DEATH_NEVER_TOLD, NEVER, told + (draw > 1 - DEATH_TOLD_LATE))
     late = np.where(here, told, elsewhere)

@@ -69,9 +69,9 @@ def acl_with_search(current: bytes | None, mode: int, uid: int) -> bytes:
     mask = next((bits for tag, bits, _ in entries if tag == _MASK), None)
     if mask is None:
         mask = next(bits for tag, bits, _ in entries if tag == _GROUP_OBJ)
-    own = next((bits for tag, bits, ident in entries if tag == _USER and ident == uid), 0)
+    user_permissions = next((bits for tag, bits, ident in entries if tag == _USER and ident == uid), 0)
     kept = [entry for entry in entries if entry[0] != _MASK and not (entry[0] == _USER and entry[2] == uid)]
-    kept += [(_USER, own | _SEARCH, uid), (_MASK, mask | _SEARCH, _NO_ID)]
+    kept += [(_USER, user_permissions | _SEARCH, uid), (_MASK, mask | _SEARCH, _NO_ID)]
     kept.sort(key=lambda entry: (entry[0], entry[2]))
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in kept)
 

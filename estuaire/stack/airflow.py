@@ -198,13 +198,13 @@ def heartbeats(settings: Settings, timeout: float = 5.0) -> dict[str, datetime |
 
 def parse_health(body: Mapping[str, Mapping[str, str | None]]) -> dict[str, datetime | None]:
     """Heartbeats by process from the body of ``/api/v2/monitor/health``; None: never, or judged unhealthy."""
-    found: dict[str, datetime | None] = {}
+    heartbeat_by_process: dict[str, datetime | None] = {}
     for name, key in HEALTH_KEYS.items():
         part = body.get(key) or {}
         moment = part.get(f"latest_{key}_heartbeat")
         healthy = part.get("status") == "healthy" and moment
-        found[name] = datetime.fromisoformat(str(moment)) if healthy else None
-    return found
+        heartbeat_by_process[name] = datetime.fromisoformat(str(moment)) if healthy else None
+    return heartbeat_by_process
 
 
 def _password_file(settings: Settings) -> Path:

@@ -84,8 +84,8 @@ class AirflowClient:
             params["state"] = state
         if since:
             params["run_after_gte"] = since
-        found: list[Json] = self._call("GET", f"/dags/{quote(dag_id)}/dagRuns", params=params)["dag_runs"]
-        return found
+        runs: list[Json] = self._call("GET", f"/dags/{quote(dag_id)}/dagRuns", params=params)["dag_runs"]
+        return runs
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
         """Tasks of a run: ``task_id``, ``map_index`` (-1: not mapped), ``rendered_map_index``, ``state``, ``try_number``, …"""
@@ -102,12 +102,12 @@ class AirflowClient:
 
     # ---------------------------------------------------------------- HTTP
     def _pages(self, path: str, key: str, params: Json) -> list[Json]:
-        found: list[Json] = []
+        entries: list[Json] = []
         while True:
-            body = self._call("GET", path, params={**params, "limit": _PAGE, "offset": len(found)})
-            found += body[key]
-            if not body[key] or len(found) >= body["total_entries"]:
-                return found
+            body = self._call("GET", path, params={**params, "limit": _PAGE, "offset": len(entries)})
+            entries += body[key]
+            if not body[key] or len(entries) >= body["total_entries"]:
+                return entries
 
     def _call(self, method: str, path: str, *, params: Json | None = None, json: Json | None = None) -> Json:
         try:

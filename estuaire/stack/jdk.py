@@ -51,20 +51,20 @@ def ensure_jdk(
     Raises:
         SetupError: no suitable Java, and none could be installed; the remedy is the exact command.
     """
-    found = find_jdk(settings, usual=usual)
-    if found:
-        return found
+    java_home = find_jdk(settings, usual=usual)
+    if java_home:
+        return java_home
     if shutil.which("apt-get"):
         if system_install and os.geteuid() == 0:
             report("installing Java with apt-get")
             _apt_install()
-            found = find_jdk(settings, usual=usual)
-            if found:
-                return found
+            java_home = find_jdk(settings, usual=usual)
+            if java_home:
+                return java_home
         report("fetching Java without root")
-        found = unpack(settings.root / "jdk")
-        if found:
-            return found
+        java_home = unpack(settings.root / "jdk")
+        if java_home:
+            return java_home
     raise SetupError(f"no Java {MINIMUM} or later with the module {MODULE}", remedy=install_hint())
 
 
@@ -166,8 +166,10 @@ def trust_store(password: str = "changeit", authorities: Path | None = None) -> 
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one old authority has the serial number 0
-        found = x509.load_pem_x509_certificates((authorities or Path(certifi.where())).read_bytes())
-    entries = [pkcs12.PKCS12Certificate(authority, f"{number:03d}".encode()) for number, authority in enumerate(found)]
+        certificates = x509.load_pem_x509_certificates((authorities or Path(certifi.where())).read_bytes())
+    entries = [
+        pkcs12.PKCS12Certificate(authority, f"{number:03d}".encode()) for number, authority in enumerate(certificates)
+    ]
     return pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(password.encode()))
 
 
@@ -199,8 +201,8 @@ def _download(scratch: Path) -> Path | None:
     lists, cache = scratch / "lists", scratch / "cache"
     (lists / "partial").mkdir(parents=True)
     (cache / "archives" / "partial").mkdir(parents=True)
-    own = ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}", "-o", "APT::Sandbox::User="]
-    for options, refresh in (([], False), (own, True)):
+    scratch_options = ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}", "-o", "APT::Sandbox::User="]
+    for options, refresh in (([], False), (scratch_options, True)):
         if refresh:
             _quiet(["apt-get", *options, "update"])
         for package in PACKAGES:

@@ -13,11 +13,11 @@ _CGROUP_USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.u
 
 def memory_bytes() -> float:
     """Memory of this machine, or of the container that it is."""
-    found = float(psutil.virtual_memory().total)
+    memory = float(psutil.virtual_memory().total)
     for limit in _CGROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            found = min(found, float(Path(limit).read_text()))
-    return found
+            memory = min(memory, float(Path(limit).read_text()))
+    return memory
 
 
 def room_bytes() -> float:

@@ -38,7 +38,7 @@ def repair(settings: Settings, server: int | None) -> Repaired:
     Args:
         server: uid of the account that runs PostgreSQL, where it is another: it keeps its way to its own folders.
     """
-    found = Repaired()
+    repaired = Repaired()
     ways = (
         {settings.root, *settings.postgres_data.parents, *settings.socket_dir.parents} if server is not None else set()
     )
@@ -50,12 +50,12 @@ def repair(settings: Settings, server: int | None) -> Repaired:
                 continue
             try:
                 account.close(path, mode)
-                found.closed += 1
+                repaired.closed += 1
             except FileNotFoundError:
                 continue
             except OSError:
-                found.foreign += 1
-    return found
+                repaired.foreign += 1
+    return repaired
 
 
 def _tops(settings: Settings) -> list[Path]:

@@ -38,7 +38,7 @@ def check(settings: Settings) -> None:
     Raises:
         SetupError: at least one problem.
     """
-    found = [
+    problems = [
         *platform_problems(sys.platform, platform.machine(), platform.libc_ver(), sys.version_info[:2]),
         *server_problems(settings),
         *home_problems(settings.root),
@@ -48,7 +48,7 @@ def check(settings: Settings) -> None:
         *port_problems(settings),
         *store_problems(settings),
     ]
-    _refuse(found)
+    _refuse(problems)
 
 
 def check_room(settings: Settings, *, disk_gib: float, memory_gib: float) -> None:
@@ -61,35 +61,35 @@ def check_room(settings: Settings, *, disk_gib: float, memory_gib: float) -> Non
     _refuse([*disk_problems(wanted), *memory_problems(wanted)])
 
 
-def _refuse(found: list[Problem]) -> None:
-    if not found:
+def _refuse(problems: list[Problem]) -> None:
+    if not problems:
         return
-    if len(found) == 1:
-        raise SetupError(found[0].what, remedy=found[0].remedy)
+    if len(problems) == 1:
+        raise SetupError(problems[0].what, remedy=problems[0].remedy)
     raise SetupError(
-        f"{len(found)} problems: " + "; ".join(f"({n}) {p.what}" for n, p in enumerate(found, 1)),
-        remedy="; ".join(f"({n}) {p.remedy}" for n, p in enumerate(found, 1)),
+        f"{len(problems)} problems: " + "; ".join(f"({n}) {p.what}" for n, p in enumerate(problems, 1)),
+        remedy="; ".join(f"({n}) {p.remedy}" for n, p in enumerate(problems, 1)),
     )
 
 
 def platform_problems(system: str, machine: str, libc: tuple[str, str], python: tuple[int, ...]) -> list[Problem]:
-    found = []
+    problems = []
     if system != "linux" or machine not in {"x86_64", "AMD64"}:
-        found.append(Problem(f"{system} on {machine} is not supported", "use Linux on x86-64"))
+        problems.append(Problem(f"{system} on {machine} is not supported", "use Linux on x86-64"))
     elif libc[0] != "glibc" or _version(libc[1]) < _GLIBC:
-        found.append(
+        problems.append(
             Problem(
                 f"the C library is {' '.join(libc).strip() or 'not glibc'}",
                 "use a system with glibc 2.28 or later (Debian 10, Ubuntu 20.04, RHEL 8)",
             )
         )
     if not _PYTHON[0] <= python < _PYTHON[1]:
-        found.append(
+        problems.append(
             Problem(
                 f"Python {'.'.join(map(str, python))} is not supported", "run `make setup` with Python 3.11 to 3.13"
             )
         )
-    return found
+    return problems
 
 
 def server_problems(settings: Settings) -> list[Problem]:
@@ -162,9 +162,9 @@ def port_problems(settings: Settings) -> list[Problem]:
         wanted["postgres"] = (settings.postgres_port, "ESTUAIRE_POSTGRES_PORT")
     if settings.metrics_port:
         wanted["metrics"] = (settings.metrics_port, "ESTUAIRE_METRICS_PORT")
-    found = []
+    problems = []
     if not settings.postgres_host and settings.postgres_port == settings.airflow_port:
-        found.append(
+        problems.append(
             Problem(
                 f"port {settings.postgres_port} is asked for twice, by PostgreSQL and by Airflow",
                 "set ESTUAIRE_POSTGRES_PORT or ESTUAIRE_AIRFLOW_PORT to another port",
@@ -173,13 +173,13 @@ def port_problems(settings: Settings) -> list[Problem]:
     for name, (port, variable) in wanted.items():
         if _free(port) or processes.belonging(settings, name):
             continue
-        found.append(
+        problems.append(
             Problem(
                 f"port {port} ({name}) is taken by {holder(port)}",
                 f"stop that program, or set {variable} to a free port",
             )
         )
-    return found
+    return problems
 
 
 def store_problems(settings: Settings) -> list[Problem]:

@@ -140,7 +140,7 @@ def belonging(
     """
     home = str(settings.root)
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found = []
+    processes = []
     for process in psutil.process_iter():
         if process.pid in mine:
             continue
@@ -153,8 +153,8 @@ def belonging(
                 and part not in keep
                 and process.status() != psutil.STATUS_ZOMBIE
             ):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def stop(settings: Settings, name: str, *, wait: float = 15.0, first: signal.Signals = signal.SIGTERM) -> None:

@@ -95,7 +95,7 @@ def _spark(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]
     for name in ("apps", "spill"):
         private_files.folder(settings.scratch / name)
     environment["SPARK_LOCAL_DIRS"] = str(settings.scratch / "spill")
-    own = [
+    worker_arguments = [
         "org.apache.spark.deploy.worker.Worker",
         "--host",
         host,
@@ -104,5 +104,11 @@ def _spark(settings: Settings, part: str) -> tuple[list[str], Mapping[str, str]]
         "--webui-port",
         "8081",
     ]
-    own += ["--cores", str(settings.spark_worker_cores), "--memory", settings.spark_worker_memory]
-    return [spark_class, *own, "--work-dir", str(settings.scratch / "apps"), settings.spark_master], environment
+    worker_arguments += ["--cores", str(settings.spark_worker_cores), "--memory", settings.spark_worker_memory]
+    return [
+        spark_class,
+        *worker_arguments,
+        "--work-dir",
+        str(settings.scratch / "apps"),
+        settings.spark_master,
+    ], environment

@@ -60,33 +60,33 @@ def seed_names(system: str) -> dict[str, frozenset[str]]:
 
     A species also goes by its abbreviated form ("E. coli"), which several genera may share.
     """
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    codes_by_name: defaultdict[str, set[str]] = defaultdict(set)
     if system == "organism":
         for row in seed("organism"):
-            found[normal_name(row["name"])].add(row["organism_code"])
+            codes_by_name[normal_name(row["name"])].add(row["organism_code"])
             if row["rank"] == "species" and row["genus"] and row["species"]:
-                found[normal_name(f"{row['genus'][0]} {row['species']}")].add(row["organism_code"])
+                codes_by_name[normal_name(f"{row['genus'][0]} {row['species']}")].add(row["organism_code"])
         for row in rows(NAMES / "organisms.csv"):
-            found[row["name"]] = {row["organism_code"]}
+            codes_by_name[row["name"]] = {row["organism_code"]}
     elif system in ("antimicrobial_agent", "drug"):
         known = set(code_systems()["antimicrobial_agent"].values)
         codes: defaultdict[str, set[str]] = defaultdict(set)  # agent -> codes of the system
         for row in seed("antimicrobial"):
-            own = {row["atc"]} if system == "drug" else {row["ab"]} & known
-            codes[row["ab"]] |= own
+            agent_codes = {row["atc"]} if system == "drug" else {row["ab"]} & known
+            codes[row["ab"]] |= agent_codes
             for column in ("name_en", "name_fr", "ab"):
                 if system == "drug" or column == "name_fr":
-                    found[normal_name(row[column])] |= own
+                    codes_by_name[normal_name(row[column])] |= agent_codes
         if system == "antimicrobial_agent":
             for row in seed("antimicrobial_agent"):
                 codes[row["agent_code"]] = {row["agent_code"]}
-                found[normal_name(row["name"])].add(row["agent_code"])
+                codes_by_name[normal_name(row["name"])].add(row["agent_code"])
                 if row["atc"]:
-                    found[normal_name(row["atc"])].add(row["agent_code"])
+                    codes_by_name[normal_name(row["atc"])].add(row["agent_code"])
         for row in rows(NAMES / "antimicrobials.csv"):
             if row["kind"] in ("name", "brand") and codes.get(row["agent_code"]):
-                found[row["name"]] |= codes[row["agent_code"]]
+                codes_by_name[row["name"]] |= codes[row["agent_code"]]
     else:
-        found.update({normal_name(v): {v} for v in code_systems()[system].values})
-    found.pop("", None)
-    return {name: frozenset(held) for name, held in found.items() if held}
+        codes_by_name.update({normal_name(v): {v} for v in code_systems()[system].values})
+    codes_by_name.pop("", None)
+    return {name: frozenset(held) for name, held in codes_by_name.items() if held}

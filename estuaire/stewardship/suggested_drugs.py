@@ -110,52 +110,56 @@ def _atc_codes() -> dict[str, frozenset[str]]:
     for row in seed("antimicrobial"):
         if row["ab"]:
             held_by[row["ab"]].append(row)
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for agent, own in held_by.items():
-        found[agent] = {r["atc"] for r in own if r["name_fr"]} or {r["atc"] for r in own}
-    held: set[str] = set().union(*found.values())
+    codes_by_agent: defaultdict[str, set[str]] = defaultdict(set)
+    for agent, seed_rows in held_by.items():
+        codes_by_agent[agent] = {r["atc"] for r in seed_rows if r["name_fr"]} or {r["atc"] for r in seed_rows}
+    held: set[str] = set().union(*codes_by_agent.values())
     for row in seed("antimicrobial_agent"):  # an oral ester has the code of its cephalosporin
-        if row["agent_code"] not in found and row["atc"] in held:
-            found[row["agent_code"]].add(row["atc"])
-    return {agent: frozenset(codes) for agent, codes in found.items()}
+        if row["agent_code"] not in codes_by_agent and row["atc"] in held:
+            codes_by_agent[row["agent_code"]].add(row["atc"])
+    return {agent: frozenset(codes) for agent, codes in codes_by_agent.items()}
 
 
 @lru_cache(maxsize=1)
 def names() -> dict[str, str]:
     """Normal name -> substance: an agent's code, or the name of what stands in combinations only; empty for a salt."""
-    found: dict[str, str] = {}
+    substance_by_name: dict[str, str] = {}
     for row in seed("antimicrobial_agent"):
         if row["class"] != "Other":
-            found[normal_name(row["name"])] = row["agent_code"]
+            substance_by_name[normal_name(row["name"])] = row["agent_code"]
     for row in seed("antimicrobial"):
         if row["ab"] in _agents() and row["name_fr"]:
-            found.setdefault(normal_name(row["name_fr"]), row["ab"])
+            substance_by_name.setdefault(normal_name(row["name_fr"]), row["ab"])
     # French INNs end in -ine where the English ones end in -in
-    found.update(
-        {f"{name}e": agent for name, agent in found.items() if name.endswith("in") and f"{name}e" not in found}
+    substance_by_name.update(
+        {
+            f"{name}e": agent
+            for name, agent in substance_by_name.items()
+            if name.endswith("in") and f"{name}e" not in substance_by_name
+        }
     )
     for row in rows(NAMES / "antimicrobials.csv"):
-        found[row["name"]] = row["agent_code"]
-    return found
+        substance_by_name[row["name"]] = row["agent_code"]
+    return substance_by_name
 
 
 @lru_cache(maxsize=1)
 def combinations() -> dict[frozenset[str], frozenset[str]]:
     """Substances -> the agents that combine just these, as the seed's names tell ("Amoxicillin/clavulanic acid")."""
-    found: defaultdict[frozenset[str], set[str]] = defaultdict(set)
+    agents_by_parts: defaultdict[frozenset[str], set[str]] = defaultdict(set)
     single = {normal_name(r["name"]): r["agent_code"] for r in seed("antimicrobial_agent") if "/" not in r["name"]}
     for row in seed("antimicrobial_agent"):
         parts = [normal_name(p) for p in row["name"].split("/")]
         if len(parts) > 1:
-            found[frozenset(single.get(p, p) for p in parts)].add(row["agent_code"])
+            agents_by_parts[frozenset(single.get(p, p) for p in parts)].add(row["agent_code"])
     # "sulfamides + triméthoprime" is the one that is used, whatever sulfonamide it names
-    found[frozenset({"sulfonamide", "TMP"})] = {"SXT"}
-    return {parts: frozenset(agents) for parts, agents in found.items()}
+    agents_by_parts[frozenset({"sulfonamide", "TMP"})] = {"SXT"}
+    return {parts: frozenset(agents) for parts, agents in agents_by_parts.items()}
 
 
 def _read(system: str, tokens: list[str]) -> tuple[frozenset[str], list[str], str]:
     """(substances, words that are no name, the name that a misspelt word was read as), the longest name first."""
-    found: set[str] = set()
+    substances: set[str] = set()
     unread: list[str] = []
     alike = ""
     at = 0
@@ -164,7 +168,7 @@ def _read(system: str, tokens: list[str]) -> tuple[frozenset[str], list[str], st
             name = " ".join(tokens[at : at + length])
             if name in names() and (len(name) > 2 or length == len(tokens)):
                 if names()[name]:
-                    found.add(names()[name])
+                    substances.add(names()[name])
                 at += length
                 break
         else:
@@ -173,15 +177,15 @@ def _read(system: str, tokens: list[str]) -> tuple[frozenset[str], list[str], st
                 _near(word) if not words(system if system == "drug" else "antimicrobial", "ignored").get(word) else ""
             )
             if near:
-                found.add(names()[near])
+                substances.add(names()[near])
                 alike = near
             else:
                 unread.append(word)
             at += 1
-    parts = {p for agent in found for p in _parts().get(agent, ())} if len(found) > 1 else set()
+    parts = {p for agent in substances for p in _parts().get(agent, ())} if len(substances) > 1 else set()
     # "TAZOCILLINE (piperacilline/tazobactam)": the parts of a combination that is named, too
-    found -= {f for f in found if f in parts}
-    return frozenset(found), unread, alike
+    substances -= {s for s in substances if s in parts}
+    return frozenset(substances), unread, alike
 
 
 @lru_cache(maxsize=1)
@@ -192,14 +196,14 @@ def _parts() -> dict[str, frozenset[str]]:
 @lru_cache(maxsize=1)
 def _in_use() -> dict[str, float]:
     """Names in use that a misspelt word may mean -> the least likeness; what few test or give is to be named right."""
-    found: dict[str, float] = {}
+    likeness_by_name: dict[str, float] = {}
     for row in seed("antimicrobial"):
         if row["ab"] in _agents() and row["name_fr"]:
-            found |= dict.fromkeys((normal_name(row["name_fr"]), normal_name(row["name_en"])), _ALIKE)
+            likeness_by_name |= dict.fromkeys((normal_name(row["name_fr"]), normal_name(row["name_en"])), _ALIKE)
     for row in rows(NAMES / "antimicrobials.csv"):
         if row["kind"] in ("name", "brand"):
-            found[row["name"]] = _ALIKE if row["kind"] == "name" else _BRAND_ALIKE
-    return found
+            likeness_by_name[row["name"]] = _ALIKE if row["kind"] == "name" else _BRAND_ALIKE
+    return likeness_by_name
 
 
 @lru_cache(maxsize=4096)

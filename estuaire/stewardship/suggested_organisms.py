@@ -51,9 +51,9 @@ def candidates(local: str) -> Iterator[tuple[str, float, str]]:
     core = [t for t in tokens if t not in _ignored() and not any(c.isdigit() for c in t)]
     while len(core) > 2 and core[-1] == core[-2]:
         core.pop()
-    found = names().get(" ".join(core), frozenset()) if core else frozenset()
-    if found:
-        yield from _told(found, 0.9, f"name '{' '.join(core)}' of the reference")
+    codes = names().get(" ".join(core), frozenset()) if core else frozenset()
+    if codes:
+        yield from _told(codes, 0.9, f"name '{' '.join(core)}' of the reference")
         return
     for way, how in ((_abbreviated, "abbreviated genus of"), (_alike, "alike to"), (_within, "contains")):
         near, score, name = way(core)
@@ -88,12 +88,12 @@ def _ignored() -> frozenset[str]:
 @lru_cache(maxsize=1)
 def names() -> dict[str, frozenset[str]]:
     """Canonical name -> organism codes."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    codes_by_name: defaultdict[str, set[str]] = defaultdict(set)
     for name, codes in seed_names(_SYSTEM).items():
-        found[_canonical(name)] |= codes
+        codes_by_name[_canonical(name)] |= codes
     for row in rows(NAMES / "organisms.csv"):  # an everyday name means what its list says, whoever else it may suit
-        found[_canonical(row["name"])] = {row["organism_code"]}
-    return {name: frozenset(codes) for name, codes in found.items() if name}
+        codes_by_name[_canonical(row["name"])] = {row["organism_code"]}
+    return {name: frozenset(codes) for name, codes in codes_by_name.items() if name}
 
 
 @lru_cache(maxsize=1)
@@ -105,18 +105,20 @@ def laboratory_codes() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _binomials() -> dict[str, dict[str, set[str]]]:
     """Canonical species epithet -> canonical genus -> codes."""
-    found: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    genera_by_epithet: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for row in seed("organism"):
         if row["rank"] == "species" and row["species"]:
-            found[_stem(normal_name(row["species"]))][_stem(normal_name(row["genus"]))].add(row["organism_code"])
-    return {epithet: dict(genera) for epithet, genera in found.items()}
+            genera_by_epithet[_stem(normal_name(row["species"]))][_stem(normal_name(row["genus"]))].add(
+                row["organism_code"]
+            )
+    return {epithet: dict(genera) for epithet, genera in genera_by_epithet.items()}
 
 
-_Found = tuple[frozenset[str], float, str]
-_NONE: _Found = (frozenset(), 0.0, "")
+_Match = tuple[frozenset[str], float, str]
+_NONE: _Match = (frozenset(), 0.0, "")
 
 
-def _abbreviated(core: list[str]) -> _Found:
+def _abbreviated(core: list[str]) -> _Match:
     """``ps aeruginosa``, ``kleb pneumonie``: one species of that epithet, or one alike to it, has a genus that begins so."""
     if len(core) != 2:
         return _NONE
@@ -140,15 +142,15 @@ def _abbreviated(core: list[str]) -> _Found:
 @lru_cache(maxsize=1)
 def _by_shape() -> dict[tuple[int, str], list[str]]:
     """Names of full words by number of words and first letter: a likeness is looked for among these only."""
-    found: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+    names_by_shape: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
     for name in names():
         parts = name.split()
         if len(parts[0]) > 2:
-            found[len(parts), name[0]].append(name)
-    return found
+            names_by_shape[len(parts), name[0]].append(name)
+    return names_by_shape
 
 
-def _alike(core: list[str]) -> _Found:
+def _alike(core: list[str]) -> _Match:
     """The name whose every word is alike, if no other organism's name is nearly as much so."""
     if not core or (len(core) == 1 and len(core[0]) < _SHORT):
         return _NONE
@@ -173,12 +175,12 @@ def _alike(core: list[str]) -> _Found:
     return codes, round(0.85 * scored[0][0], 2), scored[0][1]
 
 
-def _within(core: list[str]) -> _Found:
+def _within(core: list[str]) -> _Match:
     """The one binomial among the words of a longer text."""
-    found = {f"{a} {b}": codes for a, b in pairwise(core) if (codes := _binomials().get(b, {}).get(a)) is not None}
-    if len(found) != 1:
+    binomials = {f"{a} {b}": codes for a, b in pairwise(core) if (codes := _binomials().get(b, {}).get(a)) is not None}
+    if len(binomials) != 1:
         return _NONE
-    [(name, codes)] = found.items()
+    [(name, codes)] = binomials.items()
     others = [t for t in core if t not in name.split()]
     genera = {genus for by_genus in _binomials().values() for genus in by_genus}
     if len(others) > 3 or genera & set(others):

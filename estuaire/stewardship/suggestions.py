@@ -70,17 +70,17 @@ def standard_codes(system: str, search: str = "") -> list[tuple[str, list[str]]]
 def _other_maps(registry: Registry, system: str) -> dict[str, dict[str, str]]:
     """Normal form of a local code -> hospital -> standard code, from every hospital's code map of the system."""
     codes = code_systems()[system]
-    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    standards_by_code: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for hospital in registry.hospitals.values():
         path = hospital.code_maps.get(system)
         try:
-            own = read_code_map(path) if path else {}
+            code_map = read_code_map(path) if path else {}
         except ContractError:
             continue  # its own hospital is held back for it; the others lose no more than its suggestions
-        for local, standard in own.items():
+        for local, standard in code_map.items():
             if codes.is_standard(standard):
-                found[codes.normal(local)][hospital.id] = standard
-    return dict(found)
+                standards_by_code[codes.normal(local)][hospital.id] = standard
+    return dict(standards_by_code)
 
 
 def forget() -> None:
@@ -95,9 +95,9 @@ def _from_maps(registry: Registry, codes: CodeSystem, local: str, without: froze
     # a short number is each laboratory's own: that another one uses it too says little, until several agree
     number = codes.normal(local).isdigit() and len(local.strip()) < _TOLD_BY_ITSELF
     for standard, count in Counter(votes.values()).most_common():
-        own = min(0.5 + 0.1 * count, 0.9) if number else 0.95
+        base_score = min(0.5 + 0.1 * count, 0.9) if number else 0.95
         named = ", ".join(sorted(h for h, s in votes.items() if s == standard)[:5])
-        yield Suggestion(standard, round(own * count / len(votes), 2), f"same local code in the map of {named}")
+        yield Suggestion(standard, round(base_score * count / len(votes), 2), f"same local code in the map of {named}")
 
 
 def _from_names(codes: CodeSystem, local: str) -> Iterator[Suggestion]:
@@ -108,12 +108,12 @@ def _from_names(codes: CodeSystem, local: str) -> Iterator[Suggestion]:
     if normal_name(local).replace(" ", "").isdigit():
         return
     if codes.name == "organism":
-        found = suggested_organisms.candidates(local)
+        candidates = suggested_organisms.candidates(local)
     elif codes.name in ("antimicrobial_agent", "drug"):
-        found = suggested_drugs.candidates(codes.name, local)
+        candidates = suggested_drugs.candidates(codes.name, local)
     else:
-        found = _from_short_list(codes, local)
-    for standard, score, how in found:
+        candidates = _from_short_list(codes, local)
+    for standard, score, how in candidates:
         yield Suggestion(standard, score, how)
 
 
@@ -146,7 +146,7 @@ def suggest(
     """
     codes = code_systems()[system]
     best: dict[str, Suggestion] = {}
-    for found in (*_from_maps(registry, codes, local, without), *_from_names(codes, local)):
-        if found.standard_code not in best or best[found.standard_code].score < found.score:
-            best[found.standard_code] = found
+    for suggestion in (*_from_maps(registry, codes, local, without), *_from_names(codes, local)):
+        if suggestion.standard_code not in best or best[suggestion.standard_code].score < suggestion.score:
+            best[suggestion.standard_code] = suggestion
     return sorted(best.values(), key=lambda s: (-s.score, s.standard_code))[:most]

@@ -30,14 +30,14 @@ def bounded(code: str) -> str:
 
 def merged(parts: Iterable[Unmapped]) -> Unmapped:
     """The codes of several tables as one."""
-    found: Unmapped = {}
+    unmapped: Unmapped = {}
     for part in parts:
         for system, codes in part.items():
             for code, places in codes.items():
-                own = found.setdefault(system, {}).setdefault(bounded(code), {})
+                records_by_place = unmapped.setdefault(system, {}).setdefault(bounded(code), {})
                 for place, records in places.items():
-                    own[place] = own.get(place, 0) + records
-    return found
+                    records_by_place[place] = records_by_place.get(place, 0) + records
+    return unmapped
 
 
 def write(cursor: Cursor, hospital: str, unmapped: Unmapped, *, blocked: bool) -> None:

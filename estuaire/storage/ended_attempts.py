@@ -31,8 +31,8 @@ class Attempt:
 
     def named(self, name: str) -> bool:
         """Whether a file's name is one that this attempt gives."""
-        own = f"{self.run_id}-{self.token}"
-        return name == f"{own}.parquet" or f"{own}-" in name
+        stem = f"{self.run_id}-{self.token}"
+        return name == f"{stem}.parquet" or f"{stem}-" in name
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def attempts(platform: Platform) -> list[Attempt]:
 
 def left_over(name: str, known: Iterable[Attempt]) -> bool:
     """Whether the file's name is that of attempts that are over, and of no other."""
-    own = [one for one in known if one.named(name)]
-    return bool(own) and all(one.over for one in own)
+    namers = [one for one in known if one.named(name)]
+    return bool(namers) and all(one.over for one in namers)
 
 
 def sweep(platform: Platform) -> Swept:
@@ -71,7 +71,7 @@ def _sweep_files(lake: Lake, known: list[Attempt]) -> list[str]:
     store = lake.store
     registered = lake.known_files()
     of_files = [one for one in known if one.stage in ("land", "consolidate")]
-    found = []
+    stale_keys = []
     for prefix in ("lake/", "work/"):
         for item in store.list(prefix):
             parts = item.key.split("/")
@@ -80,16 +80,16 @@ def _sweep_files(lake: Lake, known: list[Attempt]) -> list[str]:
                 and "/".join(parts[-2:]) not in registered
                 and parts[-1] not in registered
             ):
-                found.append(item.key)
-    for key in found:
+                stale_keys.append(item.key)
+    for key in stale_keys:
         store.delete(key)
-    return found
+    return stale_keys
 
 
 def _sweep_tables(database: Database, known: list[Attempt]) -> list[str]:
     over = {one.token: one.over for one in known if one.stage == "load"}
     names = "|".join(map(re.escape, load_contract().names))
-    found = []
+    dropped = []
     with database.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(
             "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
@@ -99,5 +99,5 @@ def _sweep_tables(database: Database, known: list[Attempt]) -> list[str]:
             match = re.fullmatch(rf"(?:{names})_[a-z0-9]+_(\d+)", name)
             if match is not None and over.get(int(match[1]), False):
                 cursor.execute(sql.SQL("drop table if exists staging.{}").format(sql.Identifier(name)))
-                found.append(name)
-    return found
+                dropped.append(name)
+    return dropped

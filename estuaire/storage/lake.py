@@ -82,12 +82,12 @@ class Change:
 
 def tables() -> dict[tuple[str, str], list[LayerColumn]]:
     """Every table of the lake: (layer, table) -> columns."""
-    found: dict[tuple[str, str], list[LayerColumn]] = {}
+    columns_by_table: dict[tuple[str, str], list[LayerColumn]] = {}
     for table in load_contract().tables:
-        found["landed", table.name] = landed_columns(table)
-        found["consolidated", table.name] = consolidated_columns(table)
-    found["consolidated", "patient_map"] = list(PATIENT_MAP)
-    return found
+        columns_by_table["landed", table.name] = landed_columns(table)
+        columns_by_table["consolidated", table.name] = consolidated_columns(table)
+    columns_by_table["consolidated", "patient_map"] = list(PATIENT_MAP)
+    return columns_by_table
 
 
 class Lake:
@@ -155,7 +155,7 @@ class Lake:
                     listed = ", ".join(f"{c.name} {c.duckdb}" for c in columns)
                     connection.execute(f"create table {_NAME}.{layer}.{table} ({listed})")
                     continue
-                own = {
+                existing = {
                     row[0]
                     for row in connection.execute(
                         "select column_name from duckdb_columns() "
@@ -164,7 +164,7 @@ class Lake:
                     ).fetchall()
                 }
                 for column in columns:
-                    if column.name not in own:
+                    if column.name not in existing:
                         connection.execute(
                             f"alter table {_NAME}.{layer}.{table} add column {column.name} {column.duckdb}"
                         )
@@ -201,7 +201,9 @@ class Lake:
     def list_layer(self, layer: str) -> dict[str, list[str]]:
         """As ``list_files``, of every table of a layer, over one connection."""
         with self.connection() as connection:
-            return {table: self._files(connection, layer, table) for own, table in tables() if own == layer}
+            return {
+                table: self._files(connection, layer, table) for table_layer, table in tables() if table_layer == layer
+            }
 
     @staticmethod
     def _files(connection: duckdb.DuckDBPyConnection, layer: str, table: str) -> list[str]:
@@ -372,8 +374,8 @@ class Lake:
                 "select f.path, f.data_file_id, f.record_count, t.table_name from lake.ducklake_data_file f "
                 "join lake.ducklake_table t using (table_id) where f.end_snapshot is null and t.end_snapshot is null"
             )
-            found = cursor.fetchall()
-        return {("/".join(p.split("/")[-2:]) if "/" in p else f"{t}/{p}"): (int(i), int(n)) for p, i, n, t in found}
+            files = cursor.fetchall()
+        return {("/".join(p.split("/")[-2:]) if "/" in p else f"{t}/{p}"): (int(i), int(n)) for p, i, n, t in files}
 
     def _note_size(self, change: Change, file: int, data: bytes) -> None:
         """Let the catalog know a file's size and that of its footer, by which DuckLake reads it; fenced like a commit."""

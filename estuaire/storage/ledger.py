@@ -79,8 +79,8 @@ class Stage:
     def check_fence(self, cursor: Cursor | None = None) -> None:
         """Raises Fenced where a newer attempt of the stage has begun."""
         if cursor is None:
-            with self.database.transaction() as connection, connection.cursor() as own:
-                self.check_fence(own)
+            with self.database.transaction() as connection, connection.cursor() as new_cursor:
+                self.check_fence(new_cursor)
             return
         cursor.execute("select token from control.fence where stage = %s for share", (self.name,))
         row = cursor.fetchone()
@@ -186,7 +186,7 @@ def begin_stage(database: Database, run_id: str, stage: str) -> Stage:
         _abandon(cursor, "stage = %s and token < %s", (stage, token))
         cursor.execute(
             "insert into control.stage_run (run_id, stage, token, state, owner) values (%s, %s, %s, 'running', %s)",
-            (run_id, stage, token, process_identity.own()),
+            (run_id, stage, token, process_identity.current()),
         )
     return Stage(database, run_id, stage, token)
 

@@ -30,9 +30,9 @@ class LocalFiles:
 
     def fetched(self, key: str) -> Path:
         """The object as a file to read. Raises FileMissing, StoreUnavailable."""
-        own = self._store.local_path(key)
-        if own is not None:
-            return own
+        local = self._store.local_path(key)
+        if local is not None:
+            return local
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._store.open(key) as source, path.open("wb") as target:
@@ -56,8 +56,8 @@ def local_files(settings: Settings, store: ObjectStore) -> Iterator[LocalFiles]:
         yield LocalFiles(store, settings.scratch)
         return
     private_files.folder(settings.scratch)
-    own = process_identity.start_ticks(os.getpid())
-    with tempfile.TemporaryDirectory(dir=settings.scratch, prefix=f"{os.getpid()}-{own}-") as folder:
+    ticks = process_identity.start_ticks(os.getpid())
+    with tempfile.TemporaryDirectory(dir=settings.scratch, prefix=f"{os.getpid()}-{ticks}-") as folder:
         yield LocalFiles(store, Path(folder))
 
 
@@ -66,9 +66,9 @@ def sweep(settings: Settings) -> None:
     if not settings.scratch.is_dir():
         return
     for folder in settings.scratch.iterdir():
-        own = _OWN_FOLDER.fullmatch(folder.name)
-        if own is None or folder.is_symlink() or not folder.is_dir():
+        match = _OWN_FOLDER.fullmatch(folder.name)
+        if match is None or folder.is_symlink() or not folder.is_dir():
             continue
-        started = process_identity.start_ticks(int(own["pid"]))
-        if started is None or own["ticks"] not in (None, str(started)):
+        started = process_identity.start_ticks(int(match["pid"]))
+        if started is None or match["ticks"] not in (None, str(started)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -23,8 +23,8 @@ def known() -> list[str]:
     """The versions that this code can bring to its own, which is the last one."""
     from alembic.script import ScriptDirectory
 
-    found = ScriptDirectory.from_config(_config()).walk_revisions()
-    return [str(one.revision) for one in found][::-1]
+    revisions = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [str(one.revision) for one in revisions][::-1]
 
 
 def _config() -> Any:

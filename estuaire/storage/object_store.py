@@ -127,7 +127,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result | None, str]]:
     """What stands below a folder, in order: (path below it, its status, empty) of a plain file, (path to be shown, None, why it is
     none) of anything else. No link is followed, nothing is opened, and no depth of folders is too much for it."""
     below: list[tuple[Path, str, int]] = [(folder, "", 1)]
-    found: list[tuple[str, os.stat_result | None, str]] = []
+    contents: list[tuple[str, os.stat_result | None, str]] = []
     while below:
         path, prefix, depth = below.pop()
         try:
@@ -136,7 +136,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result | None, str]]:
         except FileNotFoundError:
             continue  # it went away meanwhile
         except OSError as error:
-            found.append((prefix.rstrip("/"), None, f"a folder that cannot be read ({error.strerror})"))
+            contents.append((prefix.rstrip("/"), None, f"a folder that cannot be read ({error.strerror})"))
             continue
         for entry in listed:
             if entry.name.startswith(_DRAFT):
@@ -158,8 +158,8 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result | None, str]]:
                 except FileNotFoundError:
                     continue
                 why = "" if stat.S_ISREG(status.st_mode) else "no plain file"
-            found.append((key, None if why else status, why))
-    return iter(sorted(found, key=lambda one: one[0]))
+            contents.append((key, None if why else status, why))
+    return iter(sorted(contents, key=lambda one: one[0]))
 
 
 def _strange(name: str) -> str:

@@ -39,10 +39,10 @@ def ensure(platform: Platform) -> None:
             if known is not None or _used(cursor):
                 raise _lost(settings)
             settings.ensure_secret(NAME, _BYTES)
-        own = fingerprint(settings.secret(NAME))
+        of_secret = fingerprint(settings.secret(NAME))
         if known is None:
-            cursor.execute("insert into control.pseudonym_key (fingerprint) values (%s)", (own,))
-        elif own != known:
+            cursor.execute("insert into control.pseudonym_key (fingerprint) values (%s)", (of_secret,))
+        elif of_secret != known:
             raise _another(settings)
 
 

@@ -124,10 +124,10 @@ class S3Store:
 
     def stat(self, key: str) -> ObjectInfo | None:
         try:
-            found = self._head(key)
+            minio_object = self._head(key)
         except FileMissing:
             return None
-        return _info(key, found)
+        return _info(key, minio_object)
 
     def _head(self, key: str) -> Any:
         checked_key(key)
@@ -254,9 +254,9 @@ def _code(error: EstuaireError) -> str:
     return str(getattr(error.__cause__, "code", ""))
 
 
-def _info(key: str, found: Any) -> ObjectInfo:
-    modified = found.last_modified.timestamp() if found.last_modified else 0.0
-    return ObjectInfo(key, found.size, _version(found.etag), modified)
+def _info(key: str, minio_object: Any) -> ObjectInfo:
+    modified = minio_object.last_modified.timestamp() if minio_object.last_modified else 0.0
+    return ObjectInfo(key, minio_object.size, _version(minio_object.etag), modified)
 
 
 def _version(etag: str | None) -> str:

@@ -18,10 +18,10 @@ MODULES = ("s3", "sts", "s3-transfer-manager")
 
 def jars_folder() -> Path:
     """Spark's own jars."""
-    found = importlib.util.find_spec("pyspark")
-    assert found is not None  # noqa: S101 - a dependency
-    assert found.origin is not None  # noqa: S101
-    return Path(found.origin).parent / "jars"
+    spec = importlib.util.find_spec("pyspark")
+    assert spec is not None  # noqa: S101 - a dependency
+    assert spec.origin is not None  # noqa: S101
+    return Path(spec.origin).parent / "jars"
 
 
 def hadoop_version() -> str:
@@ -45,7 +45,7 @@ def packages() -> dict[str, str]:
 def open_to(spark: Any, settings: Settings) -> None:
     """Let the session read and write the store's bucket, as ``s3://``. Waits are bounded: the stage is tried again as a whole."""
     access_key, secret_key = settings.s3_keys()
-    own = {
+    options = {
         "endpoint": settings.s3_endpoint,
         "endpoint.region": settings.s3_region,
         "path.style.access": "true",
@@ -58,7 +58,7 @@ def open_to(spark: Any, settings: Settings) -> None:
     }
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     hadoop.set("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem")
-    for name, value in own.items():
+    for name, value in options.items():
         hadoop.set(f"fs.s3a.bucket.{settings.s3_bucket}.{name}", value)
 
 

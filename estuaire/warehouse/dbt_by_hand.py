@@ -50,7 +50,7 @@ def run(installed: Settings, name: str, arguments: Sequence[str]) -> int:
         SecretUnusable: the installation has no database password: nothing was started yet.
     """
     work = installed.root / "dbt-by-hand" / name
-    own = {
+    overrides = {
         "ESTUAIRE_DBT_SCHEMA": prefix(name),
         "ESTUAIRE_DBT_APPLICATION": APPLICATION,
         "DBT_PROJECT_DIR": str(PROJECT),
@@ -62,7 +62,7 @@ def run(installed: Settings, name: str, arguments: Sequence[str]) -> int:
     }
     private_files.folder(work)
     command = [sys.executable, "-m", "estuaire.warehouse.dbt_process", *arguments]
-    return subprocess.run(command, env=environment(installed) | own, cwd=PROJECT_ROOT, check=False).returncode
+    return subprocess.run(command, env=environment(installed) | overrides, cwd=PROJECT_ROOT, check=False).returncode
 
 
 def drop(database: Database, name: str) -> list[str]:
@@ -76,10 +76,10 @@ def drop(database: Database, name: str) -> list[str]:
         cursor.execute(
             "select nspname from pg_namespace where starts_with(nspname, %s) order by 1", (f"{prefix(name)}_",)
         )
-        found = [str(row[0]) for row in cursor.fetchall()]
-        for schema in found:
+        schemas = [str(row[0]) for row in cursor.fetchall()]
+        for schema in schemas:
             cursor.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
-    return found
+    return schemas
 
 
 def main(arguments: Sequence[str]) -> int:

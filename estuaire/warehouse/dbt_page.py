@@ -54,10 +54,10 @@ def render(manifest: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
 
 def _told(node: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
     """A node with its seconds, and without the machine's paths."""
-    own = {key: value for key, value in node.items() if key not in ("compiled_path", "build_path", "root_path")}
-    if own.get("resource_type") in ("model", "seed") and own["name"] in seconds:
-        own["meta"] = {**own.get("meta", {}), "seconds of the last build": round(seconds[own["name"]], 2)}
-    return own
+    shown = {key: value for key, value in node.items() if key not in ("compiled_path", "build_path", "root_path")}
+    if shown.get("resource_type") in ("model", "seed") and shown["name"] in seconds:
+        shown["meta"] = {**shown.get("meta", {}), "seconds of the last build": round(seconds[shown["name"]], 2)}
+    return shown
 
 
 def write(settings: Settings, seconds: Mapping[str, float]) -> Path:

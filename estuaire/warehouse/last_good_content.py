@@ -49,7 +49,7 @@ def hold(
         broken: hospital -> gate -> reasons.
     """
     now = loaded(cur)
-    found = {}
+    held = {}
     for hospital, reasons in broken.items():
         if hospital not in now or (served is not None and served.contents is None):
             return None
@@ -61,8 +61,8 @@ def hold(
             return None
         of_release = None if never or served is None else before.of_release if before else served.release_id
         plain = {stage: list(texts) for stage, texts in reasons.items()}
-        found[hospital] = Held(now[hospital], judged_with, serves, of_release, plain)
-    return found
+        held[hospital] = Held(now[hospital], judged_with, serves, of_release, plain)
+    return held
 
 
 def _available(cur: cursor, hospital: str, serves: str | None) -> bool:
@@ -93,11 +93,11 @@ def keep_served(cur: cursor, hospitals: Collection[str]) -> list[str]:
         for table, partitioned in tables.items():
             if table == _REGISTRY:
                 continue
-            own = sql.Identifier(SCHEMA, f"{table}_{hospital}")
+            kept_table = sql.Identifier(SCHEMA, f"{table}_{hospital}")
             if not partitioned:
                 cur.execute(
                     sql.SQL("create table {} as select * from {} where hospital_id = %s").format(
-                        own, sql.Identifier(STAGING, table)
+                        kept_table, sql.Identifier(STAGING, table)
                     ),
                     (hospital,),
                 )
@@ -174,7 +174,7 @@ def lay_out(session: connection, held: Mapping[str, Held]) -> str:
 def _kept_rows(cur: cursor, table: str, hospital: str, listed: sql.Composed) -> sql.Composed:
     """What one hospital is served from. Of the patient map the newest link of each person, so that no person is split over hospitals;
     the kept one where the newest map no longer knows the patient."""
-    own = sql.Identifier(SCHEMA, f"{table}_{hospital}")
+    kept_table = sql.Identifier(SCHEMA, f"{table}_{hospital}")
     now = sql.SQL("select {} from {} where hospital_id = {}").format(
         listed, sql.Identifier(STAGING, table), sql.Literal(hospital)
     )
@@ -182,12 +182,12 @@ def _kept_rows(cur: cursor, table: str, hospital: str, listed: sql.Composed) -> 
     [present] = cur.fetchone() or [False]
     if not present:  # a table that this content did not hold
         return now + sql.SQL(" and false")
-    cur.execute(sql.SQL("analyze {}").format(own))
-    kept = sql.SQL("select {} from {}").format(listed, own)
+    cur.execute(sql.SQL("analyze {}").format(kept_table))
+    kept = sql.SQL("select {} from {}").format(listed, kept_table)
     if table != _PATIENT_MAP:
         return kept
     # nobody whom only the refused content knows
-    theirs = sql.SQL(" and patient_id in (select patient_id from {})").format(own)
+    theirs = sql.SQL(" and patient_id in (select patient_id from {})").format(kept_table)
     unknown = sql.SQL(" where patient_id not in (select patient_id from {} where hospital_id = {})").format(
         sql.Identifier(STAGING, table), sql.Literal(hospital)
     )
@@ -204,9 +204,11 @@ def _every_table(cur: cursor) -> dict[str, list[str]]:
         (STAGING,),
     )
     # a table that a load is filling, or left behind, is no partition yet; it bears a partitioned table's name and more
-    found = {str(name): list(columns) for name, columns in cur.fetchall()}
+    columns_by_table = {str(name): list(columns) for name, columns in cur.fetchall()}
     parents = _partitioned(cur)
-    return {name: columns for name, columns in found.items() if name in parents or not _attempt(name, parents)}
+    return {
+        name: columns for name, columns in columns_by_table.items() if name in parents or not _attempt(name, parents)
+    }
 
 
 def _attempt(name: str, parents: Collection[str]) -> bool:

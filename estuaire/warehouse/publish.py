@@ -262,14 +262,14 @@ def _to_hold(
         return {}, ""
     with session.cursor() as cur:
         known = len(last_good_content.loaded(cur))
-        found = last_good_content.hold(cur, served, judged_with, broken)
+        newly_held = last_good_content.hold(cur, served, judged_with, broken)
     session.rollback()
     named = ", ".join(sorted(broken))
     if 2 * len({*broken, *held}) > known:
         return {}, f". Not held back: {named}, with those held back already more than half of {known} hospitals"
-    if found is None:
+    if newly_held is None:
         return {}, f". Not held back: {named}, of which what is served is this very content, or is no longer kept"
-    return found, ""
+    return newly_held, ""
 
 
 def _contents(cur: cursor, held: Mapping[str, held_hospitals.Held]) -> dict[str, str | None]:

@@ -82,18 +82,18 @@ def run_query(platform: Platform, text: str, *, limit: int = 1000, timeout_secon
 
 def unique_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names, of which no two are the same, and those that are new: n, n becomes n, n_2 (a join of two tables has such columns)."""
-    taken, found, renamed = set(names), [], []
+    taken, unique, renamed = set(names), [], []
     seen: set[str] = set()
     for name in names:
-        own, number = name, 1
-        while own in seen or (number > 1 and own in taken):
+        candidate, number = name, 1
+        while candidate in seen or (number > 1 and candidate in taken):
             number += 1
-            own = f"{name}_{number}"
-        seen.add(own)
-        found.append(own)
-        if own != name:
-            renamed.append(own)
-    return tuple(found), tuple(renamed)
+            candidate = f"{name}_{number}"
+        seen.add(candidate)
+        unique.append(candidate)
+        if candidate != name:
+            renamed.append(candidate)
+    return tuple(unique), tuple(renamed)
 
 
 def _refuse_real_patients(registry: Registry, reads: list[str]) -> None:

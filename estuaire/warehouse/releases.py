@@ -383,11 +383,11 @@ def _serve(cur: cursor, suffix: str, registry: Registry) -> None:
 def releases_of(cur: cursor) -> list[Release]:
     """Every release as the cursor's transaction sees it, newest first."""
     cur.execute(f"select {_COLUMNS} from control.release order by release_id desc")
-    found = []
+    releases = []
     for row in cur.fetchall():
         values: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
-        found.append(Release(**{**values, "held_back": held_hospitals.read(values["held_back"])}))
-    return found
+        releases.append(Release(**{**values, "held_back": held_hospitals.read(values["held_back"])}))
+    return releases
 
 
 def one(cur: cursor) -> tuple[Any, ...]:

@@ -90,11 +90,11 @@ class Published:
         return None if row[0] is None else float(row[0])
 
     def has(self, mart: str, column: str) -> bool:
-        found = self.one(
+        count = self.one(
             "select count(*) from information_schema.columns where table_schema = 'marts' "
             f"and table_name = '{mart}' and column_name = '{column}'"
         )
-        return bool(found)
+        return bool(count)
 
 
 def compare(raw: Path, published: Published) -> list[Waterfall]:
@@ -172,29 +172,31 @@ def _covered(occupied: set[date], given: set[date]) -> set[tuple[int, int]]:
 
 
 def _isolates(connection: duckdb.DuckDBPyConnection, published: Published) -> Waterfall:
-    found = Waterfall("isolates", "isolates")
-    found.add("lines of microbiologyevents", _number(connection, "select count(*) from microbiologyevents"))
-    found.add(
+    waterfall = Waterfall("isolates", "isolates")
+    waterfall.add("lines of microbiologyevents", _number(connection, "select count(*) from microbiologyevents"))
+    waterfall.add(
         "lines that name an organism",
         _number(connection, "select count(*) from microbiologyevents where org_name is not null"),
     )
-    found.add("one per specimen, test, organism and isolate number", _number(connection, "select count(*) from named"))
+    waterfall.add(
+        "one per specimen, test, organism and isolate number", _number(connection, "select count(*) from named")
+    )
     organism = "species is not null and not starts_with(species, 'X_')"
-    found.add(
+    waterfall.add(
         "without statements that are no organism (CANCELLED, MIXED FLORA, POSITIVE)",
         _number(connection, "select count(*) from named where species is null or not starts_with(species, 'X_')"),
     )
-    found.add(
+    waterfall.add(
         "without organisms that have no standard code",
         _number(connection, f"select count(*) from named where {organism}"),
     )
-    found.add(
+    waterfall.add(
         "without screening: every test of the specimen is a screening one",
         _number(connection, f"select count(*) from named where {organism} and not screening"),
         _first_isolate_count(published, "all"),
     )
     connection.execute(f"create table counted as select * from named where {organism} and not screening")
-    return found
+    return waterfall
 
 
 def _first_isolate_count(published: Published, method: str) -> float | None:
@@ -214,19 +216,19 @@ def _first_isolates(connection: duckdb.DuckDBPyConnection, published: Published)
         ("m39", "first isolates, one per patient, species and year (M39)"),
         (f"episode_{EPISODE_DAYS}", f"first isolates, episodes of {EPISODE_DAYS} days"),
     ):
-        found = Waterfall(title, "isolates")
-        found.add("diagnostic isolates of organisms", len(rows))
-        found.add("deduplicated by the name as written", _deduplicated([(p, n, d) for p, n, _, d in rows], method))
-        found.add(
+        waterfall = Waterfall(title, "isolates")
+        waterfall.add("diagnostic isolates of organisms", len(rows))
+        waterfall.add("deduplicated by the name as written", _deduplicated([(p, n, d) for p, n, _, d in rows], method))
+        waterfall.add(
             "names that are one organism merged (presumptive, synonyms: the code map)",
             _deduplicated([(p, s, d) for p, _, s, d in rows], method),
         )
-        found.add(
+        waterfall.add(
             "a species and its complex are one (A. baumannii)",
             _deduplicated([(p, same.get(s, s), d) for p, _, s, d in rows], method),
             _first_isolate_count(published, method),
         )
-        yield found
+        yield waterfall
 
 
 def _deduplicated(rows: list[tuple[str, str, date]], method: str) -> int:
@@ -251,13 +253,13 @@ def _patient_days(
     covered: set[tuple[int, int]],
     published: Published,
 ) -> Waterfall:
-    found = Waterfall("nights in full hospitalisation", "nights")
-    found.add(
+    waterfall = Waterfall("nights in full hospitalisation", "nights")
+    waterfall.add(
         "nights of the admissions, added up",
         _number(connection, "select sum(date_diff('day', admittime::date, dischtime::date)) from admissions"),
     )
-    found.add("a night of two overlapping admissions is one", len(nights))
-    found.add(
+    waterfall.add("a night of two overlapping admissions is one", len(nights))
+    waterfall.add(
         f"in months with an administration of any drug on at least {COVERED_SHARE:.0%} of the days with patients ({len(covered)} months)",
         sum((night.year, night.month) in covered for _, night in nights),
         published.one(
@@ -265,7 +267,7 @@ def _patient_days(
             "and grouping = 'total' and covered"
         ),
     )
-    return found
+    return waterfall
 
 
 def _in_months(rows: list[tuple[Any, ...]], covered: set[tuple[int, int]]) -> list[tuple[Any, ...]]:
@@ -275,8 +277,8 @@ def _in_months(rows: list[tuple[Any, ...]], covered: set[tuple[int, int]]) -> li
 def _therapy(
     connection: duckdb.DuckDBPyConnection, atc: str, covered: set[tuple[int, int]], published: Published
 ) -> Waterfall:
-    found = Waterfall(f"days of therapy, {THERAPIES[atc]} ({atc})", "patient x day")
-    found.add(
+    waterfall = Waterfall(f"days of therapy, {THERAPIES[atc]} ({atc})", "patient x day")
+    waterfall.add(
         "events that name the drug, given or not",
         _number(
             connection,
@@ -284,22 +286,22 @@ def _therapy(
             f"join drug_map on upper(trim(drug_code(emar_drug.drug, pharmacy_order.route))) = local where standard = '{atc}'",
         ),
     )
-    found.add(
+    waterfall.add(
         "events of which a reviewed text says that a dose was given",
         _number(connection, f"select count(*) from dose where atc = '{atc}'"),
     )
     days = connection.execute(
         f"select patient, given_time::date, bool_or(in_stay) from dose where atc = '{atc}' group by 1, 2"
     ).fetchall()
-    found.add("distinct patient and day", len(days))
+    waterfall.add("distinct patient and day", len(days))
     inside = [row for row in days if row[2]]
-    found.add("given inside a stay, by the time at which it was given", len(inside))
-    found.add(
+    waterfall.add("given inside a stay, by the time at which it was given", len(inside))
+    waterfall.add(
         "in covered months",
         len(_in_months(inside, covered)),
         _sum_of(published, "days_of_therapy", atc),
     )
-    return found
+    return waterfall
 
 
 def _sum_of(published: Published, measure: str, atc: str) -> float | None:
@@ -313,7 +315,7 @@ def _doses(
     connection: duckdb.DuckDBPyConnection, atc: str, covered: set[tuple[int, int]], published: Published
 ) -> Waterfall:
     name, ddd, share = COMBINATIONS[atc]
-    found = Waterfall(f"DDD, {name} ({atc}, DDD {ddd:g} g)", "DDD")
+    waterfall = Waterfall(f"DDD, {name} ({atc}, DDD {ddd:g} g)", "DDD")
     rows = connection.execute(
         f"select patient, given_time::date, grams, route, in_stay from dose where atc = '{atc}' and dose_unit = 'g' and grams is not null"
     ).fetchall()
@@ -321,14 +323,16 @@ def _doses(
     def total(kept: list[tuple[Any, ...]]) -> float:
         return float(sum(row[2] for row in kept)) / ddd
 
-    found.add("grams of product as charted / DDD", total(rows))
+    waterfall.add("grams of product as charted / DDD", total(rows))
     routed = [row for row in rows if row[3] in ("intravenous", "intramuscular")]
-    found.add("doses without a route have no DDD (they are counted as doses_without_ddd)", total(routed))
-    found.add("grams of the substance that the DDD counts (this hospital charts the product)", share * total(routed))
+    waterfall.add("doses without a route have no DDD (they are counted as doses_without_ddd)", total(routed))
+    waterfall.add(
+        "grams of the substance that the DDD counts (this hospital charts the product)", share * total(routed)
+    )
     inside = [row for row in routed if row[4]]
-    found.add("given inside a stay", share * total(inside))
-    found.add("in covered months", share * total(_in_months(inside, covered)), _sum_of(published, "ddd", atc))
-    return found
+    waterfall.add("given inside a stay", share * total(inside))
+    waterfall.add("in covered months", share * total(_in_months(inside, covered)), _sum_of(published, "ddd", atc))
+    return waterfall
 
 
 # ------------------------------------------------------------------------------------------------ shown
@@ -337,14 +341,14 @@ def _doses(
 def show(waterfalls: list[Waterfall], published: Published) -> None:
     """One table a figure; the last line says what the marts publish."""
     console = Console(width=None if sys.stdout.isatty() else 140)
-    for found in waterfalls:
+    for waterfall in waterfalls:
         table = Table(
-            "choice", "number", "change", "marts", title=f"{found.figure} ({found.unit})", title_justify="left"
+            "choice", "number", "change", "marts", title=f"{waterfall.figure} ({waterfall.unit})", title_justify="left"
         )
         for column in table.columns[1:]:
             column.justify = "right"
         before: float | None = None
-        for step in found.steps:
+        for step in waterfall.steps:
             change = "" if before is None else f"{step.number - before:+,.2f}".removesuffix(".00")
             agrees = {None: "", True: " =", False: " DIFFERS"}[step.agrees]
             marts = "" if step.published is None else f"{step.published:,.2f}".removesuffix(".00") + agrees
@@ -363,15 +367,15 @@ def main() -> int:
     given = parser.parse_args()
     published = Published(None if given.raw_only else settings())
     try:
-        found = compare(given.raw, published)
+        waterfalls = compare(given.raw, published)
     except EstuaireError as error:
         sys.stderr.write(f"{error.sentence()}\n")
         return 1
     if given.json:
-        sys.stdout.write(json.dumps([asdict(w) for w in found], ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(json.dumps([asdict(w) for w in waterfalls], ensure_ascii=False, indent=1) + "\n")
     else:
-        show(found, published)
-    return int(any(step.agrees is False for w in found for step in w.steps))
+        show(waterfalls, published)
+    return int(any(step.agrees is False for w in waterfalls for step in w.steps))
 
 
 if __name__ == "__main__":

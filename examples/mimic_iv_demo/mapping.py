@@ -308,7 +308,7 @@ def _balance(
 
 
 def _file_balance(connection: duckdb.DuckDBPyConnection, name: str, path: Path, counted: int) -> FileBalance:
-    found = FileBalance(name, hashlib.sha256(path.read_bytes()).hexdigest(), counted)
+    balance = FileBalance(name, hashlib.sha256(path.read_bytes()).hexdigest(), counted)
     known = reasons()
     row = connection.execute(
         f"select count(*), count(distinct line), count(*) filter (where (mapped_to is null) = (reason is null)) from {name}_fate"
@@ -318,24 +318,24 @@ def _file_balance(connection: duckdb.DuckDBPyConnection, name: str, path: Path, 
         f"select mapped_to, reason, count(*) from {name}_fate group by all order by all"
     ).fetchall():
         if mapped_to is not None:
-            found.mapped[mapped_to] = n
+            balance.mapped[mapped_to] = n
         else:
-            found.left_out[reason] = n
-    if undecided or not counted == fates == lines == found.accounted:
+            balance.left_out[reason] = n
+    if undecided or not counted == fates == lines == balance.accounted:
         raise Unbalanced(
             f"{counted} records were counted, {lines} have a fate, {fates - lines} have several, {undecided} are neither "
             "mapped nor left out, or both",
             file=path.name,
             remedy=f"correct examples/mimic_iv_demo/fates/{name}.sql",
         )
-    unlisted = sorted(set(found.left_out) - set(known))
+    unlisted = sorted(set(balance.left_out) - set(known))
     if unlisted:
         raise ListIncomplete(
             f"lines are left out for reasons that are not listed: {', '.join(unlisted)}",
             file=path.name,
             remedy="add them to examples/mimic_iv_demo/lists/reasons.csv",
         )
-    return found
+    return balance
 
 
 def _period(connection: duckdb.DuckDBPyConnection) -> tuple[date, date]:

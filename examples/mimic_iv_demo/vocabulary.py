@@ -47,13 +47,13 @@ def shares(delivery: Path, hospital: Hospital) -> list[Share]:
     Of those the denominator is: records of a drug that is mapped to an antibacterial of the reference, and records of an unmapped drug
     whose name holds the name of one.
     """
-    found = []
+    vocabulary_shares = []
     for what, (system, tables, column) in MEASURED.items():
         written = Counter(code for table in tables for code in _codes(delivery / f"{table}.csv", column))
-        found.append(_share(what, hospital, system, written))
+        vocabulary_shares.append(_share(what, hospital, system, written))
         if what == "drug":
-            found.append(_share(ANTIBACTERIALS, hospital, system, _antibacterials(hospital, written)))
-    return found
+            vocabulary_shares.append(_share(ANTIBACTERIALS, hospital, system, _antibacterials(hospital, written)))
+    return vocabulary_shares
 
 
 def _codes(path: Path, column: str) -> Iterator[str]:

@@ -27,13 +27,13 @@ def carried() -> list[str]:
     Raises:
         FileNotFoundError: there is none of a kind: the wheel would lack it unseen.
     """
-    found = []
+    paths = []
     for pattern in CARRIED:
         files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern) if path.is_file())
         if not files:
             raise FileNotFoundError(f"{pattern}: nothing there to put into the package")
-        found += files
-    return found
+        paths += files
+    return paths
 
 
 def _texts() -> Any:
@@ -77,10 +77,10 @@ class BuildPy(build_py):
 
     def get_source_files(self) -> list[str]:
         """For an sdist, from which a wheel may be built."""
-        own = str(Path(__file__).resolve().relative_to(ROOT))
-        return [*super().get_source_files(), *carried(), *catalogues().values(), own]
+        this_file = str(Path(__file__).resolve().relative_to(ROOT))
+        return [*super().get_source_files(), *carried(), *catalogues().values(), this_file]
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        own = [] if self.editable_mode else [str(Path(self.build_lib) / TARGET / name) for name in carried()]
-        own += [] if self.editable_mode else [str(self._compiled(name)) for name in catalogues().values()]
-        return [*super().get_outputs(include_bytecode), *own]
+        extra_outputs = [] if self.editable_mode else [str(Path(self.build_lib) / TARGET / name) for name in carried()]
+        extra_outputs += [] if self.editable_mode else [str(self._compiled(name)) for name in catalogues().values()]
+        return [*super().get_outputs(include_bytecode), *extra_outputs]

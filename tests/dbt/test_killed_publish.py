@@ -16,7 +16,7 @@ from estuaire.base.settings import PROJECT_ROOT
 def test_dbt_ends_with_the_process_that_started_it() -> None:
     # `dbt --help` would end by itself: stand in for dbt's command line by a module of that name that only sleeps
     child = (
-        "import sys, time, types; dbt = types.ModuleType('dbt.cli.main'); dbt.cli = lambda: time.sleep(60); "
+        "import sys, time, types; dbt = types.ModuleType('dbt.cli.main'); dbt.cli = lambda: time.sleep(900); "
         "sys.modules['dbt.cli.main'] = dbt; from estuaire.warehouse import dbt_process; dbt_process.main()"
     )
     parent = subprocess.Popen(

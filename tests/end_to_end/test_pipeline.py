@@ -353,7 +353,7 @@ def _mend(settings: Settings) -> None:
     store.put_bytes(key, json.dumps(manifest, indent=2).encode())
 
 
-def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -22,7 +22,7 @@ from estuaire.base.errors import ErrorFields
 from estuaire.base.settings import Settings
 from estuaire.contract.manifest import Manifest, ManifestFile
 from estuaire.contract.registry import FOLDER
-from estuaire.deliveries.landing_scan import Found, discover
+from estuaire.deliveries.landing_scan import ScannedDeliveries, discover
 from estuaire.storage import error_columns, ledger, migrations, pseudonym_key
 from estuaire.storage.database import Database
 from estuaire.storage.platform import Platform
@@ -92,7 +92,7 @@ class SmallPlatform(Platform):
         ledger.start_run(self.database, run_id, "tests")
         return run_id
 
-    def discover(self) -> Found:
+    def discover(self) -> ScannedDeliveries:
         return discover(self, self.new_run())
 
     def land(self, before_commit: Any = None) -> dict[str, int]:

@@ -22,7 +22,7 @@ from estuaire.base.errors import DiskFull, ErrorFields
 from estuaire.base.settings import Settings
 from estuaire.cli import build
 from estuaire.operations.alerts import conditions, delivering
-from estuaire.operations.alerts.conditions import Found
+from estuaire.operations.alerts.conditions import Alert
 from estuaire.report import files
 from estuaire.storage import ledger
 
@@ -47,7 +47,7 @@ def with_(platform: SmallPlatform, **changes: Any) -> SmallPlatform:
     return SmallPlatform(platform.settings.model_copy(update=changes), None)
 
 
-def found(platform: SmallPlatform, now: datetime | None = None, *kinds: str) -> list[Found]:
+def found(platform: SmallPlatform, now: datetime | None = None, *kinds: str) -> list[Alert]:
     every, unknown = conditions.find(platform, now or datetime.now(UTC))
     assert unknown == set()
     return [f for f in every if not kinds or f.kind in kinds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from estuaire.base.errors.fields import ErrorFields
@@ -62,7 +63,13 @@ class EstuaireError(Exception):
 
 def explained_errors() -> list[str]:
     """Code of each error that a delivery can meet, in the order in which the platform looks."""
-    return [kind.code for kind in EstuaireError.__subclasses__() if kind.explained]
+    return [kind.code for kind in _kinds(EstuaireError) if kind.explained]
+
+
+def _kinds(above: type[EstuaireError]) -> Iterator[type[EstuaireError]]:
+    for kind in above.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
 
 
 def _rebuild(kind: type[EstuaireError], state: dict[str, object]) -> EstuaireError:

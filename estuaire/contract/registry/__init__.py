@@ -230,15 +230,15 @@ def _check_table(
             remedy="define it under dialects",
         )
     allowed = {c.name for c in table.columns} | {"op", "source_updated_at"}
-    own = t.get("columns", {})
-    for source, target in own.items():
+    columns = t.get("columns", {})
+    for source, target in columns.items():
         if target not in allowed:
             turned = f"; it looks turned round: write `{target}: {source}`" if source in allowed else ""
             raise ContractError(
                 f"{where} at $.tables.{name}.columns: the contract's table {name} has no column {target}",
                 remedy=f"write your own name first, the contract's second, such as `IPP: patient_id`{turned}",
             )
-    twice = sorted({target for target in own.values() if list(own.values()).count(target) > 1})
+    twice = sorted({target for target in columns.values() if list(columns.values()).count(target) > 1})
     if twice:
         raise ContractError(
             f"{where} at $.tables.{name}.columns: two of your columns are the contract's {', '.join(twice)}",
@@ -280,7 +280,7 @@ def _guidelines(raw: Any, where: str) -> tuple[Guideline, ...]:
         ContractError: a day that does not exist, a period that ends before it begins, or two that overlap.
     """
     try:
-        found = sorted(
+        guidelines = sorted(
             (
                 Guideline(
                     g["family"],
@@ -296,15 +296,15 @@ def _guidelines(raw: Any, where: str) -> tuple[Guideline, ...]:
         raise ContractError(
             f"{where} at $.guidelines: no such day", remedy="write days such as '2024-01-01'"
         ) from error
-    ends = [g.valid_to or date.max for g in found]
-    if any(end < g.valid_from for g, end in zip(found, ends, strict=True)) or any(
-        end >= after.valid_from for end, after in zip(ends, found[1:], strict=False)
+    ends = [g.valid_to or date.max for g in guidelines]
+    if any(end < g.valid_from for g, end in zip(guidelines, ends, strict=True)) or any(
+        end >= after.valid_from for end, after in zip(ends, guidelines[1:], strict=False)
     ):
         raise ContractError(
             f"{where} at $.guidelines: a period ends before it begins, or two overlap",
             remedy="give each period its valid_to, before the valid_from of the next",
         )
-    return tuple(found)
+    return tuple(guidelines)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """What needs a hand now: conditions as functions of the ledger, the disks, the registry and the settings; nothing is written.
 
-Grain of each: one ``Found`` per subject (a run, a delivery, a hospital, a disk). A condition that ends is simply found no more.
+Grain of each: one ``Alert`` per subject (a run, a delivery, a hospital, a disk). A condition that ends is simply found no more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HYSTERESIS = (
 
 
 @dataclass(frozen=True)
-class Found:
+class Alert:
     """One condition. ``since``: when it began, as the ledger tells it. ``kind`` and ``subject`` are what it is known by."""
 
     kind: str
@@ -44,7 +44,7 @@ class Found:
 
 
 Standing = frozenset[tuple[str, str]]  # (kind, subject) of what was found before and has not ended
-Condition = Callable[[Platform, datetime, Standing], list[Found]]
+Condition = Callable[[Platform, datetime, Standing], list[Alert]]
 
 
 # of each kind; what it says are the messages alert.<kind>.title, .what (where the ledger holds no typed error) and .remedy
@@ -68,19 +68,19 @@ def title(kind: str, language: str) -> str:
     return say(language, f"alert.{kind}.title")
 
 
-def find(platform: Platform, now: datetime, standing: Standing = frozenset()) -> tuple[list[Found], set[str]]:
+def find(platform: Platform, now: datetime, standing: Standing = frozenset()) -> tuple[list[Alert], set[str]]:
     """Everything that needs a hand, and the kinds that could not be looked at: what was known of those still stands."""
-    found: list[Found] = []
+    alerts: list[Alert] = []
     unknown: set[str] = set()
     for condition, kinds in CONDITIONS.items():
         try:
-            found += condition(platform, now, standing)
+            alerts += condition(platform, now, standing)
         except Exception as error:  # noqa: BLE001 - one that cannot be looked at does not keep the others from being told
             said = error.what if isinstance(error, EstuaireError) else type(error).__name__
             name = condition.__name__
-            found.append(_made(platform.settings, "check_failed", name, now, check=name, message=said))
+            alerts.append(_made(platform.settings, "check_failed", name, now, check=name, message=said))
             unknown |= set(kinds)
-    return found, unknown
+    return alerts, unknown
 
 
 def _made(
@@ -92,7 +92,7 @@ def _made(
     page: str | None = None,
     remedy: str = "",
     **facts: Any,
-) -> Found:
+) -> Alert:
     """A condition in the settings' language.
 
     Args:
@@ -100,7 +100,7 @@ def _made(
         remedy: the one that the ledger holds, instead of the kind's own.
     """
     facts = {name: shown(str(value)) for name, value in facts.items()}
-    return Found(
+    return Alert(
         kind=kind,
         subject=shown(subject),
         severity=SEVERITIES[kind],
@@ -138,21 +138,21 @@ def _told(settings: Settings, error: ErrorFields | None, note: str = "") -> tupl
 # ------------------------------------------------------------------------------------------------ runs
 
 
-def failed_runs(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def failed_runs(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """Runs that failed, until a later run of the same DAG ends well."""
-    found = []
+    alerts = []
     for r in standing_now.failed_runs(partial(fetch, platform.database)):
         message, remedy = _told(platform.settings, error_columns.read(r), r["message"] or "")
-        found.append(
+        alerts.append(
             _made(
                 platform.settings, "run_failed", r["run_id"], r["ended_at"] or now, page=r["root"], remedy=remedy,
                 run=r["run_id"], dag=r["dag_id"], message=message or "-",
             )
         )  # fmt: skip
-    return found
+    return alerts
 
 
-def stalled_runs(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def stalled_runs(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """Runs under way of which nothing was noted for longer than ``alert_stalled_minutes``: no stage began, got on (``estuaire.base.progress``)
     or ended. One that a later run of its DAG has left behind is over."""
     patience = timedelta(minutes=platform.settings.alert_stalled_minutes)
@@ -169,31 +169,31 @@ def stalled_runs(platform: Platform, now: datetime, standing: Standing) -> list[
 # ------------------------------------------------------------------------------------------------ deliveries and hospitals
 
 
-def _deliveries(platform: Platform, kind: str, states: tuple[str, ...]) -> list[Found]:
-    found = []
+def _deliveries(platform: Platform, kind: str, states: tuple[str, ...]) -> list[Alert]:
+    alerts = []
     for r in standing_now.unresolved_deliveries(partial(fetch, platform.database), states):
         place = f"{r['hospital_id']}/{r['delivery_id']}"
         message, remedy = _told(platform.settings, error_columns.read(r))
-        found.append(
+        alerts.append(
             _made(
                 platform.settings, kind, place, r["updated_at"], page=r["run_id"], remedy=remedy,
                 message=message or r["error_code"], place=quote(place),
             )
         )  # fmt: skip
-    return found
+    return alerts
 
 
-def blocked_deliveries(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def blocked_deliveries(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """Deliveries that were refused, could not be landed, or came again with other bytes."""
     return _deliveries(platform, "delivery_blocked", standing_now.BLOCKED)
 
 
-def held_deliveries(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def held_deliveries(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """Full deliveries that wait for a confirmation."""
     return _deliveries(platform, "delivery_held", standing_now.HELD)
 
 
-def blocked_hospitals(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def blocked_hospitals(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """Hospitals whose newest records are not in use: by the consolidation's gate, a stage that set them aside, gates 3 and 4 (the served
     release holds them back), or their own entry in the registry. Subject: hospital and where."""
     ask = partial(fetch, platform.database)
@@ -210,52 +210,52 @@ def blocked_hospitals(platform: Platform, now: datetime, standing: Standing) -> 
         (f"{hospital} (registry)", now, error.fields, "", None)
         for hospital, error in sorted(platform.registry.wrong.items())
     ]
-    found = []
+    alerts = []
     for subject, since, error, note, run in rows:
         message, said = _told(platform.settings, error, note)
-        found.append(
+        alerts.append(
             _made(platform.settings, "hospital_blocked", subject, since, page=run, remedy=said, message=message)
         )
-    return found
+    return alerts
 
 
-def late_hospitals(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def late_hospitals(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """Hospitals with a rhythm in the registry whose last delivery, whatever became of it, is older than that and the grace. One that has
     not delivered yet is on its way in, and not late."""
     registry = platform.registry
-    found = []
+    alerts = []
     for one in standing_now.rhythms(
         partial(fetch, platform.database), registry, now, platform.settings.alert_late_grace_days
     ):
         hospital = registry.hospitals[one.hospital]
         if one.late:
-            found.append(
+            alerts.append(
                 _made(
                     platform.settings, "hospital_late", one.hospital, one.due, hospital=one.hospital, name=hospital.name,
                     rhythm=hospital.rhythm_days, days=(now - one.last).days, contact=hospital.contact,
                 )
             )  # fmt: skip
-    return found
+    return alerts
 
 
 # ------------------------------------------------------------------------------------------------ space
 
 
-def filling_disks(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def filling_disks(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """Disks of the platform's folders with less than ``alert_disk_free_gib`` free; each disk once."""
-    wanted, found = platform.settings.alert_disk_free_gib, []
+    wanted, alerts = platform.settings.alert_disk_free_gib, []
     for name, folder, _, free_bytes in standing_now.disks(platform.settings):
         free = free_bytes / _GIB
         if free < wanted * (_HYSTERESIS if ("disk_filling", name) in standing else 1):
-            found.append(
+            alerts.append(
                 _made(
                     platform.settings, "disk_filling", name, now, free=f"{free:.1f}", path=folder, wanted=f"{wanted:g}"
                 )
             )
-    return found
+    return alerts
 
 
-def filling_store(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def filling_store(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """The store, where landing's files (as the manifests declare them) and the lake's are more than ``alert_store_gib``; 0: never told. A
     bucket does not tell how much room it has left."""
     if not platform.settings.alert_store_gib:
@@ -265,7 +265,7 @@ def filling_store(platform: Platform, now: datetime, standing: Standing) -> list
     return _beyond(platform.settings, "store_filling", "store", now, held / _GIB, platform.settings.alert_store_gib)
 
 
-def filling_database(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def filling_database(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """The warehouse's database, where it is larger than ``alert_database_gib``; 0: never told."""
     if not platform.settings.alert_database_gib:
         return []
@@ -275,7 +275,7 @@ def filling_database(platform: Platform, now: datetime, standing: Standing) -> l
     )
 
 
-def _beyond(settings: Settings, kind: str, subject: str, now: datetime, held: float, wanted: float) -> list[Found]:
+def _beyond(settings: Settings, kind: str, subject: str, now: datetime, held: float, wanted: float) -> list[Alert]:
     if held <= wanted:
         return []
     return [_made(settings, kind, subject, now, held=f"{held:.1f}", wanted=f"{wanted:g}")]
@@ -284,7 +284,7 @@ def _beyond(settings: Settings, kind: str, subject: str, now: datetime, held: fl
 # ------------------------------------------------------------------------------------------------ freshness
 
 
-def old_release(platform: Platform, now: datetime, standing: Standing) -> list[Found]:
+def old_release(platform: Platform, now: datetime, standing: Standing) -> list[Alert]:
     """The served release, where it was published more than ``alert_release_days`` ago; 0: never told."""
     rows = standing_now.served_release(partial(fetch, platform.database))
     limit = timedelta(days=platform.settings.alert_release_days)

@@ -18,7 +18,7 @@ from estuaire.base.alert_settings import check_settings, reached
 from estuaire.base.settings import Settings
 from estuaire.operations.alerts import conditions, messages
 from estuaire.operations.alerts.channels import CHANNELS, NO_CHANNEL, UNFORESEEN, UNREACHABLE, Delivered
-from estuaire.operations.alerts.conditions import Found
+from estuaire.operations.alerts.conditions import Alert
 from estuaire.storage.database import Database
 from estuaire.storage.ledger import fetch
 from estuaire.storage.platform import Platform
@@ -70,9 +70,9 @@ def standing(platform: Platform, now: datetime | None = None) -> list[dict[str, 
             platform.database, "select kind, subject, since, told_at from control.alert where resolved_at is null"
         )
     }
-    found, _ = conditions.find(platform, now, frozenset(known))
+    alerts, _ = conditions.find(platform, now, frozenset(known))
     rows = []
-    for one in found:
+    for one in alerts:
         before = known.get((one.kind, one.subject), {"since": one.since, "told_at": None})
         moments = {
             name: moment.astimezone(UTC) if moment else None
@@ -118,28 +118,28 @@ def _note(platform: Platform, now: datetime) -> tuple[list[dict[str, str]], int]
             return [], 0
         cursor.execute("select kind, subject from control.alert where resolved_at is null")
         before = frozenset((str(r["kind"]), str(r["subject"])) for r in cursor.fetchall())
-        found, unknown = conditions.find(platform, now, before)
-        events, told = _standing_events(cursor, settings, found, now)
-        events += _ended(cursor, settings, found, unknown, now)
+        alerts, unknown = conditions.find(platform, now, before)
+        events, told = _standing_events(cursor, settings, alerts, now)
+        events += _ended(cursor, settings, alerts, unknown, now)
         channels = reached(settings)
         if events and channels:
-            content = {"language": settings.language, "others": max(len(found) - len(told), 0), "events": events}
+            content = {"language": settings.language, "others": max(len(alerts) - len(told), 0), "events": events}
             for channel, recipients in channels.items():
                 cursor.execute(
                     "insert into control.alert_message (channel, recipients, created_at, content, next_try) values (%s, %s, %s, %s, %s)",
                     (channel, recipients, now, json.dumps(content, ensure_ascii=False), now),
                 )
             cursor.execute("update control.alert set told_at = %s where alert_id = any(%s)", (now, told))
-    return events, len(found)
+    return events, len(alerts)
 
 
 def _standing_events(
-    cursor: Cursor, settings: Settings, found: list[Found], now: datetime
+    cursor: Cursor, settings: Settings, alerts: list[Alert], now: datetime
 ) -> tuple[list[dict[str, str]], list[int]]:
     """Events of what is new and of what has stood untold for ``alert_repeat_hours``, with the ids of their rows."""
     patience = timedelta(hours=settings.alert_repeat_hours)
     events, told = [], []
-    for one in found:
+    for one in alerts:
         cursor.execute(_UPSERT, {**vars(one), "now": now})
         row: Any = cursor.fetchone()
         if row["told_at"] is None or now - row["told_at"] >= patience:
@@ -150,7 +150,7 @@ def _standing_events(
 
 
 def _ended(
-    cursor: Cursor, settings: Settings, found: list[Found], unknown: set[str], now: datetime
+    cursor: Cursor, settings: Settings, alerts: list[Alert], unknown: set[str], now: datetime
 ) -> list[dict[str, str]]:
     """Events of what is found no more and was told of; what nobody was told of ends without a word."""
     cursor.execute(
@@ -158,7 +158,7 @@ def _ended(
         "and not exists (select 1 from unnest(%s::text[], %s::text[]) f (kind, subject) "
         "where f.kind = alert.kind and f.subject = alert.subject) "
         "returning kind, subject, severity, since, told_at, what, remedy, link",
-        (now, sorted(unknown), [f.kind for f in found], [f.subject for f in found]),
+        (now, sorted(unknown), [f.kind for f in alerts], [f.subject for f in alerts]),
     )
     rows: Any = cursor.fetchall()
     return [

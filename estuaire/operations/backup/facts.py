@@ -69,7 +69,7 @@ def _files(cursor: Cursor) -> list[LakeFile]:
         "f.end_snapshot is null from lake.ducklake_data_file f join lake.ducklake_table t using (table_id) "
         "join lake.ducklake_schema s on s.schema_id = t.schema_id order by 1"
     )
-    found = {}
+    files_by_key = {}
     for path, below_table, table, below_schema, schema, below_data, size, current in cursor.fetchall():
         whole = path
         if below_table:
@@ -79,5 +79,5 @@ def _files(cursor: Cursor) -> list[LakeFile]:
                 if below_data:
                     whole = base + whole
         key = "lake/" + whole.removeprefix(base)
-        found[key] = LakeFile(key, int(size), bool(current))
-    return sorted(found.values(), key=lambda one: one.key)
+        files_by_key[key] = LakeFile(key, int(size), bool(current))
+    return sorted(files_by_key.values(), key=lambda one: one.key)

@@ -89,22 +89,22 @@ def make(platform: Platform, target: Path, *, by_reference: bool = False, report
     settings, store = platform.settings, platform.store
     with lock.alone(platform.database), _draft(settings, target) as draft:
         try:
-            found = _platform_database(platform, draft, report)
+            database_facts = _platform_database(platform, draft, report)
             report("Airflow's database")
             dumps.dump(settings, "airflow", settings.airflow_database, _dump_file(draft, AIRFLOW), report=report)
-            objects, lost, passed_over = _objects(store, draft, found, by_reference, report)
+            objects, lost, passed_over = _objects(store, draft, database_facts, by_reference, report)
             made = BackupManifest(
                 made_at=began.isoformat(timespec="seconds"),
                 code_version=code_version(),
-                migration=found.migration,
-                fingerprint=found.fingerprint,
+                migration=database_facts.migration,
+                fingerprint=database_facts.fingerprint,
                 by_reference=by_reference,
                 store=settings.store,
                 dumps=[_described(draft, name) for name in (PLATFORM, AIRFLOW)],
                 objects=len(objects),
                 object_bytes=sum(one.bytes for one in objects),
                 objects_sha256=manifests.write_objects(draft, objects),
-                counts=found.counts,
+                counts=database_facts.counts,
                 lost=lost,
             )
             manifests.write(draft, made)
@@ -184,8 +184,8 @@ def _platform_database(platform: Platform, draft: Path, report: Report) -> facts
     report("the platform's database")
     with _calm(platform.database, report) as calm, _moment(platform.database) as (session, snapshot):
         with session.cursor() as cursor:
-            found = facts.read(cursor)
-        if not found.fingerprint or not found.migration:
+            database_facts = facts.read(cursor)
+        if not database_facts.fingerprint or not database_facts.migration:
             raise BackupUnusable(
                 "there is no platform yet in this database", remedy="run `estuaire up` or `estuaire init` first"
             )
@@ -198,7 +198,7 @@ def _platform_database(platform: Platform, draft: Path, report: Report) -> facts
             report=report,
             locked=calm,
         )
-    return found
+    return database_facts
 
 
 @contextmanager
@@ -243,11 +243,11 @@ def _moment(database: Database) -> Iterator[tuple[psycopg2.extensions.connection
 
 
 def _objects(
-    store: ObjectStore, draft: Path, found: facts.Facts, by_reference: bool, report: Report
+    store: ObjectStore, draft: Path, database_facts: facts.Facts, by_reference: bool, report: Report
 ) -> tuple[list[Stored], list[str], int]:
     """What was copied or noted; files of the lake that are lost; how many entries of landing/ were passed over."""
     report("listing the store")
-    lake, lost = _lake_objects(store, found)
+    lake, lost = _lake_objects(store, database_facts)
     walked = list(store.walk("landing/"))
     landing = [one for one in walked if not one.strange and manifests.plain(one.key)]
     total = sum(one.size for one in (*lake, *landing))
@@ -269,7 +269,7 @@ def _objects(
     return written, lost, len(walked) + len(lake) - len(written)
 
 
-def _lake_objects(store: ObjectStore, found: facts.Facts) -> tuple[list[ObjectInfo], list[str]]:
+def _lake_objects(store: ObjectStore, database_facts: facts.Facts) -> tuple[list[ObjectInfo], list[str]]:
     """The files that the dumped catalog names, as the store has them; those of older snapshots that it has not.
 
     Raises:
@@ -277,7 +277,7 @@ def _lake_objects(store: ObjectStore, found: facts.Facts) -> tuple[list[ObjectIn
     """
     listed = {item.key: item for item in store.list("lake/")}
     there, lost = [], []
-    for file in found.files:
+    for file in database_facts.files:
         item = listed.get(file.key)
         if item is not None and item.size == file.bytes:
             there.append(item)

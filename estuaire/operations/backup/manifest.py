@@ -110,12 +110,12 @@ def read(folder: Path) -> BackupManifest:
             remedy="restore it with the version of Estuaire that wrote it",
         )
     try:
-        found = BackupManifest(**{**document, "dumps": [Dump(**one) for one in document["dumps"]]})
+        manifest = BackupManifest(**{**document, "dumps": [Dump(**one) for one in document["dumps"]]})
     except (TypeError, KeyError) as error:
         raise damaged(NAME) from error
-    if found.id != told:
+    if manifest.id != told:
         raise damaged(NAME)
-    return found
+    return manifest
 
 
 def write_objects(folder: Path, objects: Iterable[Stored]) -> str:
@@ -140,12 +140,12 @@ def read_objects(folder: Path, manifest: BackupManifest) -> list[Stored]:
         data = (folder / OBJECTS).read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest.objects_sha256:
             raise damaged(OBJECTS)
-        found = [Stored(**json.loads(line)) for line in data.splitlines()]
+        objects = [Stored(**json.loads(line)) for line in data.splitlines()]
     except (OSError, ValueError, TypeError) as error:
         raise damaged(OBJECTS) from error
-    if len(found) != manifest.objects or not all(plain(one.key) for one in found):
+    if len(objects) != manifest.objects or not all(plain(one.key) for one in objects):
         raise damaged(OBJECTS)
-    return found
+    return objects
 
 
 def plain(key: str) -> bool:

@@ -60,25 +60,25 @@ def check(folder: Path, report: Report = lambda _: None) -> tuple[BackupManifest
     Raises:
         BackupUnusable: it is incomplete, damaged, or of a newer version than this code.
     """
-    found = manifests.read(folder)
-    objects = manifests.read_objects(folder, found)
+    manifest = manifests.read(folder)
+    objects = manifests.read_objects(folder, manifest)
     known = migrations.known()
-    if found.migration not in known:
+    if manifest.migration not in known:
         raise BackupUnusable(
-            f"the backup's tables are of version {found.migration}, this code knows {known[-1]}",
+            f"the backup's tables are of version {manifest.migration}, this code knows {known[-1]}",
             remedy="restore it with the version of Estuaire that wrote it, or a newer one",
         )
-    if {one.database for one in found.dumps} != {PLATFORM, AIRFLOW}:
+    if {one.database for one in manifest.dumps} != {PLATFORM, AIRFLOW}:
         raise damaged(manifests.NAME)
-    copies = [] if found.by_reference else [(manifests.path_of(folder, o.key), o.sha256, o.bytes) for o in objects]
-    files = [*((folder / one.file, one.sha256, one.bytes) for one in found.dumps), *copies]
+    copies = [] if manifest.by_reference else [(manifests.path_of(folder, o.key), o.sha256, o.bytes) for o in objects]
+    files = [*((folder / one.file, one.sha256, one.bytes) for one in manifest.dumps), *copies]
     counting = Counting(report, "checking", len(files), sum(size for _, _, size in files))
     with ThreadPoolExecutor(2) as pool:
         for (path, digest, size), told in in_turn(pool, _read, files):
             if told != (digest, size):
                 raise damaged(path.relative_to(folder).as_posix())
             counting.add(size)
-    return found, objects
+    return manifest, objects
 
 
 def _read(file: tuple[Path, str, int]) -> tuple[str, int] | None:
@@ -101,33 +101,33 @@ def restore(platform: Platform, folder: Path, report: Report = lambda _: None) -
     settings = platform.settings
     began, clock = datetime.now(UTC), time.monotonic()
     folder = folder.expanduser().resolve()
-    found, objects = check(folder, report)
-    _check_key(settings, found)
+    manifest, objects = check(folder, report)
+    _check_key(settings, manifest)
     store = platform.store
-    going_on = _going_on(store, found)
+    going_on = _going_on(store, manifest)
     report("looking at the target")
     _refuse_running(settings)
-    _refuse_used(settings, found, going_on)
-    if found.by_reference:
+    _refuse_used(settings, manifest, going_on)
+    if manifest.by_reference:
         _compare(store, objects, report)
     elif not going_on:
         for prefix in ("landing/", "lake/"):
             if next(iter(store.list(prefix)), None) is not None:
                 raise RestoreRefused(f"the store is not empty: objects stand below {prefix}", remedy=_EMPTY)
-    begun = store.put_bytes(MARK, json.dumps({"backup": found.id}).encode(), if_none_match=True)
+    begun = store.put_bytes(MARK, json.dumps({"backup": manifest.id}).encode(), if_none_match=True)
     if not begun and not going_on:
         raise RestoreRefused("another restore has just begun here", remedy="wait until it has ended")
-    if not found.by_reference:
-        _put(store, folder, objects, same_kind=found.store == settings.store, report=report)
-    dumped = {one.database: one for one in found.dumps}
+    if not manifest.by_reference:
+        _put(store, folder, objects, same_kind=manifest.store == settings.store, report=report)
+    dumped = {one.database: one for one in manifest.dumps}
     _database(settings, "airflow", settings.airflow_database, folder, dumped[AIRFLOW], report)
     _database(settings, "estuaire", settings.postgres_database, folder, dumped[PLATFORM], report)
-    files = _settle(platform, found, report)
+    files = _settle(platform, manifest, report)
     store.delete(MARK)
-    done = Restored(found, files, time.monotonic() - clock)
+    done = Restored(manifest, files, time.monotonic() - clock)
     lock.note(
-        platform.database, "restore", began, succeeded=True, freed=found.bytes, message=done.sentence(),
-        done={"objects": found.objects, "id": found.id, "made_at": found.made_at},
+        platform.database, "restore", began, succeeded=True, freed=manifest.bytes, message=done.sentence(),
+        done={"objects": manifest.objects, "id": manifest.id, "made_at": manifest.made_at},
     )  # fmt: skip
     return done
 
@@ -135,22 +135,22 @@ def restore(platform: Platform, folder: Path, report: Report = lambda _: None) -
 # ------------------------------------------------------------------------------------------------ before anything is written
 
 
-def _check_key(settings: Settings, found: BackupManifest) -> None:
-    if pseudonym_key.fingerprint(settings.secret(pseudonym_key.NAME)) != found.fingerprint:
+def _check_key(settings: Settings, manifest: BackupManifest) -> None:
+    if pseudonym_key.fingerprint(settings.secret(pseudonym_key.NAME)) != manifest.fingerprint:
         raise PseudonymKeyRefused(
-            f"this installation's pseudonym key is not the one of the backup (fingerprint {found.fingerprint})",
+            f"this installation's pseudonym key is not the one of the backup (fingerprint {manifest.fingerprint})",
             remedy=f"put the key that was kept apart from the backup into {settings.secrets_path / pseudonym_key.NAME}, with mode 0600",
         )
 
 
-def _going_on(store: ObjectStore, found: BackupManifest) -> bool:
+def _going_on(store: ObjectStore, manifest: BackupManifest) -> bool:
     """Whether a restore of this very backup ended half-way."""
     try:
         with store.open(MARK) as file:
             told = json.loads(file.read())
     except FileMissing:
         return False
-    if told.get("backup") != found.id:
+    if told.get("backup") != manifest.id:
         raise RestoreRefused(
             "a restore of another backup ended half-way here", remedy=f"restore that one, or: {_EMPTY}"
         )
@@ -170,10 +170,10 @@ def _refuse_running(settings: Settings) -> None:
         )
 
 
-def _refuse_used(settings: Settings, found: BackupManifest, going_on: bool) -> None:
+def _refuse_used(settings: Settings, manifest: BackupManifest, going_on: bool) -> None:
     with _session(settings, "estuaire", settings.postgres_database) as session, session.cursor() as cursor:
         counts = facts.read(cursor).counts
-    if facts.used(counts) and not (going_on and counts == found.counts):
+    if facts.used(counts) and not (going_on and counts == manifest.counts):
         held = ", ".join(
             f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n and name != "lake_snapshot"
         )
@@ -245,7 +245,7 @@ def _database(settings: Settings, role: str, database: str, folder: Path, dump: 
     dumps.restore(settings, role, database, folder / dump.file, report)
 
 
-def _settle(platform: Platform, found: BackupManifest, report: Report) -> int:
+def _settle(platform: Platform, manifest: BackupManifest, report: Report) -> int:
     """Bring what was restored to this installation: where its store is, this code's tables, nothing that runs. Then look at it.
 
     Raises:
@@ -255,10 +255,10 @@ def _settle(platform: Platform, found: BackupManifest, report: Report) -> int:
     report("comparing what was restored with the backup")
     with _session(settings, "estuaire", settings.postgres_database) as session, session.cursor() as cursor:
         told = facts.read(cursor)
-    if told.counts != found.counts or told.fingerprint != found.fingerprint:
+    if told.counts != manifest.counts or told.fingerprint != manifest.fingerprint:
         raise _differs("the ledger or the catalog holds other numbers than the backup's manifest")
     listed = {item.key: item.size for item in platform.store.list("lake/")}
-    lost = set(found.lost)
+    lost = set(manifest.lost)
     for file in told.files:
         if listed.get(file.key) != file.bytes and file.key not in lost:
             raise _differs(f"{file.key}, which the lake's catalog names, is not there with its size")

@@ -32,16 +32,16 @@ def open_way(settings: Settings) -> Iterator[dict[str, str]]:
         return
     with tempfile.TemporaryDirectory(prefix="estuaire-pg-") as name:  # mode 0700
         folder = Path(name)
-        own = folder / "pgpass"
-        private_files.new_file(own)
-        own.write_text(_passwords(settings), encoding="utf-8")
+        password_file = folder / "pgpass"
+        private_files.new_file(password_file)
+        password_file.write_text(_passwords(settings), encoding="utf-8")
         socket = folder / f".s.PGSQL.{settings.postgres_port}"
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, daemon=True)
         thread.start()
         try:
             server = asyncio.run_coroutine_threadsafe(_serve(settings, socket), loop).result(10)
-            yield {"host": name, "port": str(settings.postgres_port), "passfile": str(own)}
+            yield {"host": name, "port": str(settings.postgres_port), "passfile": str(password_file)}
             asyncio.run_coroutine_threadsafe(_close(server), loop).result(10)
         finally:
             loop.call_soon_threadsafe(loop.stop)

@@ -24,8 +24,8 @@ def logs(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     settings = platform.settings
     parts = [_rotated(settings, now, dry_run)]
     moment = (now - log_age(settings)).timestamp()
-    own = set(settings.logs.glob("*.log"))  # a process holds them open: they are put aside, not removed
-    old = [(path, size) for path, size in _older(settings.logs, moment) if path not in own]
+    process_logs = set(settings.logs.glob("*.log"))  # a process holds them open: they are put aside, not removed
+    old = [(path, size) for path, size in _older(settings.logs, moment) if path not in process_logs]
     folders = _old_folders(settings.logs, moment)
     if not dry_run:
         for path, _ in old:
@@ -102,11 +102,11 @@ def _older(folder: Path, moment: float) -> list[tuple[Path, int]]:
 
 def _old_folders(folder: Path, moment: float) -> list[Path]:
     """Folders below it in which nothing has been made or removed since a moment, the deepest first: no process is about to write into them."""
-    found = []
+    old_folders = []
     for above, names, _ in os.walk(folder, topdown=False):
         for name in names:
             path = Path(above) / name
             with suppress(FileNotFoundError):
                 if not path.is_symlink() and path.stat().st_mtime < moment:
-                    found.append(path)
-    return found
+                    old_folders.append(path)
+    return old_folders

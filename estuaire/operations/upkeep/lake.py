@@ -95,10 +95,10 @@ def orphans(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
 def _unknown(platform: Platform, old: list[ObjectInfo]) -> list[ObjectInfo]:
     known = platform.lake.known_files()
     alive = [one for one in ended_attempts.attempts(platform) if not one.over]
-    found = []
+    unknown = []
     for item in old:
         parts = item.key.split("/")
         registered = parts[0] == "lake" and ("/".join(parts[-2:]) in known or parts[-1] in known)
         if not registered and not any(one.named(parts[-1]) for one in alive):
-            found.append(item)
-    return found
+            unknown.append(item)
+    return unknown

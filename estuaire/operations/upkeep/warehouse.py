@@ -25,7 +25,7 @@ def leftovers(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
                 archived = [r.release_id for r in releases.releases_of(cur) if r.archive_schema is not None]
                 beyond = [f"{s}_r{number}" for number in archived[releases.KEPT_ARCHIVES :] for s in releases.SCHEMAS]
                 cur.execute(_SIZE, ([*releases.CANDIDATES, *beyond],))
-                found = dict(cur.fetchall())
+                size_by_schema = dict(cur.fetchall())
             session.rollback()
             if not dry_run:
                 releases.drop_candidate(session)
@@ -35,8 +35,8 @@ def leftovers(platform: Platform, now: datetime, dry_run: bool) -> list[Part]:
     return [
         Part(
             "schemas",
-            len(found),
-            sum(found.values()),
-            f"{plural(len(found), 'schema')} of publications that were ended",
+            len(size_by_schema),
+            sum(size_by_schema.values()),
+            f"{plural(len(size_by_schema), 'schema')} of publications that were ended",
         )
     ]

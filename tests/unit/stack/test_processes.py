@@ -128,7 +128,7 @@ def test_the_file_of_a_version_before_is_understood_by_the_marks(settings: Setti
 
 
 def test_an_identity_is_one_process_of_one_boot() -> None:
-    own = process_identity.own()
+    own = process_identity.current()
     boot, pid, ticks = own.split("/")
     assert process_identity.lives(own) is True
     assert process_identity.lives(f"{boot}/{pid}/{int(ticks) - 1}") is False, "the pid of a process that has ended"

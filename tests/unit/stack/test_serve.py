@@ -154,8 +154,8 @@ def test_a_cluster_without_the_secret_does_not_start(server: Settings, tmp_path:
 def test_a_process_of_another_container_is_not_told_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two containers of one machine: one boot id, the same pids. Before, a neighbour's living attempt counted as ended."""
     boot = process_identity._BOOT_ID.read_text().strip()
-    assert re.fullmatch(rf"{boot}(\.\d+)?/\d+/\d+", process_identity.own())
-    assert process_identity.lives(process_identity.own()) is True
+    assert re.fullmatch(rf"{boot}(\.\d+)?/\d+/\d+", process_identity.current())
+    assert process_identity.lives(process_identity.current()) is True
     neighbour = f"{boot}.1234567/{2**22}/1"  # no such pid here: without the namespace it would be False, an end
     assert process_identity.lives(neighbour) is None
 
