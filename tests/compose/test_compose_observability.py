@@ -36,6 +36,7 @@ def pages(up: Project, free_port: Callable[[], int]) -> Iterator[dict[str, Page]
         "--only-deliveries", "1", "--bad-checksum", ":".join(BLOCKED),
     )  # fmt: skip
     up.wait_blocked(*BLOCKED)
+    up.cli("alerts", "--check")  # by itself only where somebody is to be told
     up.cli("upkeep")
     addresses = {name: f"127.0.0.1:{free_port()}" for name in PARTS}
     up.environment |= {f"ESTUAIRE_{name.upper()}_PUBLISH": address for name, address in addresses.items()}
