@@ -81,9 +81,9 @@ test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q $(LONG) -s -m seeds tests/seeds
 
-test-faults: setup ## the stages killed and failed at every step boundary, and run again; an error of any class in each; a backup beside them
+test-faults: setup ## the stages killed and failed at every step boundary, and run again; an error of any class in each; a backup beside them; a hospital refused by gate 3
 	$(BIN)/python -m pytest -q $(LONG) -m "faults or not faults" tests/integration/test_faults.py
-	$(BIN)/python -m pytest -q $(LONG) -m faults tests/integration/test_deliveries_alone.py tests/integration/test_backup.py
+	$(BIN)/python -m pytest -q $(LONG) -m faults tests/integration/test_deliveries_alone.py tests/integration/test_backup.py tests/integration/test_held_back_load.py
 	$(BIN)/python -m pytest -q $(LONG) -m "faults or not faults" tests/end_to_end/test_pipeline.py
 
 test-alerts: setup ## the stack watched by a real Prometheus and Alertmanager: panels, every rule that can be fired, mail, webhook; ten minutes

@@ -360,6 +360,7 @@ def _until(condition: Callable[[], bool], seconds: float = 600) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.faults
 def test_a_mended_delivery_lands_and_a_killed_scheduler_costs_nothing(story: Settings) -> None:
     before = release(story)
     _mend(story)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from small_platform import SmallPlatform, rewrite_as
 
 from estuaire.base.settings import Settings
@@ -26,6 +27,7 @@ def spoiled(platform: SmallPlatform, results: dict[str, list[dict[str, Any]]]) -
     outcome["content_hash"] = "spoiled"
 
 
+@pytest.mark.faults
 def test_a_hospital_that_gate_3_refuses_is_served_as_it_was(
     new_platform: Callable[[], SmallPlatform], tmp_path: Path
 ) -> None:

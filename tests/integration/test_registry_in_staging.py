@@ -12,13 +12,12 @@ from estuaire.contract.registry import FOLDER, load_registry
 
 
 @pytest.fixture
-def own(platform: SmallPlatform, tmp_path: Path) -> Path:
-    """The platform with a registry of its own; returns h01's file in it."""
+def with_registry(platform: SmallPlatform, tmp_path: Path) -> SmallPlatform:
+    """The platform with a registry of its own."""
     registry = tmp_path / "registry"
     for name in ("hospitals", "code_maps"):
         shutil.copytree(FOLDER / name, registry / name)
-    platform = platform.but(registry_dir=registry)
-    return registry / "hospitals" / "h01.yml"
+    return platform.but(registry_dir=registry)
 
 
 def told(platform: SmallPlatform) -> tuple[object, ...]:
@@ -28,7 +27,10 @@ def told(platform: SmallPlatform) -> tuple[object, ...]:
     return row
 
 
-def test_what_a_dose_is_is_loaded_when_it_changes(platform: SmallPlatform, own: Path) -> None:
+def test_what_a_dose_is_is_loaded_when_it_changes(with_registry: SmallPlatform) -> None:
+    platform, folder = with_registry, with_registry.settings.registry_dir
+    assert folder is not None
+    entry = folder / "hospitals" / "h01.yml"
     platform.deliver("d1", 1, administration=[dose("A"), dose("B")])
     platform.land()
     platform.consolidate()
@@ -36,8 +38,8 @@ def test_what_a_dose_is_is_loaded_when_it_changes(platform: SmallPlatform, own: 
     assert told(platform) == ("substance", {})
     assert platform.load()["hospitals"] == []
 
-    text = own.read_text(encoding="utf-8")
-    own.write_text(text + "combination_doses: {default: product, J01CR02: substance}\n", encoding="utf-8")
+    text = entry.read_text(encoding="utf-8")
+    entry.write_text(text + "combination_doses: {default: product, J01CR02: substance}\n", encoding="utf-8")
     load_registry.cache_clear()
     assert platform.load()["hospitals"] == ["h01"]
     assert told(platform) == ("product", {"J01CR02": "substance"})
