@@ -27,7 +27,8 @@ SERVICES = {
     "metrics",
 }  # fmt: skip
 HOSPITALS = ("h01", "h02", "h03", "h04", "h05", "h06")
-PLAN = SimulationPlan(hospitals=HOSPITALS, patients=120, administrations_per_patient=60.0, deliveries=12)
+# so many that each hospital's first delivery has records that are set aside: panels tell of them
+PLAN = SimulationPlan(hospitals=HOSPITALS, patients=120, administrations_per_patient=400.0, deliveries=12)
 ACTIVE = "select 1 from dag_run where state in ('running', 'queued') limit 1"
 SIMULATE = (
     "simulate", "--hospitals", ",".join(HOSPITALS), "--patients", str(PLAN.patients), "--json",
