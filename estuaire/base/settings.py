@@ -78,7 +78,7 @@ class Settings(BaseSettings):
             full_may_end_by_table: table -> share, where it is another.
         watch_landing: start a run by itself when deliveries arrive in landing/; watch_seconds: how often it is looked at.
         nightly: when a run starts by itself whatever was noticed, in cron's five fields (Paris time), such as ``30 2 * * *``; empty: never.
-        task_hours: how long a Spark stage or a publication may take before it is ended and tried again.
+        task_hours: how long a Spark stage, a publication or upkeep may take before it is ended and tried again.
         alert_*: who is told when something needs a hand, and from when on (docs/engineers/alerts.md). Nobody is, by default.
             ``alert_smtp_to``: addresses, separated by commas; ``alert_page_url``: where their readers find the pages.
         metrics_port: where `estuaire up` and `serve metrics` offer what Prometheus reads (docs/engineers/monitor.md); 0: not at all.
