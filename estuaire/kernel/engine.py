@@ -12,20 +12,17 @@ from collections.abc import Iterator
 
 import duckdb
 
-from estuaire.kernel import clock
-
 FEW_RECORDS = 2_000  # break-even measured at 3,300 (docs/benchmarks.md, "After \"Nothing stuck, nothing lost\"")
 _ENGINES = threading.local()
 
 
-def engine(timezone: str) -> duckdb.DuckDBPyConnection:
-    """The thread's in-memory DuckDB with a time zone's clock: opening one costs 60 ms, more than a small file does."""
-    engines: dict[str, duckdb.DuckDBPyConnection] = _ENGINES.__dict__
-    if timezone not in engines:
-        connection = duckdb.connect(config={"threads": 1})
-        clock.install(connection, timezone)
-        engines[timezone] = connection
-    return engines[timezone]
+def engine() -> duckdb.DuckDBPyConnection:
+    """The thread's in-memory DuckDB, in UTC: opening one costs more than a small file does."""
+    if not hasattr(_ENGINES, "connection"):
+        _ENGINES.connection = duckdb.connect(config={"threads": 1})
+        _ENGINES.connection.execute("set timezone = 'UTC'")
+    connection: duckdb.DuckDBPyConnection = _ENGINES.connection
+    return connection
 
 
 @contextlib.contextmanager
