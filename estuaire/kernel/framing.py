@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from estuaire.base.errors import BeyondLimit
+from estuaire.kernel.encoding import single_byte
 from estuaire.kernel.limits import LIMITS, Limits
 
 Ints = npt.NDArray[np.int64]
@@ -225,7 +226,7 @@ def _cut(block: Bytes, delimiter: int, fields: int, final: bool, returns: bool, 
     if not len(quotes):
         ends = newlines + 1
         starts = np.concatenate((np.zeros(1, np.int64), newlines[:-1] + 1))
-        counts = np.searchsorted(delimiters, ends) - np.searchsorted(delimiters, starts)
+        counts = np.diff(np.searchsorted(delimiters, ends), prepend=0)  # a line begins where the one before it ends
         reason = np.where(counts == fields - 1, _SOUND, _BAD_FIELDS)
         return _Cut(starts, ends, reason, np.arange(len(ends)), len(ends), False, 0)
     lines = _look(block, newlines, quotes, delimiters, delimiter)
@@ -301,9 +302,14 @@ def _blank(block: Bytes, starts: Ints, ends: Ints) -> Bools:
 
 def _bad_bytes(data: bytes, block: Bytes, starts: Ints, ends: Ints, encoding: str) -> list[int]:
     """Indexes of records with bytes that the encoding does not know."""
+    stop = int(ends[-1]) if len(ends) else 0
     if encoding == "utf-8-sig":
         encoding = "utf-8"  # the mark stood before the header; a decoder that skips another one misplaces the bad byte
-    stop = int(ends[-1]) if len(ends) else 0
+    if (single := single_byte(encoding)) is not None:
+        if single.knows(data[:stop]):
+            return []
+        unknown = np.isin(block[:stop], np.frombuffer(single.unknown, np.uint8))
+        return np.unique(np.searchsorted(ends, np.flatnonzero(unknown), side="right")).tolist()  # type: ignore[no-any-return]
     view = memoryview(data)
     try:
         str(view[:stop], encoding)
@@ -371,7 +377,8 @@ def frame_block(
         edges = np.flatnonzero(np.diff(np.concatenate(([0], sound.view(np.int8), [0]))))
         clean = b"".join(data[starts[a] : ends[b - 1]] for a, b in edges.reshape(-1, 2))
     if encoding not in ("utf-8", "utf-8-sig") and not clean.isascii():
-        clean = clean.decode(encoding).encode("utf-8")
+        single = single_byte(encoding)
+        clean = clean.decode(encoding).encode("utf-8") if single is None else single.as_utf8(clean)
     line_of = first_line + cut.line
     length = ends - starts
     frame = Frame(

@@ -100,17 +100,18 @@ class Pseudonymiser:
         return hmac.digest(self._key, message, hashlib.sha256).hex()[:_PSEUDONYM_HEX_DIGITS]
 
     def array(self, column: Column, values: pa.Array, extras: list[pa.Array]) -> pa.Array:
-        """Pseudonyms of a column (nulls stay null); ``extras`` are the columns named by the contract's ``with``."""
+        """Pseudonyms of a column of texts, plain or a dictionary (nulls stay null); ``extras`` are the columns named by the contract's
+        ``with``."""
         rule = column.pseudonym
         assert rule is not None  # noqa: S101
         if extras:
-            texts = [[e or "" for e in extra.to_pylist()] for extra in extras]
+            texts = [[e or "" for e in extra.to_pylist()] for extra in extras]  # of the few who have such an identifier
             pseudonyms = [
                 None if v is None else self.one(column, v, tuple(t[i].strip() for t in texts))
                 for i, v in enumerate(values.to_pylist())
             ]
             return pa.array(pseudonyms, pa.string())
-        encoded = pc.dictionary_encode(values)
+        encoded = values if pa.types.is_dictionary(values.type) else pc.dictionary_encode(values)
         mapped: list[str | None] = []
         for value in encoded.dictionary.to_pylist():
             place = (rule.domain, value)

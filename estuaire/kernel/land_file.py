@@ -153,6 +153,11 @@ def _parsed(frame: Frame, header: Header, dialect: Dialect, only: frozenset[str]
     return parse(frame, header, dialect)
 
 
+def _stripped(values: pa.StringArray) -> pa.StringArray:
+    trimmed = pc.utf8_trim_whitespace(values)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
 def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> pa.Table:
     """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong), ``<column>__spoilt`` (a spreadsheet
     wrote it) and, of patients, ``<column>__unknown`` (it names nobody in particular)."""
@@ -165,8 +170,7 @@ def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> 
     for column in table.columns:
         if column.pseudonym is None or column.name not in raw.column_names:
             continue
-        trimmed = pc.utf8_trim_whitespace(raw[column.name].combine_chunks())
-        values = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+        values = texts.each(_stripped, raw[column.name].combine_chunks())
         extras = [
             raw[name].combine_chunks() if name in raw.column_names else pa.nulls(raw.num_rows, pa.string())
             for name in column.pseudonym.with_columns

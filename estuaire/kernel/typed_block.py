@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from estuaire.contract.tables import OPERATION_COLUMN, UPDATED_COLUMN
+from estuaire.kernel import texts
 from estuaire.kernel.clock import Clock, micros
 from estuaire.kernel.engine import planned_for
 from estuaire.kernel.fixed_times import read as read_fixed
@@ -34,7 +35,6 @@ _TYPES = {"decimal": pa.decimal128(18, 6), "integer": pa.int64(), "date": pa.dat
 # what SQL's trim takes away: the separators of Unicode's class Zs
 _SPACES = "\u0020\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _SPACE, _ASCII_END = 0x20, 0x7F
-_SAMPLE = 1_000  # texts that tell whether a column's texts repeat
 _EPOCH = date(1970, 1, 1)
 _OPERATIONS = pa.array(["upsert", "delete"])
 
@@ -54,20 +54,8 @@ def constant(value: object, kind: pa.DataType, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, kind), rows)
 
 
-def _repeated(values: pa.Array) -> pa.Array:
-    """A text column as a dictionary where its texts repeat, else as it is."""
-    rows = len(values)
-    if rows > 2 * _SAMPLE and len(values.slice(0, _SAMPLE).unique()) > _SAMPLE // 2:
-        return values
-    encoded = values.dictionary_encode()
-    return encoded if 2 * len(encoded.dictionary) <= rows else values
-
-
 def _trimmed(values: pa.Array) -> pa.Array:
     """Texts without the spaces around them, null where nothing is left."""
-    if pa.types.is_dictionary(values.type):
-        texts = _trimmed(values.dictionary)
-        return values if texts is values.dictionary else texts.take(values.indices).dictionary_encode()
     if not _may_be_trimmed(values):
         return values
     trimmed = pc.utf8_trim(values, characters=_SPACES)
@@ -117,20 +105,24 @@ class _Block:
             self.marks[name] = rows
 
 
-def _asked(connection: duckdb.DuckDBPyConnection, reading: Reading, texts: pa.Array) -> dict[str, pa.Array]:
+def _asked(connection: duckdb.DuckDBPyConnection, reading: Reading, written: pa.Array) -> dict[str, pa.Array]:
     """What texts of a column mean, by its statement."""
-    connection.register("written", pa.table({reading.name: texts}))
+    connection.register("written", pa.table({reading.name: written}))
     try:
-        with planned_for(connection, len(texts)):
+        with planned_for(connection, len(written)):
             meanings = connection.execute(reading.sql).to_arrow_table()
     finally:
         connection.unregister("written")
     return {n.removeprefix(f"{reading.name}__"): c.combine_chunks() for n, c in zip(meanings.column_names, meanings.columns, strict=True)}
 
 
+def _encoded(values: pa.Array) -> pa.DictionaryArray:
+    return values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+
+
 def _by_text(connection: duckdb.DuckDBPyConnection, reading: Reading, values: pa.Array, block: _Block) -> None:
     """A column of which each text is read once."""
-    encoded = values.dictionary_encode()
+    encoded = _encoded(values)
     if not len(encoded.dictionary):
         block.columns[reading.name] = pa.nulls(block.rows, _TYPES[reading.type])
         return
@@ -142,9 +134,9 @@ def _by_text(connection: duckdb.DuckDBPyConnection, reading: Reading, values: pa
 
 def _operations(connection: duckdb.DuckDBPyConnection, reading: Reading, values: pa.Array, block: _Block) -> None:
     """What is to be done with each record; where nothing stands it is to be kept."""
-    encoded = values.dictionary_encode()
-    texts = pa.concat_arrays([encoded.dictionary, pa.array([None], pa.string())])
-    typed = _asked(connection, reading, texts)["typed"]
+    encoded = _encoded(values)
+    written = pa.concat_arrays([encoded.dictionary, pa.array([None], pa.string())])
+    typed = _asked(connection, reading, written)["typed"]
     block.columns[reading.name] = typed.take(encoded.indices.fill_null(len(encoded.dictionary))).dictionary_encode()
     block.mark("op__foreign", ~_mask(pc.is_in(typed, value_set=_OPERATIONS).take(encoded.indices.fill_null(len(encoded.dictionary)))))
 
@@ -222,7 +214,7 @@ def _read(connection: duckdb.DuckDBPyConnection, query: BlockQuery, clock: Clock
         elif reading.sql:
             _by_text(connection, reading, values, block)
         else:
-            block.columns[name] = values if reading.type == "pseudonym" else _trimmed(_repeated(values))
+            block.columns[name] = values if reading.type == "pseudonym" else texts.each(_trimmed, values)
     for name in (n for n in raw.column_names if n.endswith(("__bad", "__spoilt", "__unknown"))):
         block.mark(name, _mask(raw[name]))
     operations = next(r for r in query.readings if r.name == OPERATION_COLUMN)

@@ -180,9 +180,8 @@ _READ_BY_SQL = ("date", "datetime", "decimal", "integer", "operation")
 def _reading(name: str, kind: str, present: bool, dialect: Dialect, **more: Any) -> Reading:
     if not present or kind not in _READ_BY_SQL:
         return Reading(name, kind, present, **more)
-    sql = STATEMENTS("column", column={"name": name, "type": kind}, formats=_formats(dialect))
-    days = tuple(date.fromisoformat(day) for day in dialect.placeholder_dates)
-    return Reading(name, kind, present, sql, dialect.datetime_formats, days, **more)
+    sql = STATEMENTS("column", text_column={"name": name, "type": kind}, formats=_formats(dialect))
+    return Reading(name, kind, present, sql, dialect.datetime_formats, dialect.placeholder_dates, **more)
 
 
 @lru_cache(maxsize=256)
