@@ -29,6 +29,11 @@ def micros(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def moment(since: int) -> datetime:
+    """The moment, UTC, so many microseconds after 1970."""
+    return _EPOCH + timedelta(microseconds=since)
+
+
 @dataclass(frozen=True)
 class Change:
     """The offset from UTC changes ``at`` (UTC) from ``before`` to ``after``; all in microseconds."""

@@ -17,14 +17,14 @@ import hashlib
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
-import pyarrow as pa
+import numpy as np
 
 from estuaire.base.errors import RowUidCollision
 from estuaire.base.sql import Sql, Statements, literal
@@ -292,13 +292,14 @@ def stays_until(hospital: Hospital, deliveries: Iterable[tuple[date, datetime]])
 def _deaths(connection: duckdb.DuckDBPyConnection, given: HospitalInput) -> None:
     """Temporary table ``death`` (patient_id, died_at_local, died_at): end of the day of death of each patient, merges applied; the first day of
     several."""
-    died = _run(connection, "deaths", patients_are_there=bool(given.files.get("patient"))).to_arrow_table()
-    local = died["died_at_local"].combine_chunks()
-    told = clock.clock_of(given.hospital.timezone).told(local.cast(pa.int64()).to_numpy())
-    died = died.append_column("died_at", pa.array(told.utc, pa.int64()).cast(pa.timestamp("us", "UTC")))
-    connection.register("died", died)
-    connection.execute("create or replace temp table death as select * from died")
-    connection.unregister("died")
+    died = _run(connection, "deaths", patients_are_there=bool(given.files.get("patient"))).fetchall()
+    local = np.array([clock.micros(at.replace(tzinfo=UTC)) for _, at in died], np.int64)
+    utc = clock.clock_of(given.hospital.timezone).told(local).utc.tolist()
+    rows = [
+        (patient, at.isoformat(), clock.moment(moment).isoformat()) for (patient, at), moment in zip(died, utc, strict=True)
+    ]
+    kinds = {"patient_id": "varchar", "died_at_local": "timestamp", "died_at": "timestamptz"}
+    relation(connection, "death", kinds, rows)
 
 
 def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, codes: list[str], moved: bool) -> None:

@@ -9,6 +9,7 @@ records.
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from estuaire.base.errors import EncodingMismatch
 from estuaire.kernel.reading import Place
 
 _UTF8 = ("utf-8", "utf-8-sig")
+_LETTER = re.compile(r"[^\x00-\x7f\ufeff]")
 _FEW = 20  # records that an encoding damages: fewer are bad bytes, which cost their own records and nothing else
 
 
@@ -124,4 +126,4 @@ def _has_letter(data: bytes) -> bool:
 
 def _letter_in(text: str) -> bool:
     """A byte order mark is none: joining two exports leaves one in a file that holds no other sign of UTF-8."""
-    return any(ord(c) > 0x7F and c != "\ufeff" for c in set(text))
+    return _LETTER.search(text) is not None

@@ -205,6 +205,15 @@ def _joined(
     return names
 
 
+def _compact(data: pa.Table) -> pa.Table:
+    """Dictionaries without the texts that no row bears any more: of a record that is set apart no text is written."""
+    for i, kind in enumerate(data.schema.types):
+        if pa.types.is_dictionary(kind):
+            column = data.column(i).cast(kind.value_type).combine_chunks().dictionary_encode()
+            data = data.set_column(i, data.field(i).name, column)
+    return data
+
+
 class _Lander:
     """State of one file while it lands."""
 
@@ -311,7 +320,9 @@ class _Lander:
         data = data.append_column("flags", flags)
         if rejected.any():
             self._reject(frame, data, broken, rejected, np.logical_or.reduce([nowhere, *leaks.values()]))
-            data = data.filter(pa.array(~rejected))
+            data = _compact(data.filter(pa.array(~rejected)))
+        if self.writer is not None:
+            data = data.cast(self.writer.schema)  # in this block texts may repeat where they did not in the first
         if self.writer is None:
             self.output.parent.mkdir(parents=True, exist_ok=True)
             self.writer = pq.ParquetWriter(

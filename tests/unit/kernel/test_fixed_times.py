@@ -60,7 +60,7 @@ def test_what_is_read_is_what_sql_reads(formats: tuple[str, ...]) -> None:
     assert differing == []
     read = sum(any(m is not None for m in row) for row in rows)
     assert read > 500
-    assert times.read.sum() > 0.7 * read, "nearly all sound times are read here"
+    assert times.read.sum() > 0.6 * read, "most sound times are read here"
 
 
 @pytest.mark.parametrize("pattern", ["%d/%m/%y", "%-d/%m/%Y", "%Y-%m", "%Y-%j", "%d %B %Y", "%z%Y%m%d", "%Y年%m%d", "%Y-%m-%d %"])
