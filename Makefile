@@ -60,7 +60,7 @@ generated: setup ## write again what is made from other files: dbt's sources, h0
 	$(BIN)/estuaire guide h01 --out docs/hospitals/h01
 	$(BIN)/python infra/grafana/write_dashboards.py
 
-test-unit: setup ## what needs no server: no PostgreSQL, no Spark, no Airflow; some two minutes on two cores (but for the thorough ones, of make test)
+test-unit: setup ## what needs no server: no PostgreSQL, no Spark, no Airflow; a few minutes on two cores (but for the thorough ones, of make test)
 	$(BIN)/python -m pytest -q -m "not thorough" -n $(WORKERS) --dist loadfile tests/unit tests/cases
 
 coverage: setup ## lines and branches that the tests without a server reach, in percent (`coverage report -m` says which not)
