@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,14 +19,9 @@ from estuaire.storage.database import Database
 
 
 @pytest.fixture(scope="module")
-def postgres(own_settings: Settings) -> Iterator[Settings]:
-    """A server as an installation has it; that of the other tests does not wait for the disk."""
-    try:
-        server.start(own_settings)
-        roles.ensure(own_settings, server.ensure_passwords(own_settings))
-        yield own_settings
-    finally:
-        server.stop(own_settings)
+def postgres(own_server: Settings) -> Settings:
+    """The module's server."""
+    return own_server
 
 
 def _ask(settings: Settings, role: str, query: str, database: str | None = None) -> object:

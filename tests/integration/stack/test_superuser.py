@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 
 import psycopg2
 import pytest
@@ -17,14 +16,9 @@ from estuaire.storage.database import Database
 
 
 @pytest.fixture(scope="module")
-def own(own_settings: Settings) -> Iterator[Settings]:
-    """A server of this module's own: its passwords change."""
-    try:
-        server.start(own_settings)
-        roles.ensure(own_settings, server.ensure_passwords(own_settings))
-        yield own_settings
-    finally:
-        server.stop(own_settings)
+def own(own_server: Settings) -> Settings:
+    """The module's server."""
+    return own_server
 
 
 def _ask(settings: Settings, role: str = "postgres") -> object:
