@@ -127,6 +127,13 @@ def test_a_busy_server_is_asked_again(server: Misbehaving, store: S3Store) -> No
     assert len(server.asked) == 3
 
 
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its tries urllib3 waits for seconds, which tell nothing here."""
+    monkeypatch.setattr("urllib3.util.retry.Retry.sleep", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_waits")
 def test_a_server_that_stays_busy_is_a_retryable_error_after_bounded_tries(server: Misbehaving, store: S3Store) -> None:
     server.faults = [503] * 50
     with pytest.raises(StoreUnavailable) as raised:
@@ -194,6 +201,7 @@ def test_a_store_that_ignores_the_condition_is_refused_before_anything_starts(
     assert server.objects == {}
 
 
+@pytest.mark.usefixtures("no_waits")
 def test_a_store_that_is_not_there_is_named(settings: Settings, free_port: Any) -> None:
     gone = settings.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{free_port()}"})
     [problem] = preflight.store_problems(gone)
