@@ -7,14 +7,12 @@ compares only texts that this module made, or looks them up in a table of them.
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 
 _BREAKS = "\t\n\r"  # white space that a label may hold within
 # marks that show nothing and are of no format category (Unicode's Default_Ignorable_Code_Point)
-_IGNORABLE = (
+_IGNORABLE = {
     0x034F,
     *range(0x115F, 0x1161),
     *range(0x17B4, 0x17B6),
@@ -23,20 +21,21 @@ _IGNORABLE = (
     *range(0xFE00, 0xFE10),
     0xFFA0,
     *range(0xE0100, 0xE01F0),
-)
+}
 
 
-def _invisible() -> Iterator[int]:
-    """Code points that are no part of any value: byte order mark, zero-width and directional marks, soft hyphen, control characters."""
-    for point in range(sys.maxunicode + 1):
-        if unicodedata.category(chr(point)) in ("Cc", "Cf") and chr(point) not in _BREAKS:
-            yield point
-    yield from _IGNORABLE
+class _Shown(dict[int, int | None]):
+    """Code point -> itself, or None where it is no part of any value: byte order mark, zero-width and directional marks, soft hyphen, control
+    characters. Asked of Unicode's tables when it is first met."""
+
+    def __missing__(self, point: int) -> int | None:
+        character = chr(point)
+        dropped = unicodedata.category(character) in ("Cc", "Cf") and character not in _BREAKS
+        self[point] = None if dropped or point in _IGNORABLE else point
+        return self[point]
 
 
-@lru_cache(maxsize=1)
-def _dropped() -> dict[int, None]:
-    return dict.fromkeys(_invisible())
+_SHOWN = _Shown()
 
 
 @lru_cache(maxsize=1 << 16)
@@ -47,7 +46,7 @@ def plain(text: str) -> str:
     >>> plain("\\ufeff 77\\u00a0"), plain("de\\u0301finitif") == "d\\u00e9finitif"
     ('77', True)
     """
-    return unicodedata.normalize("NFC", text.translate(_dropped())).strip()
+    return unicodedata.normalize("NFC", text.translate(_SHOWN)).strip()
 
 
 def one_line(text: str) -> str:

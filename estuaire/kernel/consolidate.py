@@ -17,13 +17,14 @@ import hashlib
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
+import numpy as np
 
 from estuaire.base.errors import RowUidCollision
 from estuaire.base.sql import Sql, Statements, literal
@@ -257,7 +258,7 @@ def _code_hash() -> str:
     for name in _CODE:
         source = Path(importlib.import_module(name).__file__ or "").read_text(encoding="utf-8")
         digest.update(code_of(source).encode())
-    for statements in (STATEMENTS, FILES, clock.STATEMENTS):
+    for statements in (STATEMENTS, FILES):
         digest.update(statements.fingerprint().encode())
     return digest.hexdigest()
 
@@ -289,8 +290,17 @@ def stays_until(hospital: Hospital, deliveries: Iterable[tuple[date, datetime]])
 
 
 def _deaths(connection: duckdb.DuckDBPyConnection, given: HospitalInput) -> None:
-    """Temporary table ``death`` (patient_id, died_at_local): end of the day of death of each patient, merges applied; the first day of several."""
-    _run(connection, "deaths", patients_are_there=bool(given.files.get("patient")))
+    """Temporary table ``death`` (patient_id, died_at_local, died_at): end of the day of death of each patient, merges applied; the first day of
+    several."""
+    died = _run(connection, "deaths", patients_are_there=bool(given.files.get("patient"))).fetchall()
+    local = np.array([clock.micros(at.replace(tzinfo=UTC)) for _, at in died], np.int64)
+    utc = clock.clock_of(given.hospital.timezone).told(local).utc.tolist()
+    rows = [
+        (patient, at.isoformat(), clock.moment(moment).isoformat())
+        for (patient, at), moment in zip(died, utc, strict=True)
+    ]
+    kinds = {"patient_id": "varchar", "died_at_local": "timestamp", "died_at": "timestamptz"}
+    relation(connection, "death", kinds, rows)
 
 
 def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, codes: list[str], moved: bool) -> None:
@@ -301,7 +311,6 @@ def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, codes: l
         codes: coded columns of stays.
         moved: whether a record's patient may be another one after merges.
     """
-    clock.install(connection, given.hospital.timezone)
     until = given.stays_until
     local = until and until.astimezone(ZoneInfo(given.hospital.timezone)).replace(tzinfo=None)
     _run(

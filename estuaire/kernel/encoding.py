@@ -9,13 +9,62 @@ records.
 from __future__ import annotations
 
 import codecs
+import re
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 from estuaire.base.errors import EncodingMismatch
 from estuaire.kernel.reading import Place
 
 _UTF8 = ("utf-8", "utf-8-sig")
+_LETTER = re.compile(r"[^\x00-\x7f\ufeff]")
 _FEW = 20  # records that an encoding damages: fewer are bad bytes, which cost their own records and nothing else
+
+
+@dataclass(frozen=True)
+class SingleByte:
+    """An encoding of one byte a character that is ASCII below 128, as what it is beside Latin-1, which Python reads at memory's pace.
+
+    Attributes:
+        unknown: bytes that stand for nothing.
+        others: bytes that mean another letter than in Latin-1, with what Latin-1 makes of them and their own letter, both in UTF-8.
+    """
+
+    unknown: bytes
+    others: tuple[tuple[int, bytes, bytes], ...]
+
+    def knows(self, data: bytes) -> bool:
+        """Whether every byte stands for a character."""
+        return not self.unknown or len(data.translate(None, self.unknown)) == len(data)
+
+    def as_utf8(self, data: bytes) -> bytes:
+        """Text whose bytes are all known, in UTF-8."""
+        text = data.decode("latin-1").encode("utf-8")
+        for byte, latin, letter in self.others:
+            if byte in data:
+                text = text.replace(latin, letter)
+        return text
+
+
+@lru_cache(maxsize=16)
+def single_byte(encoding: str) -> SingleByte | None:
+    """The encoding as one of a byte a character, None where it is none."""
+    unknown, others = bytearray(), []
+    for byte in range(256):
+        one = bytes([byte])
+        try:
+            letter = one.decode(encoding)
+        except UnicodeDecodeError:
+            unknown += one
+            continue
+        if len(letter) != 1 or (byte < 128 and letter != chr(byte)):
+            return None
+        if letter != chr(byte):
+            others.append((byte, chr(byte).encode(), letter.encode()))
+    if len(unknown) > 64 or {letter for _, _, letter in others} & {latin for _, latin, _ in others}:
+        return None  # of UTF-8 half of the bytes alone are nothing; and what is replaced must not be found again
+    return SingleByte(bytes(unknown), tuple(others))
 
 
 class EncodingWatch:
@@ -77,4 +126,4 @@ def _has_letter(data: bytes) -> bool:
 
 def _letter_in(text: str) -> bool:
     """A byte order mark is none: joining two exports leaves one in a file that holds no other sign of UTF-8."""
-    return any(ord(c) > 0x7F and c != "\ufeff" for c in set(text))
+    return _LETTER.search(text) is not None

@@ -12,30 +12,29 @@ from collections.abc import Iterator
 
 import duckdb
 
-from estuaire.kernel import clock
-
 FEW_RECORDS = 2_000  # break-even measured at 3,300 (docs/benchmarks.md, "After \"Nothing stuck, nothing lost\"")
 _ENGINES = threading.local()
 
 
-def engine(timezone: str) -> duckdb.DuckDBPyConnection:
-    """The thread's in-memory DuckDB with a time zone's clock: opening one costs 60 ms, more than a small file does."""
-    engines: dict[str, duckdb.DuckDBPyConnection] = _ENGINES.__dict__
-    if timezone not in engines:
-        connection = duckdb.connect(config={"threads": 1})
-        clock.install(connection, timezone)
-        engines[timezone] = connection
-    return engines[timezone]
+def engine() -> duckdb.DuckDBPyConnection:
+    """The thread's in-memory DuckDB, in UTC: opening one costs more than a small file does."""
+    if not hasattr(_ENGINES, "connection"):
+        _ENGINES.connection = duckdb.connect(config={"threads": 1})
+        _ENGINES.connection.execute("set timezone = 'UTC'")
+    connection: duckdb.DuckDBPyConnection = _ENGINES.connection
+    return connection
 
 
 @contextlib.contextmanager
 def planned_for(connection: duckdb.DuckDBPyConnection, records: int) -> Iterator[None]:
-    """Run queries over so many records with no more planning than they are worth."""
-    if records > FEW_RECORDS:
+    """Run queries over so many records with no more planning than they are worth. Within one for few records, more are as few."""
+    if records > FEW_RECORDS or getattr(_ENGINES, "unplanned", False):
         yield
         return
     connection.execute("pragma disable_optimizer")
+    _ENGINES.unplanned = True
     try:
         yield
     finally:
         connection.execute("pragma enable_optimizer")
+        _ENGINES.unplanned = False

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from estuaire.base.errors import BeyondLimit
+from estuaire.kernel.encoding import single_byte
 from estuaire.kernel.limits import LIMITS, Limits
 
 Ints = npt.NDArray[np.int64]
@@ -107,7 +108,7 @@ class _Lines:
 
 def _line_ends(block: Bytes, returns: bool, final: bool) -> Ints:
     """Positions of the bytes that end the lines; ``returns``: a lone carriage return does."""
-    ends = np.flatnonzero(block == _NL).astype(np.int64)
+    ends = np.flatnonzero(block == _NL)
     if not returns:
         return ends
     lone = _lone_returns(block)
@@ -117,7 +118,7 @@ def _line_ends(block: Bytes, returns: bool, final: bool) -> Ints:
 
 
 def _lone_returns(block: Bytes) -> Ints:
-    at = np.flatnonzero(block == _CR).astype(np.int64)
+    at = np.flatnonzero(block == _CR)
     after = block[np.minimum(at + 1, len(block) - 1)]
     lone: Ints = at[after != _NL]
     return lone
@@ -141,11 +142,16 @@ def _look(block: Bytes, newlines: Ints, quotes: Ints, delimiters: Ints, delimite
     may_close = (after == delimiter) | (after == _NL) | (after == _CR) | (after == _QUOTE)
     odd = (quoted & 1) == 1
     bad_outside = _count(line[~np.where(opens, may_open, may_close)], count) > 0
-    of = np.searchsorted(newlines, delimiters)
-    rank = np.searchsorted(quotes, delimiters) - first[of]
-    every = _count(of, count)
+    until = np.searchsorted(delimiters, newlines)
+    every = np.diff(until, prepend=0)
+    # most lines have no quote: what stands where is asked of the others
+    some = np.flatnonzero(quoted)
+    of = np.repeat(some, every[some])
+    chosen = np.arange(len(of)) + np.repeat((until - every)[some] - np.cumsum(every[some]) + every[some], every[some])
+    rank = np.searchsorted(quotes, delimiters[chosen]) - first[of]
+    plain = np.where(quoted == 0, every, 0)
+    outside = plain + _count(of[(rank & 1) == 0], count)
     if not odd.any():
-        outside = _count(of[(rank & 1) == 0], count)
         return _Lines(starts, newlines + 1, odd, bad_outside, bad_outside, odd, every, outside, every, every)
     return _Lines(
         starts=starts,
@@ -155,9 +161,9 @@ def _look(block: Bytes, newlines: Ints, quotes: Ints, delimiters: Ints, delimite
         bad_inside=_count(line[~np.where(opens, may_close, may_open)], count) > 0,
         blank=_blank(block, starts, newlines + 1),
         delimiters=every,
-        outside=_count(of[(rank & 1) == 0], count),
-        before_first=_count(of[rank == 0], count),
-        after_last=_count(of[rank == quoted[of]], count),
+        outside=outside,
+        before_first=plain + _count(of[rank == 0], count),
+        after_last=plain + _count(of[rank == quoted[of]], count),
     )
 
 
@@ -220,12 +226,12 @@ def _cut(block: Bytes, delimiter: int, fields: int, final: bool, returns: bool, 
         nothing = np.empty(0, np.int64)
         return _Cut(nothing, nothing, nothing, nothing, 0, False, 0)
     stop = int(newlines[-1])
-    quotes = np.flatnonzero(block[:stop] == _QUOTE).astype(np.int64)
-    delimiters = np.flatnonzero(block[:stop] == delimiter).astype(np.int64)
+    quotes = np.flatnonzero(block[:stop] == _QUOTE)
+    delimiters = np.flatnonzero(block[:stop] == delimiter)
     if not len(quotes):
         ends = newlines + 1
         starts = np.concatenate((np.zeros(1, np.int64), newlines[:-1] + 1))
-        counts = np.searchsorted(delimiters, ends) - np.searchsorted(delimiters, starts)
+        counts = np.diff(np.searchsorted(delimiters, ends), prepend=0)  # a line begins where the one before it ends
         reason = np.where(counts == fields - 1, _SOUND, _BAD_FIELDS)
         return _Cut(starts, ends, reason, np.arange(len(ends)), len(ends), False, 0)
     lines = _look(block, newlines, quotes, delimiters, delimiter)
@@ -301,9 +307,14 @@ def _blank(block: Bytes, starts: Ints, ends: Ints) -> Bools:
 
 def _bad_bytes(data: bytes, block: Bytes, starts: Ints, ends: Ints, encoding: str) -> list[int]:
     """Indexes of records with bytes that the encoding does not know."""
+    stop = int(ends[-1]) if len(ends) else 0
     if encoding == "utf-8-sig":
         encoding = "utf-8"  # the mark stood before the header; a decoder that skips another one misplaces the bad byte
-    stop = int(ends[-1]) if len(ends) else 0
+    if (single := single_byte(encoding)) is not None:
+        if single.knows(data[:stop]):
+            return []
+        unknown = np.isin(block[:stop], np.frombuffer(single.unknown, np.uint8))
+        return np.unique(np.searchsorted(ends, np.flatnonzero(unknown), side="right")).tolist()  # type: ignore[no-any-return]
     view = memoryview(data)
     try:
         str(view[:stop], encoding)
@@ -371,7 +382,8 @@ def frame_block(
         edges = np.flatnonzero(np.diff(np.concatenate(([0], sound.view(np.int8), [0]))))
         clean = b"".join(data[starts[a] : ends[b - 1]] for a, b in edges.reshape(-1, 2))
     if encoding not in ("utf-8", "utf-8-sig") and not clean.isascii():
-        clean = clean.decode(encoding).encode("utf-8")
+        single = single_byte(encoding)
+        clean = clean.decode(encoding).encode("utf-8") if single is None else single.as_utf8(clean)
     line_of = first_line + cut.line
     length = ends - starts
     frame = Frame(

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,14 +35,15 @@ from estuaire.base.errors import (
 from estuaire.contract.manifest import Manifest, ManifestFile
 from estuaire.contract.registry import Dialect, Hospital
 from estuaire.contract.tables import Table
-from estuaire.kernel import clock, national_id, parquet_file, texts
+from estuaire.kernel import clock, layer_file, national_id, parquet_file, texts
 from estuaire.kernel.encoding import EncodingWatch
-from estuaire.kernel.engine import engine, planned_for
+from estuaire.kernel.engine import engine
 from estuaire.kernel.framing import BLOCK_BYTES, REASONS, Frame, frames
 from estuaire.kernel.identity import Pseudonymiser, hash_sum, row_uids
 from estuaire.kernel.limits import LIMITS, Limits
 from estuaire.kernel.reading import TRUNCATION_ERRORS, DeliveredFile, Header, Place, read_header
-from estuaire.kernel.typing_sql import ORIGIN, STATEMENTS, BlockQuery, Check, block_query
+from estuaire.kernel.typed_block import typed_block
+from estuaire.kernel.typing_sql import STATEMENTS, BlockQuery, Check, block_query
 from estuaire.rules.rule_registry import Rule
 
 _RETYPED_SHARE = 0.5  # more unreadable values than this in a required column: it is another type, not bad luck
@@ -153,6 +153,11 @@ def _parsed(frame: Frame, header: Header, dialect: Dialect, only: frozenset[str]
     return parse(frame, header, dialect)
 
 
+def _stripped(values: pa.StringArray) -> pa.StringArray:
+    trimmed = pc.utf8_trim_whitespace(values)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
 def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> pa.Table:
     """Identifier columns replaced by pseudonyms, each beside ``<column>__bad`` (its own key is wrong), ``<column>__spoilt`` (a spreadsheet
     wrote it) and, of patients, ``<column>__unknown`` (it names nobody in particular)."""
@@ -165,8 +170,7 @@ def _pseudonymise(raw: pa.Table, table: Table, pseudonymiser: Pseudonymiser) -> 
     for column in table.columns:
         if column.pseudonym is None or column.name not in raw.column_names:
             continue
-        trimmed = pc.utf8_trim_whitespace(raw[column.name].combine_chunks())
-        values = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+        values = texts.each(_stripped, raw[column.name].combine_chunks())
         extras = [
             raw[name].combine_chunks() if name in raw.column_names else pa.nulls(raw.num_rows, pa.string())
             for name in column.pseudonym.with_columns
@@ -307,13 +311,13 @@ class _Lander:
         data = data.append_column("flags", flags)
         if rejected.any():
             self._reject(frame, data, broken, rejected, np.logical_or.reduce([nowhere, *leaks.values()]))
-            data = data.filter(pa.array(~rejected))
+            data = layer_file.compact(data.filter(pa.array(~rejected)))
+        if self.writer is not None:
+            data = data.cast(self.writer.schema)  # in this block texts may repeat where they did not in the first
         if self.writer is None:
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-            self.writer = pq.ParquetWriter(
-                self.output, data.schema, compression="zstd", compression_level=1, store_decimal_as_integer=True
-            )
-        self.writer.write_table(data)
+            self.writer = layer_file.writer(self.output, data.schema)
+        if data.num_rows:
+            self.writer.write_table(data)
         self.outcome.rows_out += data.num_rows
 
     def _reject(
@@ -387,7 +391,8 @@ class Judge:
         self, table: Table, header: Header, dialect: Dialect, hospital: Hospital, rules: tuple[Rule, ...], now: datetime
     ) -> None:
         self._table, self._nulls = table, dialect.null_values
-        self._connection = engine(hospital.timezone)
+        self._connection = engine()
+        self._clock = clock.clock_of(hospital.timezone)
         self._pseudonymiser = Pseudonymiser(secrets.token_bytes(32), hospital.id, hospital.unknown_patients)
         self._origin = {"hospital_id": hospital.id, "delivery_id": "", "source_file": "", "sequence": 1} | _latest(
             now, hospital
@@ -409,7 +414,7 @@ class Judge:
             self.set_aside[national_id.rule(self._table, name)] += int(leaking.sum())
         uids = row_uids("", "", "", frame.record_number, frame.line_number)
         pseudonymised = _pseudonymise(text, self._table, self._pseudonymiser)
-        typed = _typed(self._connection, self._query, self._origin, frame, pseudonymised, uids)
+        typed = typed_block(self._connection, self._query, self._clock, self._origin, frame, pseudonymised, uids)
         for i, check in enumerate(self._query.checks):
             if check.action == "quarantine" and (failed := pc.sum(typed[f"check_{i}"]).as_py()):
                 self.set_aside[check.id] += failed
@@ -467,32 +472,6 @@ def _check_retyped(outcome: FileOutcome, table: Table, place: Place) -> None:
             )
 
 
-def _typed(
-    connection: duckdb.DuckDBPyConnection,
-    query: BlockQuery,
-    origin: Mapping[str, object],
-    frame: Frame,
-    raw: pa.Table,
-    uids: tuple[Any, Any],
-) -> pa.Table:
-    """The sound records of a frame, read as clean text columns with pseudonyms, typed, with one boolean per check."""
-    for name, values in (
-        ("record_number", frame.record_number),
-        ("line_number", frame.line_number),
-        ("row_uid_hi", uids[0]),
-        ("row_uid_lo", uids[1]),
-    ):
-        raw = raw.append_column(name, pa.array(values))
-    # for each block: the connection is the thread's, and another file's blocks may lie between
-    connection.execute(STATEMENTS("origin"), [origin[name] for name in ORIGIN])
-    connection.register("raw", raw)
-    try:
-        with planned_for(connection, len(frame.record_number)):
-            return connection.execute(query.sql).to_arrow_table()
-    finally:
-        connection.unregister("raw")
-
-
 def blocks_of(
     delivered: DeliveredFile,
     table: Table,
@@ -540,7 +519,7 @@ def _land(
     limits: Limits,
 ) -> _Lander:
     pseudonymiser = Pseudonymiser(key, hospital.id, hospital.unknown_patients)
-    connection = engine(hospital.timezone)
+    connection, told = engine(), clock.clock_of(hospital.timezone)
     began = time.monotonic()
     header, blocks, watch = blocks_of(delivered, table, hospital, dialect, place, block_bytes, limits)
     lander = lander_for(header)
@@ -566,7 +545,7 @@ def _land(
             text = texts.clean(read(), table, dialect.null_values)
             leaks = national_id.leaks(text, table)
             raw = _pseudonymise(text, table, pseudonymiser)
-            lander.block(frame, _typed(connection, lander.query, origin, frame, raw, sound), leaks)
+            lander.block(frame, typed_block(connection, lander.query, told, origin, frame, raw, sound), leaks)
         if watch is not None:
             watch.check(place)
     except BaseException as error:

@@ -60,10 +60,11 @@ def leaks(text: pa.Table, table: Table) -> dict[str, npt.NDArray[np.bool_]]:
 def _hits(values: pa.Array) -> npt.NDArray[np.bool_] | None:
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], pa.string())
-    longest: Any = pc.max(pc.binary_length(values)).as_py()
+    of_dictionary = pa.types.is_dictionary(values.type)
+    longest: Any = pc.max(pc.binary_length(values.dictionary if of_dictionary else values)).as_py()
     if longest is None or longest < _CHARACTERS:
         return None
-    coded = pc.dictionary_encode(values)  # labels repeat: each text is looked at once
+    coded = values if of_dictionary else pc.dictionary_encode(values)  # labels repeat: each text is looked at once
     like = np.flatnonzero(pc.match_substring_regex(coded.dictionary, _LIKE_ONE).to_numpy(zero_copy_only=False))
     held = [i for i in like.tolist() if holds_one(coded.dictionary[i].as_py())]
     if not held:

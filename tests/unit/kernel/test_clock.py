@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import TZPATH, ZoneInfo, available_timezones
 
-import duckdb
-import pyarrow as pa
+import numpy as np
 import pytest
 import tzdata
 
 from estuaire.kernel import clock
 
 ZONES = ("Europe/Paris", "America/New_York")
+_EPOCH = datetime(1970, 1, 1)
 
 
-@pytest.fixture(params=ZONES)
-def zoned(request: pytest.FixtureRequest) -> Iterator[tuple[ZoneInfo, duckdb.DuckDBPyConnection]]:
-    with duckdb.connect(config={"threads": 1}) as connection:
-        clock.install(connection, request.param)
-        yield ZoneInfo(request.param), connection
-
-
-def _hours() -> list[datetime]:
-    start, end = datetime(2019, 1, 1), datetime(2028, 1, 1)
-    return [start + timedelta(hours=h) for h in range((end - start) // timedelta(hours=1))]
+def micros(moments: list[datetime]) -> clock.Micros:
+    return np.array([(m - _EPOCH) // timedelta(microseconds=1) for m in moments], np.int64)
 
 
 def _exists(local: datetime, zone: ZoneInfo) -> bool:
     return local.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local
 
 
-def test_every_hour_of_nine_years_is_the_utc_hour_of_the_iana_database(
-    zoned: tuple[ZoneInfo, duckdb.DuckDBPyConnection],
-) -> None:
-    zone, connection = zoned
-    rows = connection.execute(
-        "select t, clock_missing(t, clock_span(t)), clock_repeated(t, clock_span(t)), epoch_us(clock_utc(t, clock_span(t))), clock_local(clock_utc(t, clock_span(t))) from "
-        "(select unnest(range(timestamp '2019-01-01', timestamp '2028-01-01', interval 1 hour)) as t)"
-    ).fetchall()
-    assert [r[0] for r in rows] == _hours()
+@pytest.mark.parametrize("timezone", ZONES)
+def test_every_hour_of_nine_years_is_the_utc_hour_of_the_iana_database(timezone: str) -> None:
+    zone, one = ZoneInfo(timezone), clock.clock_of(timezone)
+    start, end = datetime(2019, 1, 1), datetime(2028, 1, 1)
+    hours = [start + timedelta(hours=h) for h in range((end - start) // timedelta(hours=1))]
+    given = micros(hours)
+    told = one.told(given)
     skipped = repeated = 0
-    for local, missing, twice, micros, back in rows:
+    for local, missing, twice, utc, back, naive in zip(
+        hours, told.missing, told.repeated, told.utc.tolist(), one.local(told.utc).tolist(), given.tolist(), strict=True
+    ):
         if not _exists(local, zone):
             assert missing
             skipped += 1
@@ -51,10 +42,10 @@ def test_every_hour_of_nine_years_is_the_utc_hour_of_the_iana_database(
         first = local.replace(tzinfo=zone, fold=0)
         assert not missing
         assert twice == (first.utcoffset() != local.replace(tzinfo=zone, fold=1).utcoffset())
-        repeated += twice
+        repeated += int(twice)
         # of a repeated hour the first occurrence (fold 0) is taken
-        assert micros == int(first.timestamp()) * 1_000_000
-        assert back == local
+        assert utc == int(first.timestamp()) * 1_000_000
+        assert back == naive
     assert (skipped, repeated) == (9, 9)  # one of each a year: the test looked at something
 
 
@@ -76,52 +67,27 @@ def test_every_hour_of_nine_years_is_the_utc_hour_of_the_iana_database(
     ],
 )
 def test_paris_changes_at_two_and_at_three(local: str, missing: bool, repeated: bool) -> None:
-    with duckdb.connect(config={"threads": 1}) as connection:
-        clock.install(connection, "Europe/Paris")
-        row = connection.execute(
-            "select clock_missing(t, clock_span(t)), clock_repeated(t, clock_span(t)), clock_utc(t, clock_span(t)) is not null from (select ?::timestamp as t)",
-            [local],
-        ).fetchone()
-    assert row == (missing, repeated, True)
+    told = clock.clock_of("Europe/Paris").told(micros([datetime.fromisoformat(local)]))
+    assert (told.missing.tolist(), told.repeated.tolist()) == ([missing], [repeated])
 
 
-def test_paris_before_and_after_the_hour_that_comes_twice() -> None:
-    with duckdb.connect(config={"threads": 1}) as connection:
-        clock.install(connection, "Europe/Paris")
-        moments = [
-            connection.execute(
-                "select clock_utc(t, clock_span(t))::varchar from (select ?::timestamp as t)", [t]
-            ).fetchone()
-            for t in ("2025-10-26 01:30:00", "2025-10-26 02:30:00", "2025-10-26 03:30:00", "2025-01-15 12:00:00")
-        ]
-    assert moments == [
-        ("2025-10-25 23:30:00+00",),
-        ("2025-10-26 00:30:00+00",),
-        ("2025-10-26 02:30:00+00",),
-        ("2025-01-15 11:00:00+00",),
-    ]
-
-
-def test_nothing_stays_nothing() -> None:
-    with duckdb.connect(config={"threads": 1}) as connection:
-        clock.install(connection, "Europe/Paris")
-        row = connection.execute(
-            "select clock_missing(t, clock_span(t)), clock_repeated(t, clock_span(t)), clock_utc(t, clock_span(t)), clock_local(null::timestamptz) "
-            "from (select null::timestamp as t)"
-        ).fetchone()
-    assert row == (None, None, None, None)
+def test_paris_before_in_and_after_the_hour_that_comes_twice() -> None:
+    hours = ("2025-10-26 01:30", "2025-10-26 02:30", "2025-10-26 03:30", "2025-01-15 12:00")
+    told = clock.clock_of("Europe/Paris").told(micros([datetime.fromisoformat(h) for h in hours]))
+    assert [str(_EPOCH + timedelta(microseconds=m)) for m in told.utc.tolist()] == [
+        "2025-10-25 23:30:00", "2025-10-26 00:30:00", "2025-10-26 02:30:00", "2025-01-15 11:00:00"
+    ]  # fmt: skip
+    assert _EPOCH + timedelta(microseconds=int(told.again[1])) == datetime(2025, 10, 26, 1, 30)
 
 
 @pytest.mark.parametrize("timezone", ["UTC", "Indian/Reunion"])
 def test_a_zone_without_summer_time_skips_and_repeats_nothing(timezone: str) -> None:
-    with duckdb.connect(config={"threads": 1}) as connection:
-        clock.install(connection, timezone)
-        row = connection.execute(
-            "select count(*) filter (where clock_missing(t, clock_span(t)) or clock_repeated(t, clock_span(t))), count(*), max(clock_utc(t, clock_span(t)))::varchar "
-            "from (select unnest(range(timestamp '2025-01-01', timestamp '2026-01-01', interval 1 hour)) as t)"
-        ).fetchone()
-    last = datetime(2025, 12, 31, 23, tzinfo=ZoneInfo(timezone)).astimezone(UTC)
-    assert row == (0, 8760, f"{last:%Y-%m-%d %H:%M:%S}+00")
+    hours = [datetime(2025, 1, 1) + timedelta(hours=h) for h in range(8760)]
+    told = clock.clock_of(timezone).told(micros(hours))
+    assert not told.missing.any()
+    assert not told.repeated.any()
+    last = datetime(2025, 12, 31, 23, tzinfo=ZoneInfo(timezone)).astimezone(UTC).replace(tzinfo=None)
+    assert told.utc.max() == micros([last])[0]
 
 
 # ------------------------------------------------------------------------------------------------ every zone there is
@@ -155,25 +121,21 @@ def _moments(zone: ZoneInfo) -> list[datetime]:
 @pytest.mark.thorough
 def test_every_zone_of_the_database_is_python_s_from_2000_to_2030(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "LAST_YEAR", 2031)  # a quarter of the changes: of 340 zones that is a minute
-    monkeypatch.setattr(clock, "_SPANS", clock.span_of(clock.micros(datetime(2032, 1, 1, tzinfo=UTC))) + 1)
     clock.changes.cache_clear()
-    clock._spans.cache_clear()
     zones = _zones()
     assert len(zones) > 300
     changed = 0
-    connection = duckdb.connect(config={"threads": 1})
     for name in zones.values():
         zone = ZoneInfo(name)
         moments = _moments(zone)
-        clock.install(connection, name)
-        connection.register("given", pa.table({"t": pa.array(moments, pa.timestamp("us"))}))
-        rows = connection.execute(
-            "select missing, repeated, epoch_us(utc), epoch_us(again), epoch_us(clock_local(utc)) from (select clock_missing(t, s) "
-            "as missing, clock_repeated(t, s) as repeated, clock_utc(t, s) as utc, clock_utc_again(t, s) as again from "
-            "(select t, clock_span(t) as s from given))"
-        ).fetchall()
+        given, one = micros(moments), clock.Clock(name)
+        told = one.told(given)
+        rows = zip(
+            moments, given.tolist(), told.missing, told.repeated, told.utc.tolist(), told.again.tolist(),
+            one.local(told.utc).tolist(), strict=True,
+        )  # fmt: skip
         changed += len(moments) > 3_000
-        for local, (missing, repeated, utc, again, back) in zip(moments, rows, strict=True):
+        for local, naive, missing, repeated, utc, again, back in rows:
             first, second = zone.utcoffset(local), zone.utcoffset(local.replace(fold=1))
             assert first is not None
             assert second is not None
@@ -181,11 +143,8 @@ def test_every_zone_of_the_database_is_python_s_from_2000_to_2030(monkeypatch: p
             assert (missing, repeated) == (first < second, first > second), (name, local)
             if missing:
                 continue
-            naive = (local - datetime(1970, 1, 1)) // timedelta(microseconds=1)
             assert utc == naive - first // timedelta(microseconds=1), (name, local)
             assert back == naive, (name, local)
-            assert again == (naive - second // timedelta(microseconds=1) if repeated else None), (name, local)
-    connection.close()
+            assert not repeated or again == naive - second // timedelta(microseconds=1), (name, local)
     assert changed > 100
     clock.changes.cache_clear()
-    clock._spans.cache_clear()

@@ -7,6 +7,7 @@ import hmac
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,3 +142,28 @@ def test_nothing_of_the_identifier_stands_in_its_pseudonym(value: str) -> None:
     assert len(found) == 32
     assert value not in found.upper() or len(value) < 8  # four to seven hex-like characters may meet by chance
     assert found != hashlib.sha256(value.encode()).hexdigest()[:32]
+
+
+@pytest.mark.parametrize("key", [b"", b"k", b"k" * 64, b"k" * 65, b"k" * 300])
+def test_many_at_once_are_the_librarys_hmac_of_each(key: bytes) -> None:
+    identifiers = ["1234", " 12 34 ", "é-ab", "x" * 500, "12\u00a034"]
+    for values in (pa.array(identifiers), pa.array(identifiers).dictionary_encode()):
+        made = Pseudonymiser(key, "h01").array(IPP, values, [])
+        assert made.to_pylist() == [
+            hmac.digest(key, f"patient\x1fh01\x1f{''.join(v.split()).upper()}".encode(), hashlib.sha256).hex()[:32]
+            for v in identifiers
+        ]
+
+
+def test_two_spellings_of_one_identifier_are_one_entry_of_the_dictionary() -> None:
+    made = Pseudonymiser(KEY, "h01").array(IPP, pa.array(["ab1", "AB1", None, "ab 1"]).dictionary_encode(), [])
+    assert len(made.dictionary) == 1
+    assert made.indices.to_pylist() == [0, 0, None, 0]
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_who_is_nobody_is_told_of_every_spelling(dictionary: bool) -> None:
+    values = pa.array(["anonyme", "1234", "Inconnu ", None, "sans ipp"])
+    pseudonymiser = Pseudonymiser(KEY, "h01")
+    made = pseudonymiser.array(IPP, values.dictionary_encode() if dictionary else values, [])
+    assert pc.fill_null(pseudonymiser.unknown(made), False).to_pylist() == [True, False, True, False, True]

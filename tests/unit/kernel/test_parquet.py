@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from one_file import Landed, land, pseudonym
 
-from estuaire.contract.registry import load_registry
+from estuaire.contract.registry import Hospital, load_registry
 from estuaire.deliveries.hand_in import Asked, hand_in, prepare
 from estuaire.kernel.limits import Limits
 from estuaire.storage.object_store import DirectoryStore
@@ -170,3 +171,34 @@ def test_it_is_handed_in_under_its_tables_name(tmp_path: Path) -> None:
     assert [o.key.rsplit("/", 1)[1] for o in store.list("landing/h01/0001-full/") if o.key.endswith(".parquet")] == [
         "administration.parquet"
     ]
+
+
+def reading_as_nothing(*texts: str) -> Hospital:
+    """h01 with these texts for nothing."""
+    hospital = load_registry().get("h01")
+    dialects = {name: replace(dialect, null_values=texts) for name, dialect in hospital.dialects.items()}
+    return replace(hospital, dialects=dialects)
+
+
+def test_a_time_that_stands_for_nothing_is_none_however_wide(tmp_path: Path) -> None:
+    times = pa.array(["16/03/2025 08:00:00", "31/12/9999 00:00:00"])
+    landing = landed(tmp_path, doses(given_at=times), hospital=reading_as_nothing("", "31/12/9999 00:00:00"))
+    assert landing.row["given_at"] == datetime(2025, 3, 16, 7, tzinfo=UTC)
+    assert landing.broken == [(2, "administration.given_at.required")]
+
+
+def test_an_empty_text_is_none_beside_nulls_that_had_a_width(tmp_path: Path) -> None:
+    labels = pa.array(["NULL", ""])
+    rows = landed(tmp_path, doses(drug_label=labels), hospital=reading_as_nothing("NULL")).rows
+    assert [r["drug_label"] for r in rows] == [None, None]
+
+
+def test_of_a_first_block_all_may_be_set_aside(tmp_path: Path) -> None:
+    """Two blocks: the first has no record that is accepted."""
+    rows = 65_536
+    later = doses(given_at=pa.array([datetime(2030, 1, 1)] * 2, pa.timestamp("us"))).slice(0, 1)
+    table = pa.concat_tables([*[later] * rows, doses(administration_id=[7, 8])])
+    landing = landed(tmp_path, table.combine_chunks())
+    assert landing.outcome.error is None
+    assert [r["administration_id"] for r in landing.rows] == ["7", "8"]
+    assert landing.outcome.rows_quarantined == rows

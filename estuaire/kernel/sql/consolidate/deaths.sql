@@ -1,6 +1,5 @@
 {% from "_parts.sql" import same_record %}
 {# Grain: one row per patient who died, merges applied: the end of the day of death, the first of several. #}
-create or replace temp table death as
 {% if patients_are_there %}
 select
     coalesce(survivor.new_id, landed.patient_id) as patient_id,

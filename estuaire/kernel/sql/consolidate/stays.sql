@@ -23,16 +23,11 @@ with own as (
     {% endif %}
 ),
 
-died as (
-    select patient_id, died_at_local, clock_utc(died_at_local, span) as died_at
-    from (select *, clock_span(died_at_local) as span from death)
-),
-
 bounded as (
     select
         own.*,
-        died.died_at,
-        died.died_at_local,
+        death.died_at,
+        death.died_at_local,
         min(admitted_at) filter (where kept) over (
             partition by patient_id order by admitted_at
             range between interval 1 microsecond following and unbounded following
@@ -42,7 +37,7 @@ bounded as (
             range between interval 1 microsecond following and unbounded following
         ) as next_at_local
     from own
-    left join died using (patient_id)
+    left join death using (patient_id)
 ),
 
 closed as (

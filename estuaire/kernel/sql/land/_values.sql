@@ -108,22 +108,13 @@
     {% endif %}
 {%- endmacro %}
 
-{# What is read of one column in the first step. #}
-{% macro parsed(column, formats) -%}
+{# How the texts of a column are read. #}
+{% macro read(column, formats) -%}
     {% if column.type == "datetime" %}
-    {% if column.present %}
     {{ moments(column.name, column.name, formats) }}
-    {% else %}
-    null::timestamp as {{ column.name ~ "__local" }},
-    null::timestamptz as {{ column.name ~ "__aware" }},
+    {% elif column.type == "operation" %}
+    coalesce(nullif(lower(trim({{ column.name }})), ''), 'upsert') as {{ column.name ~ "__typed" }},
     false as {{ column.name ~ "__bad" }}
-    {% endif %}
-    {% elif not column.present %}
-    null::{{ column.kind }} as {{ column.name }},
-    false as {{ column.name ~ "__bad" }}
-    {% elif column.pseudonym %}
-    {{ column.name }},
-    {{ column.name ~ "__bad" }}
     {% elif column.type == "date" and formats.placeholders %}
     (
         {% call four_digits() %}try_strptime({{ text(column.name) }}, [{{ formats.dates | join(", ") }}]){% endcall %}
@@ -134,7 +125,7 @@
             then {{ column.name ~ "__read" }}
     end as {{ column.name ~ "__typed" }},
     {{ text(column.name) }} is not null and {{ column.name ~ "__read" }} is null as {{ column.name ~ "__bad" }}
-    {% elif column.type in ("date", "integer", "decimal") %}
+    {% else %}
     {% if column.type == "date" %}
     (
         {% call four_digits() %}try_strptime({{ text(column.name) }}, [{{ formats.dates | join(", ") }}]){% endcall %}
@@ -151,9 +142,6 @@
     {% endif %}
     as {{ column.name ~ "__typed" }},
     {{ text(column.name) }} is not null and {{ column.name ~ "__typed" }} is null as {{ column.name ~ "__bad" }}
-    {% else %}
-    {{ text(column.name) }} as {{ column.name }},
-    false as {{ column.name ~ "__bad" }}
     {% endif %}
 {%- endmacro %}
 
@@ -162,67 +150,11 @@
     {% if key %}true{% else %}op <> 'delete'{% endif %}
 {%- endmacro %}
 
-{% macro span(name) -%}
-    {{ name ~ "__local" }}, {{ name ~ "__span" }}
-{%- endmacro %}
-
-{# What a column means in the last step: moments in UTC, beside the local time. #}
-{% macro clocked(column) -%}
-    {% if column.type == "datetime" %}
-    coalesce(
-        {{ column.name ~ "__aware" }},
-        case
-            when not clock_missing({{ span(column.name) }})
-                {% if column.begins %}
-                {# both ends in the hour that comes twice, in the wrong order: of the end's two meanings one comes after its beginning #}
-                then
-                    case
-                        when
-                            {{ column.name ~ "__local" }} < {{ column.begins ~ "__local" }}
-                            and clock_repeated({{ span(column.name) }})
-                            and clock_repeated({{ span(column.begins) }})
-                            then clock_utc_again({{ span(column.name) }})
-                        else clock_utc({{ span(column.name) }})
-                    end
-                {% else %}
-                then clock_utc({{ span(column.name) }})
-                {% endif %}
-        end
-    ) as {{ column.name }},
-    coalesce(clock_local({{ column.name ~ "__aware" }}), {{ column.name ~ "__local" }}) as {{ column.name ~ "_local" }},
-    {{ applies(column.key) }}
-    and {{ column.name ~ "__aware" }} is null
-    and coalesce(clock_missing({{ span(column.name) }}), false) as {{ column.name ~ "__missing" }},
-    {{ column.name ~ "__aware" }} is null
-    and coalesce(clock_repeated({{ span(column.name) }}), false) as {{ column.name ~ "__repeated" }}
-    {% elif column.type in ("date", "integer", "decimal") and column.present %}
-    {{ column.name ~ "__typed" }} as {{ column.name }}
-    {% else %}
-    {{ column.name }}
-    {% endif %}
-{%- endmacro %}
-
-{# Whether a record breaks a check. A value that could not be typed, or an hour that does not exist, is one finding, not two. #}
+{# Whether a record breaks a rule. A value that could not be typed, or an hour that does not exist, is one finding, not two. #}
 {% macro broken(check) -%}
-    {% if check.kind == "rule" %}
     {{ applies(check.key) }}
     {% for name in check.unread %}
     and not {{ name }}
     {% endfor %}
     and not coalesce({{ check.holds }}, true)
-    {% elif check.kind == "unknown" %}
-    {{ applies(check.key) }} and coalesce({{ check.column ~ "__unknown" }}, false)
-    {% elif check.kind in ("spoilt", "type") %}
-    {{ applies(check.key) }} and {{ check.marks }}
-    {% elif check.kind == "operation" %}
-    op not in ('upsert', 'delete')
-    {% elif check.kind == "updated_range" %}
-    {# it decides which version of a record is served: one that cannot be would decide wrongly #}
-    not coalesce(
-        source_updated_at >= {{ check.earliest }}::timestamptz and source_updated_at < {{ check.latest }}::timestamptz,
-        true
-    )
-    {% else %}
-    {{ check.marks }}
-    {% endif %}
 {%- endmacro %}
