@@ -28,7 +28,7 @@ SERVICES = {
 }  # fmt: skip
 HOSPITALS = ("h01", "h02", "h03", "h04", "h05", "h06")
 # so many that each hospital's first delivery has records that are set aside: panels tell of them
-PLAN = SimulationPlan(hospitals=HOSPITALS, patients=120, administrations_per_patient=400.0, deliveries=12)
+PLAN = SimulationPlan(hospitals=HOSPITALS, patients=120, administrations_per_patient=400.0, deliveries=14)
 ACTIVE = "select 1 from dag_run where state in ('running', 'queued') limit 1"
 SIMULATE = (
     "simulate", "--hospitals", ",".join(HOSPITALS), "--patients", str(PLAN.patients), "--json",
@@ -125,6 +125,7 @@ class Project:
     def deliver(self) -> int:
         """Each hospital's next delivery into landing, and no other command. How many deliveries stand there since the first."""
         self.sequence += 1
+        assert self.sequence <= PLAN.deliveries, "the tests before have taken every delivery that is simulated"
         told = json.loads(self.cli(*SIMULATE, "--only-deliveries", str(self.sequence)).strip().splitlines()[-1])
         return len(told["deliveries"])
 
