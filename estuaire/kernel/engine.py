@@ -1,7 +1,7 @@
 """The thread's in-memory DuckDB, and how much it plans a query before it runs it.
 
-Planning a table's typing query takes 15 ms longer with DuckDB's optimizer than without it; what the optimizer saves, above all by finding common
-expressions, is 4.6 us a record. So few records are read faster unplanned: most files of a delta are small.
+Planning costs milliseconds; what the optimizer saves, above all by finding common expressions, it saves record by record. So few records are read
+faster unplanned: most files of a delta are small.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import duckdb
 
-FEW_RECORDS = 2_000  # break-even measured at 3,300 (docs/benchmarks.md, "After \"Nothing stuck, nothing lost\"")
+FEW_RECORDS = 2_000  # break-even measured at 3,300 of the one statement that typed all columns, before decision 30 (docs/benchmarks.md, "After \"Nothing stuck, nothing lost\"")
 _ENGINES = threading.local()
 
 

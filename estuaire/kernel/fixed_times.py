@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-Micros = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from estuaire.kernel.clock import Mask, Micros
 
 _FIRST_YEAR = 1001  # a moment of the year 1000 may lie in 999, whose texts are refused
 _DAY = 86_400_000_000

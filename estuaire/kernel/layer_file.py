@@ -1,4 +1,4 @@
-"""How the lake's own Parquet files are written: in a landed file texts that repeat are dictionaries."""
+"""How landed Parquet files are written: texts that repeat as dictionaries, which hold what their rows bear and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CONSTANT = ("sequence", "latest_at", "latest_day")
 
 
 def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """A file of a layer's columns. As dictionaries are written those that are in memory, and what a file's records have in common: to look for
+    """A landed file. As dictionaries are written those that are in memory, and what a file's records have in common: to look for
     repetitions in an identifier or a time costs more than all else, and finds none."""
     repeating = [f.name for f in schema if pa.types.is_dictionary(f.type) or f.name in _CONSTANT]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def compact(data: pa.Table) -> pa.Table:
-    """Dictionaries without the texts that no row bears: of a record that is set apart, or served no more, no text is written."""
+    """Dictionaries without the texts that no row bears: of a record that is set apart no text is written."""
     for i, kind in enumerate(data.schema.types):
         if not pa.types.is_dictionary(kind):
             continue

@@ -14,21 +14,17 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from estuaire.contract.tables import OPERATION_COLUMN, UPDATED_COLUMN
 from estuaire.kernel import texts
-from estuaire.kernel.clock import Clock, micros
+from estuaire.kernel.clock import Clock, Mask, Micros, micros
 from estuaire.kernel.engine import planned_for
 from estuaire.kernel.fixed_times import read as read_fixed
 from estuaire.kernel.framing import Frame
 from estuaire.kernel.typing_sql import ORIGIN, STATEMENTS, BlockQuery, Reading
 from estuaire.rules.rule_registry import EARLIEST, LATEST
-
-Mask = npt.NDArray[np.bool_]
-Micros = npt.NDArray[np.int64]
 
 _UTC, _LOCAL = pa.timestamp("us", tz="UTC"), pa.timestamp("us")
 _TYPES = {"decimal": pa.decimal128(18, 6), "integer": pa.int64(), "date": pa.date32(), "datetime": _UTC}
@@ -94,9 +90,11 @@ class _Times:
 
 @dataclass
 class _Block:
-    """What is known of a block's columns: landed ones by name, and per check's mark the rows that it says (left out: none)."""
+    """What is known of a block's columns: landed ones by name, and per check's mark the rows that it says (left out: none). ``stands``: the records
+    that are no deletion (None: all)."""
 
     rows: int
+    stands: Mask | None = None
     columns: dict[str, pa.Array] = field(default_factory=dict)
     marks: dict[str, Mask] = field(default_factory=dict)
 
@@ -109,10 +107,10 @@ def _asked(
     connection: duckdb.DuckDBPyConnection, statement: str, written: Mapping[str, pa.StringArray]
 ) -> dict[str, pa.Array]:
     """What texts of columns mean, by their statement: the columns that it gives, each as long as its column's texts."""
-    longest = max(len(texts) for texts in written.values())
+    longest = max(len(column) for column in written.values())
     padded = {
-        name: texts if len(texts) == longest else pa.concat_arrays([texts, pa.nulls(longest - len(texts), pa.string())])
-        for name, texts in written.items()
+        name: pa.concat_arrays([column, pa.nulls(longest - len(column), pa.string())])
+        for name, column in written.items()
     }
     connection.register("written", pa.table(padded))
     try:
@@ -144,6 +142,7 @@ def _texts(connection: duckdb.DuckDBPyConnection, query: BlockQuery, raw: pa.Tab
         if name == OPERATION_COLUMN:
             places = column.indices.fill_null(len(column.dictionary))
             block.columns[name] = texts.renamed(places, typed)
+            block.stands = ~_mask(pc.equal(typed, "delete").take(places))
             block.mark("op__foreign", ~_mask(pc.is_in(typed, value_set=_OPERATIONS).take(places)))
             continue
         block.columns[name] = typed.take(column.indices)
@@ -181,7 +180,7 @@ def _moments(told: Micros, which: Mask, kind: pa.DataType) -> pa.Array:
     return pa.array(told, pa.int64(), mask=None if which.all() else ~which).cast(kind)
 
 
-def _clocked(reading: Reading, times: Mapping[str, _Times], clock: Clock, stands: Mask | None, block: _Block) -> None:
+def _clocked(reading: Reading, times: Mapping[str, _Times], clock: Clock, block: _Block) -> None:
     """The moments of a column of times, in UTC, beside the local time."""
     name, one = reading.name, times[reading.name]
     told = clock.told(one.micros)
@@ -202,7 +201,7 @@ def _clocked(reading: Reading, times: Mapping[str, _Times], clock: Clock, stands
     block.columns[name] = _moments(utc, one.told & ~missing, _UTC)
     shown = np.where(one.aware, clock.local(one.micros), one.micros) if one.aware.any() else one.micros
     block.columns[f"{name}_local"] = _moments(shown, one.told, _LOCAL)
-    block.mark(f"{name}__missing", missing if reading.key or stands is None else missing & stands)
+    block.mark(f"{name}__missing", missing if reading.key or block.stands is None else missing & block.stands)
     block.mark(f"{name}__repeated", repeated)
 
 
@@ -227,18 +226,10 @@ def _read(connection: duckdb.DuckDBPyConnection, query: BlockQuery, clock: Clock
             block.columns[name] = values if reading.type == "pseudonym" else texts.each(_trimmed, values)
     for name in (n for n in raw.column_names if n.endswith(("__bad", "__spoilt", "__unknown"))):
         block.mark(name, _mask(raw[name]))
-    operations = next(r for r in query.readings if r.name == OPERATION_COLUMN)
-    stands = _stands(block) if operations.present else None
     for reading in query.readings:
         if reading.name in times:
-            _clocked(reading, times, clock, stands, block)
+            _clocked(reading, times, clock, block)
     return block
-
-
-def _stands(block: _Block) -> Mask:
-    """Records that are no deletion."""
-    operations = block.columns[OPERATION_COLUMN]
-    return ~_mask(pc.equal(operations.dictionary, "delete").take(operations.indices))
 
 
 def _rules(
@@ -277,7 +268,6 @@ def typed_block(
     broken)."""
     block = _read(connection, query, clock, raw)
     judged = _rules(connection, query, origin, block)
-    stands = None if OPERATION_COLUMN not in raw.column_names else _stands(block)
     block.columns |= {
         "hospital_id": constant(origin["hospital_id"], pa.string(), block.rows),
         "delivery_id": constant(origin["delivery_id"], pa.string(), block.rows),
@@ -298,6 +288,6 @@ def typed_block(
             broken.append(judged[f"check_{n}"].combine_chunks())
             continue
         rows = block.marks.get(mark, nowhere)
-        broken.append(pa.array(rows if deletions_too or stands is None else rows & stands))
+        broken.append(pa.array(rows if deletions_too or block.stands is None else rows & block.stands))
     names = [*query.columns, *(f"check_{n}" for n in range(len(broken)))]
     return pa.table([*(block.columns[name] for name in query.columns), *broken], names=names)

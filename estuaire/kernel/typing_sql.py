@@ -1,6 +1,6 @@
-"""Writes the DuckDB SQL that types one block of a table, from the contract, the hospital's dialect and the rules (``sql/land``): per column a
-statement that reads texts, and one for what hangs on several columns of a record, which are moments and rules. What is neither,
-``estuaire.kernel.typed_block`` does with arrays.
+"""Writes the DuckDB SQL that types one block of a table, from the contract, the hospital's dialect and the rules (``sql/land``): a
+statement that reads the texts of all columns but times, one for each column of times, and one for the rules. What lies between, the clock and the
+marks of single columns, ``estuaire.kernel.typed_block`` does with arrays.
 """
 
 from __future__ import annotations
