@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks            # all
 python -m tests.benchmarks kernel     # only the landing kernel against its peers
+python -m tests.benchmarks peers      # landing and consolidating six hospitals of the study's size, against plain programs
 python -m tests.benchmarks bombs      # only framing of texts that are made to cost much
 python -m tests.benchmarks pipeline   # only the chain through Airflow, at the demo's size
 python -m tests.benchmarks full       # the chain at the study's size (not in `make bench`: 15 minutes)
@@ -15,13 +16,15 @@ from __future__ import annotations
 import sys
 
 from tests.benchmarks import bombs, kernel, pipeline, releases, scale_out, stores
+from tests.benchmarks.peers import land_and_consolidate
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["kernel", "bombs", "pipeline", "releases"]
+    wanted = sys.argv[1:] or ["kernel", "peers", "bombs", "pipeline", "releases"]
     for name in wanted:
         {
             "bombs": bombs.main,
             "kernel": kernel.main,
+            "peers": land_and_consolidate.main,
             "pipeline": pipeline.main,
             "releases": releases.main,
             "full": pipeline.full,
