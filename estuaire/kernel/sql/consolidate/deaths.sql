@@ -5,7 +5,7 @@ select
     coalesce(survivor.new_id, landed.patient_id) as patient_id,
     min(landed.death_date) + interval 1 day - interval 1 second as died_at_local
 from landed_patient as landed
-left join survivor on survivor.old_id = landed.patient_id
+left join survivor on landed.patient_id = survivor.old_id
 where landed.death_date is not null and {{ is_current("patient") }}
 group by all
 {% else %}
