@@ -6,6 +6,8 @@ python -m tests.benchmarks peers      # landing and consolidating six hospitals 
 python -m tests.benchmarks bombs      # only framing of texts that are made to cost much
 python -m tests.benchmarks pipeline   # only the chain through Airflow, at the demo's size
 python -m tests.benchmarks full       # the chain at the study's size (not in `make bench`: 15 minutes)
+python -m tests.benchmarks queries    # the analysts' standard queries on the stack of ESTUAIRE_HOME, which must serve a release (not in `make bench`)
+python -m tests.benchmarks limits     # what this machine can do: reading, parsing, writing, COPY, hashing (a minute)
 python -m tests.benchmarks releases   # only swaps and rollbacks under readers
 python -m tests.benchmarks scale_out  # two Spark workers against one, in containers (not in `make bench`: half an hour, root)
 python -m tests.benchmarks stores     # the demo on a folder, on MinIO and on versitygw (not in `make bench`: 20 minutes)
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import bombs, kernel, pipeline, releases, scale_out, stores
+from tests.benchmarks import bombs, kernel, limits, pipeline, queries, releases, scale_out, stores
 from tests.benchmarks.peers import land_and_consolidate
 
 if __name__ == "__main__":
@@ -26,6 +28,8 @@ if __name__ == "__main__":
             "kernel": kernel.main,
             "peers": land_and_consolidate.main,
             "pipeline": pipeline.main,
+            "queries": queries.main,
+            "limits": limits.main,
             "releases": releases.main,
             "full": pipeline.full,
             "scale_out": scale_out.main,

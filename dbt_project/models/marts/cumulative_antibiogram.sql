@@ -1,5 +1,5 @@
 {#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
-{{ config(pre_hook='set local enable_nestloop = off') }}
+{{ config(pre_hook='set local enable_nestloop = off', indexes=[{'columns': ['hospital_id']}]) }}
 {%- set methods = var('antibiogram_methods').split() %}
 -- One row per isolate: each method, scope and population for which it is a first isolate is a bit of one number, so
 -- that results are joined once, not once a method. A nature is filtered first and deduplicated within: its bits are
