@@ -100,7 +100,9 @@ def _one(settings: Settings, lake: Path, folder: Path, factor: int) -> None:
         session.commit()
         began = time.perf_counter()
         for table in COLUMNS:
-            duck.execute(f"insert into warehouse.scale.{table} select * from read_parquet('{folder}/{table}/*.parquet')")
+            duck.execute(
+                f"insert into warehouse.scale.{table} select * from read_parquet('{folder}/{table}/*.parquet')"
+            )
         loaded = time.perf_counter() - began
         cursor.execute("analyze scale.administration; analyze scale.stay")
         session.commit()

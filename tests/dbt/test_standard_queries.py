@@ -6,8 +6,8 @@ from pathlib import Path
 
 import microbiology_world
 import pytest
-import standard_queries
 import staging_world
+import standard_queries
 from psycopg2.extensions import connection
 
 from estuaire.base.settings import Settings
@@ -23,7 +23,10 @@ PATIENTS_OWN = ("patient_key", "isolate_key", "specimen_key", "stay_key", "colle
 def analysts(warehouse: connection, warehouse_settings: Settings, rules: Path) -> Platform:
     """A platform that serves a release of hand-written courses, three random hospitals and a world of isolates."""
     whole = staging_world.together(
-        staging_world.small(), staging_world.random_world(20240101), staging_world.courses(), microbiology_world.draw(20240501)
+        staging_world.small(),
+        staging_world.random_world(20240101),
+        staging_world.courses(),
+        microbiology_world.draw(20240501),
     )
     with warehouse.cursor() as cur:
         staging_world.load(cur, whole)
