@@ -1,8 +1,9 @@
--- The analysts' standard queries, on the served marts, as the role analyst (search_path: marts). Grains and columns: README, "The marts".
--- Les requêtes types des analystes, sur les marts publiés, avec le rôle analyst. Aucune ne rend de ligne d'un patient.
+-- The analysts' standard queries, on the served marts, as the role analyst (search_path:
+-- marts); none returns a patient's row.
+-- Les requêtes types des analystes, sur les marts publiés, rôle analyst ; aucune ne rend de ligne d'un patient.
 --
--- Each begins with its name and what it answers, in French and in English. first_isolate is closed to analysts where a hospital is real:
--- the queries that read it say "patient-level". `python -m tests.benchmarks queries` times them, a test runs each one on a small world.
+-- Each begins with its name and what it answers. first_isolate is closed to analysts where a hospital is real:
+-- the queries that read it say "patient-level". `python -m tests.benchmarks queries` times them; a test runs each.
 
 -- name: consumption_by_month
 -- fr: Consommation mensuelle d'antibiotiques du groupe, DDJ et jours de traitement pour 1 000 journées, périmètre SPARES
@@ -26,7 +27,10 @@ with latest as (
     select * from antibiotic_consumption_year
     where
         scope = 'spares' and grouping = 'total' and unit_type = 'all'
-        and year = (select max(year) from antibiotic_consumption_year where hospital_id = 'group')
+        and year = (
+            select max(newest.year) from antibiotic_consumption_year as newest
+            where newest.hospital_id = 'group'
+        )
 )
 
 select
@@ -38,7 +42,7 @@ select
 from latest as hospital
 inner join latest as whole on whole.hospital_id = 'group'
 where hospital.hospital_id <> 'group'
-order by hospital.ddd_per_1000_patient_days desc nulls last, hospital.hospital_id;
+order by hospital.ddd_per_1000_patient_days desc nulls last, hospital.hospital_id asc;
 
 -- name: consumption_by_class_and_year
 -- fr: Consommation du groupe par classe et par année
@@ -89,9 +93,12 @@ select
 from antibiotic_consumption
 where
     hospital_id = 'group' and scope = 'all' and grouping = 'atc'
-    and month > (select max(month) - interval '12 months' from antibiotic_consumption where hospital_id = 'group')
+    and month > (
+        select max(newest.month) - interval '12 months' from antibiotic_consumption as newest
+        where newest.hospital_id = 'group'
+    )
 group by item
-order by sum(ddd) desc nulls last, item
+order by sum(ddd) desc nulls last, item asc
 limit 10;
 
 -- name: carbapenems_by_quarter
@@ -138,7 +145,7 @@ select
 from antibiotic_consumption
 where hospital_id <> 'group' and scope = 'all' and grouping = 'total'
 group by hospital_id
-order by percent_without_ddd desc nulls last, hospital_id;
+order by percent_without_ddd desc nulls last, hospital_id asc;
 
 -- name: antibiogram_of_a_species
 -- fr: Antibiogramme cumulé de E. coli, groupe, dernière année, premier isolat par patient, isolats testés
@@ -156,7 +163,10 @@ from cumulative_antibiogram
 where
     hospital_id = 'group' and dedup_scope = 'group' and method = 'patient' and among = 'tested'
     and species = 'B_ESCHR_COLI' and specimen_nature = 'all' and breakpoint_indication = 'general'
-    and year = (select max(year) from cumulative_antibiogram where hospital_id = 'group')
+    and year = (
+        select max(latest.year) from cumulative_antibiogram as latest
+        where latest.hospital_id = 'group' and latest.method = 'patient' and latest.species = 'B_ESCHR_COLI'
+    )
 order by agent_name;
 
 -- name: resistance_by_year
@@ -178,20 +188,22 @@ where
 order by agent_name, year;
 
 -- name: resistance_by_hospital
--- fr: Résistance de E. coli au céfotaxime par hôpital, toutes années, au moins 30 isolats testés par an
--- en: Resistance of E. coli to cefotaxime by hospital and year, where at least 30 isolates were tested
+-- fr: Résistance de E. coli au céfotaxime par hôpital et par année ; below_30 : moins de 30 isolats, à ne pas comparer
+-- en: Resistance of E. coli to cefotaxime by hospital and year; below_30: fewer than 30 isolates, not to be compared
 select
     hospital_id,
     year,
     tested,
     pct_resistant,
     pct_resistant_exact_low,
-    pct_resistant_exact_high
+    pct_resistant_exact_high,
+    below_30
 from cumulative_antibiogram
 where
     dedup_scope = 'hospital' and method = 'patient' and among = 'tested'
     and species = 'B_ESCHR_COLI' and agent_code = 'CTX' and specimen_nature = 'all'
-    and breakpoint_indication = 'general' and not below_30
+    and breakpoint_indication = 'general'
+    and hospital_id <> 'group'
 order by hospital_id, year;
 
 -- name: bloodstream_resistance
@@ -260,7 +272,7 @@ select
 from first_isolate
 where method = 'episode_30' and dedup_scope = 'group' and among = 'tested' and excluded_because is null
 group by species_name
-order by count(*) desc, species_name;
+order by count(*) desc, species_name asc;
 
 -- name: exposure_and_resistance
 -- fr: Exposition et résistance : rapports de cotes ajustés et bruts, par question et fenêtre
@@ -307,7 +319,7 @@ select
     min(month) filter (where status in ('low', 'zero', 'empty')) as first_to_doubt
 from coverage
 group by hospital_id, table_name
-order by months_to_doubt desc, hospital_id, table_name;
+order by months_to_doubt desc, hospital_id asc, table_name asc;
 
 -- name: fluoroquinolones_against_resistance
 -- fr: Par hôpital et année : consommation de fluoroquinolones (J01MA) et résistance de E. coli à la ciprofloxacine
@@ -342,5 +354,5 @@ select
     resistance.tested,
     resistance.pct_resistant
 from used
-inner join resistance on used.hospital_id = resistance.hospital_id and used.year = resistance.year
+left join resistance on used.hospital_id = resistance.hospital_id and used.year = resistance.year
 order by used.hospital_id, used.year;
