@@ -108,7 +108,7 @@ bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
 
 FACTOR ?= 10
-bench-scale: setup ## the chain at FACTOR times the study's size (default 10: 166 M records, 143 GB of disk, hours); resumable
+bench-scale: setup ## the chain at FACTOR times the study's size (default 10: 166 M records, 203 GB of disk, hours); resumable
 	$(BIN)/python -m tests.benchmarks scale $(FACTOR)
 
 clean: down ## remove the database, the lake, logs and caches, after asking (YES=1: without); never landing/, nor the secrets

@@ -7,7 +7,7 @@ python -m tests.benchmarks bombs      # only framing of texts that are made to c
 python -m tests.benchmarks pipeline   # only the chain through Airflow, at the demo's size
 python -m tests.benchmarks full       # the chain at the study's size (not in `make bench`: 15 minutes)
 python -m tests.benchmarks queries    # the analysts' standard queries on the stack of ESTUAIRE_HOME, which must serve a release (not in `make bench`)
-python -m tests.benchmarks scale 10   # the chain at 10 times the study's size (make bench-scale; not in `make bench`: hours, 150 GB)
+python -m tests.benchmarks scale 10   # the chain at 10 times the study's size (make bench-scale; not in `make bench`: hours, 203 GB)
 python -m tests.benchmarks lake_or_postgres 1 3 # one aggregate in PostgreSQL and on the lake of ESTUAIRE_HOME, at these sizes (not in `make bench`)
 python -m tests.benchmarks limits     # what this machine can do: reading, parsing, writing, COPY, hashing (a minute)
 python -m tests.benchmarks releases   # only swaps and rollbacks under readers

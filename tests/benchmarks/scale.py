@@ -26,7 +26,7 @@ from estuaire.storage.platform import Platform
 from tests.benchmarks.memory_watch import MemoryWatch
 from tests.benchmarks.pipeline import free_port
 
-GB_AT_FULL_SIZE = 14.0  # landing, lake and PostgreSQL with its candidate and temporary files, at 50,000 patients
+GB_AT_FULL_SIZE = 20.0  # landing, lake and PostgreSQL with its candidate and temporary files, at 50,000 patients
 SPARE_GB = 3.0
 MEMORY_LIMIT_BYTES = 4 << 30
 
