@@ -148,8 +148,8 @@ group by hospital_id
 order by percent_without_ddd desc nulls last, hospital_id asc;
 
 -- name: antibiogram_of_a_species
--- fr: Antibiogramme cumulé de E. coli, groupe, dernière année, premier isolat par patient, isolats testés
--- en: Cumulative antibiogram of E. coli, the group, last year, first isolate per patient, tested isolates
+-- fr: Antibiogramme cumulé de E. coli, groupe, dernière année, premier isolat de l'année par patient (M39), isolats testés
+-- en: Cumulative antibiogram of E. coli, the group, last year, each patient's first isolate of the year (M39), tested isolates
 select
     agent_name,
     tested,
@@ -161,11 +161,14 @@ select
     below_30
 from cumulative_antibiogram
 where
-    hospital_id = 'group' and dedup_scope = 'group' and method = 'patient' and among = 'tested'
+    hospital_id = 'group' and dedup_scope = 'group' and method = 'm39' and among = 'tested'
     and species = 'B_ESCHR_COLI' and specimen_nature = 'all' and breakpoint_indication = 'general'
     and year = (
         select max(latest.year) from cumulative_antibiogram as latest
-        where latest.hospital_id = 'group' and latest.method = 'patient' and latest.species = 'B_ESCHR_COLI'
+        where
+            latest.hospital_id = 'group' and latest.dedup_scope = 'group' and latest.method = 'm39'
+            and latest.among = 'tested' and latest.species = 'B_ESCHR_COLI' and latest.specimen_nature = 'all'
+            and latest.breakpoint_indication = 'general'
     )
 order by agent_name;
 

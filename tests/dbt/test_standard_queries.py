@@ -10,6 +10,7 @@ import staging_world
 import standard_queries
 from psycopg2.extensions import connection
 
+from estuaire.base.errors import QueryRefused
 from estuaire.base.settings import Settings
 from estuaire.storage.platform import Platform
 from estuaire.warehouse.publish import build_and_publish
@@ -50,15 +51,32 @@ def _run(platform: Platform, query: standard_queries.StandardQuery) -> QueryResu
     return run_query(platform, query.statement, limit=100_000)
 
 
+@pytest.mark.parametrize("query", [q for q in QUERIES if "patient-level" in q.en], ids=lambda q: q.name)
+def test_one_that_reads_rows_of_patients_is_refused_where_a_hospital_may_be_real(
+    analysts: Platform, query: standard_queries.StandardQuery
+) -> None:
+    with pytest.raises(QueryRefused):
+        _run(analysts, query)
+
+
 def test_there_are_twenty_each_with_a_name_of_its_own_and_an_answer_in_both_languages() -> None:
     text = standard_queries.FILE.read_text(encoding="utf-8")
     assert len({q.name for q in QUERIES}) == len(QUERIES) == text.count("-- name:") == text.count(";\n") == 20
     assert all(q.fr != q.en for q in QUERIES)
 
 
+@pytest.fixture(scope="module")
+def opened(analysts: Platform, warehouse: connection) -> Platform:
+    """The same, with patient-level marts open to analysts, as where no hospital's patients are real: the hospitals of this world are none that
+    the registry knows."""
+    with warehouse.cursor() as cur:
+        cur.execute("grant select on all tables in schema marts to analyst")
+    return analysts
+
+
 @pytest.mark.parametrize("query", QUERIES, ids=lambda q: q.name)
-def test_a_standard_query_answers(analysts: Platform, keys: set[str], query: standard_queries.StandardQuery) -> None:
-    result = _run(analysts, query)
+def test_a_standard_query_answers(opened: Platform, keys: set[str], query: standard_queries.StandardQuery) -> None:
+    result = _run(opened, query)
     assert result.rows, "the small world has nothing that this query asks for"
     assert not result.truncated
     assert not set(result.columns) & set(PATIENTS_OWN)
