@@ -1,5 +1,5 @@
 {#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
-{{ config(pre_hook='set local enable_nestloop = off') }}
+{{ config(pre_hook='set local enable_nestloop = off', indexes=[{'columns': ['hospital_id']}]) }}
 {%- set methods = var('antibiogram_methods').split() %}
 {%- set counts = [
     'susceptible', 'increased_exposure', 'intermediate', 'i_guideline_unknown', 'resistant', 'undetermined'
