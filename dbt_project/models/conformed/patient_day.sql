@@ -24,12 +24,13 @@ person as (
 
 stepped_stay as (
     select
+        stay_key,
         person_number,
         first_night,
         last_night,
         max(last_night) over (
             partition by person_number
-            order by first_night, last_night
+            order by first_night, last_night, stay_key
             rows between unbounded preceding and 1 preceding
         ) as night_before
     from full_stay
@@ -43,7 +44,7 @@ numbered_stay as (
         last_night,
         count(*) filter (where night_before is null or first_night > night_before + 1) over (
             partition by person_number
-            order by first_night, last_night
+            order by first_night, last_night, stay_key
             rows unbounded preceding
         ) as island
     from stepped_stay
@@ -77,10 +78,18 @@ held as (
 
 stepped_movement as (
     select
-        *,
+        person_number,
+        unit_stay_key,
+        unit_key,
+        unit_code,
+        unit_type,
+        rank,
+        entered_at_local,
+        first_night,
+        last_night,
         max(last_night) over (
             partition by person_number
-            order by first_night, last_night
+            order by first_night, last_night, unit_stay_key
             rows between unbounded preceding and 1 preceding
         ) as night_before
     from held
@@ -89,10 +98,18 @@ stepped_movement as (
 
 clustered as (
     select
-        *,
+        person_number,
+        unit_stay_key,
+        unit_key,
+        unit_code,
+        unit_type,
+        rank,
+        entered_at_local,
+        first_night,
+        last_night,
         count(*) filter (where night_before is null or first_night > night_before) over (
             partition by person_number
-            order by first_night, last_night
+            order by first_night, last_night, unit_stay_key
             rows unbounded preceding
         ) as cluster
     from stepped_movement
@@ -101,7 +118,16 @@ clustered as (
 -- movements that overlap are of one cluster; most are alone in theirs
 in_cluster as (
     select
-        *,
+        person_number,
+        unit_stay_key,
+        unit_key,
+        unit_code,
+        unit_type,
+        rank,
+        entered_at_local,
+        first_night,
+        last_night,
+        cluster,
         count(*) over (partition by person_number, cluster) as members
     from clustered
 ),
