@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # one test of the long suites may take more than the half hour of pyproject.toml: twenty worlds, images built
 LONG := --timeout=7200
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated coverage test-cases test-fuzz test-seeds test-alerts test-faults test-s3 test-s3-outage test-compose secrets hospital-package bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated coverage test-cases test-fuzz test-seeds test-alerts test-faults test-s3 test-s3-outage test-compose secrets hospital-package bench bench-scale clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -106,6 +106,10 @@ test-compose: setup ## the compose file built, started and broken (installs a Do
 
 bench: setup ## benchmarks; their numbers go into docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
+
+FACTOR ?= 10
+bench-scale: setup ## the chain at FACTOR times the study's size (default 10: 166 M records, 203 GB of disk, hours); resumable
+	$(BIN)/python -m tests.benchmarks scale $(FACTOR)
 
 clean: down ## remove the database, the lake, logs and caches, after asking (YES=1: without); never landing/, nor the secrets
 	@if [ -x $(BIN)/estuaire ]; then $(BIN)/estuaire clean $(if $(YES),--yes); fi

@@ -25,15 +25,18 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from estuaire.base.errors import RowUidCollision
 from estuaire.base.sql import Sql, Statements, literal
 from estuaire.contract.codes import code_systems, standard_codes
-from estuaire.contract.layer_columns import consolidated_columns, landed_columns
+from estuaire.contract.layer_columns import landed_columns
 from estuaire.contract.mapped_share import IN_TEXT, expression, in_text_flag
 from estuaire.contract.registry import Hospital
 from estuaire.contract.tables import Contract, Reference, Table, load_contract
-from estuaire.kernel import antibacterials, clock, one_person
+from estuaire.kernel import antibacterials, clock, consolidated_file, one_person
+from estuaire.kernel.identity import hash_sum
+from estuaire.kernel.layer_file import LandedFiles
 from estuaire.storage.duck import STATEMENTS as FILES
 from estuaire.storage.duck import of_files, relation
 
@@ -42,13 +45,13 @@ LONG_STAY_DAYS = 365  # a longer stay is listed: it may be true, or left open
 # the code that decides what a hospital's consolidated files hold: a change of it rebuilds every hospital
 _CODE = (
     "estuaire.kernel.consolidate", "estuaire.kernel.antibacterials", "estuaire.kernel.clock", "estuaire.kernel.one_person",
+    "estuaire.kernel.consolidated_file", "estuaire.kernel.layer_file", "estuaire.kernel.texts",
     "estuaire.contract.codes", "estuaire.storage.duck", "estuaire.contract.layer_columns", "estuaire.contract.mapped_share", "estuaire.base.normal_text",
     "estuaire.base.sql",
 )  # fmt: skip
 STATEMENTS = Statements(Path(__file__).parent / "sql" / "consolidate")
-_DERIVED_BY = {"merged_into": "merged_into", "draw_id": "draw_id"} | dict.fromkeys(
-    ("whole_stay_id", "ended_at", "ended_at_local"), "of_stay"
-)
+_JOINED = {"stay": ("stay_type",), "specimen": ("nature", "purpose"), "administration": ("drug_code",)}
+_UID = pa.schema([("row_uid_hi", pa.int64()), ("row_uid_lo", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -105,21 +108,16 @@ def _as_given(fulls: Iterable[Full]) -> list[dict[str, Any]]:
 
 
 def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput) -> None:
-    """Temporary table ``version_<table>``: one narrow row per landed record, ``state`` current, replaced, deleted or ended (by the record's
-    own date; see ``_end_omitted`` for tables without one); ``rejected_<table>``: quarantined versions that stand open."""
+    """Temporary table ``apart_<table>``: records that are not the only version of their key, deletions, and those that a full delivery ends (by
+    their own date; see ``_end_omitted`` for tables without one), each with its ``state`` (current, replaced, deleted, ended); view
+    ``version_<table>``: every landed record with its state; ``rejected_<table>``: quarantined versions that stand open."""
     rejected = [(r.business_key, r.sequence, r.source_updated_at) for r in given.rejected if r.table == table.name]
     kinds = {"business_key": "varchar", "sequence": "bigint", "source_updated_at": "timestamptz"}
     relation(connection, f"rejected_{table.name}", kinds, rejected)
     ending = [f for f in given.fulls if table.name in f.tables] if table.period_column else []
-    _run(
-        connection,
-        "versions",
-        table=table.name,
-        key=table.key,
-        period=table.period_column or "",
-        fulls=_as_given(ending),
-    )
-    _twice(connection, table)
+    told = {"table": table.name, "key": table.key, "period": table.period_column or ""}
+    _run(connection, "versions", fulls=_as_given(ending), **told)
+    _run(connection, "version", **told)
     row = _run(connection, "collisions", table=table.name).fetchone()
     if row and row[0]:
         raise RowUidCollision(
@@ -130,11 +128,14 @@ def _rank(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalIn
         )
 
 
-def _twice(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Temporary table ``twice_<table>`` (business_key): keys of which the delivery that is served held two different records of the same
-    moment. The last of them is served, as the order of versions says; the export is at fault, and nothing tells which is right."""
-    any_twin = _run(connection, "any_twin", table=table.name).fetchone() is not None
-    _run(connection, "twice", table=table.name, any_twin=any_twin, columns=[c.name for c in table.columns])
+def _twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
+    """Whether there are keys of which the delivery that is served held two different records of the same moment; temporary table
+    ``twice_<table>`` (business_key) of them, made where there may be one. The last of the records is served, as the order of versions says; the
+    export is at fault, and nothing tells which is right."""
+    if _run(connection, "any_twin", table=table.name).fetchone() is None:
+        return False
+    _run(connection, "twice", table=table.name, columns=[c.name for c in table.columns])
+    return True
 
 
 def _end_omitted(
@@ -143,10 +144,11 @@ def _end_omitted(
     """Of a table without a date, what full deliveries end: rows whose parent lies in the period, and reference rows (patients, units) that
     no current record names. Called when every table that dates or names its rows has its states; see docs/decisions/0012-stays-and-fulls.md.
     """
-    oldest = _run(connection, "oldest_current", table=table.name).fetchone()
-    if table.period_column or oldest is None or oldest[0] is None:
+    fulls = [f for f in given.fulls if table.name in f.tables]
+    if table.period_column or not fulls:
         return
-    fulls = [f for f in given.fulls if table.name in f.tables and f.sequence > oldest[0]]
+    oldest = _run(connection, "oldest_current", table=table.name).fetchone()
+    fulls = [f for f in fulls if oldest and oldest[0] is not None and f.sequence > oldest[0]]
     if not fulls:
         return
     if table.period_parent is not None:
@@ -184,18 +186,31 @@ def _end_unnamed(connection: duckdb.DuckDBPyConnection, table: Table, given: Hos
     _run(connection, "ended_unnamed", table=table.name)
 
 
-def _standard_codes(connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput) -> list[str]:
-    """The coded columns of a table, each with a temporary table ``map_<column>`` (local_code, standard_code): each text that the records
-    bear is looked up once, in the one normal form (``estuaire.base.normal_text``), and the records are joined by the text itself."""
-    coded: list[str] = []
-    for column in table.columns:
-        if column.type != "code" or column.code_system is None:
-            continue
-        written = _run(connection, "written_codes", table=table.name, column=column.name).fetchall()
-        pairs = sorted(standard_codes(given.hospital, column.code_system, (text for (text,) in written)).items())
-        relation(connection, f"map_{column.name}", {"local_code": "varchar", "standard_code": "varchar"}, pairs)
-        coded.append(column.name)
+def _standard_codes(
+    connection: duckdb.DuckDBPyConnection, table: Table, given: HospitalInput
+) -> dict[str, dict[str, str]]:
+    """The coded columns of a table, each with its local codes and their standard codes: each text that the records bear is looked up once, in the one
+    normal form (``estuaire.base.normal_text``). Those that statements read are temporary tables, too: ``map_<column>`` (local_code, standard_code).
+    """
+    columns = {c.name: c.code_system for c in table.columns if c.type == "code" and c.code_system is not None}
+    if not columns:
+        return {}
+    written = _run(connection, "written_codes", table=table.name, columns=list(columns)).fetchone()
+    assert written is not None  # noqa: S101 - an aggregate always gives one row
+    coded = {
+        name: standard_codes(given.hospital, system, texts or ())
+        for (name, system), texts in zip(columns.items(), written, strict=True)
+    }
+    for name in _joined(table):
+        kinds = {"local_code": "varchar", "standard_code": "varchar"}
+        relation(connection, f"map_{name}", kinds, sorted(coded[name].items()))
     return coded
+
+
+def _joined(table: Table) -> list[str]:
+    """The coded columns whose standard codes statements read."""
+    in_text = [c.name for c in table.columns if in_text_flag(table.name, c.name) is not None]
+    return list(dict.fromkeys([*_JOINED.get(table.name, ()), *in_text]))
 
 
 def _open(connection: duckdb.DuckDBPyConnection, given: HospitalInput, contract: Contract) -> list[Table]:
@@ -230,8 +245,9 @@ def survivors(merges: list[tuple[str, str]], patients: set[str]) -> tuple[dict[s
     return survivor_of, circular
 
 
-def _merge_patients(connection: duckdb.DuckDBPyConnection, given: HospitalInput) -> bool:
-    """Temporary tables ``survivor`` (old_id, new_id) and ``circular`` (old_id); whether any merge applies."""
+def _merge_patients(connection: duckdb.DuckDBPyConnection, given: HospitalInput) -> dict[str, str]:
+    """Former local id of a patient -> the one that its records bear now. Temporary tables ``survivor`` (old_id, new_id), the same, and ``circular``
+    (old_id)."""
     survivor_of: dict[str, str] = {}
     circular: set[str] = set()
     if given.files.get("patient_merge") and given.files.get("patient"):
@@ -240,7 +256,7 @@ def _merge_patients(connection: duckdb.DuckDBPyConnection, given: HospitalInput)
         survivor_of, circular = survivors(merges, {p for (p,) in patients})
     relation(connection, "survivor", {"old_id": "varchar", "new_id": "varchar"}, sorted(survivor_of.items()))
     relation(connection, "circular", {"old_id": "varchar"}, [(old,) for old in sorted(circular)])
-    return bool(survivor_of)
+    return survivor_of
 
 
 def depends_on(hospital: Hospital) -> str:
@@ -303,12 +319,11 @@ def _deaths(connection: duckdb.DuckDBPyConnection, given: HospitalInput) -> None
     relation(connection, "death", kinds, rows)
 
 
-def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, codes: list[str], moved: bool) -> None:
+def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, moved: bool) -> None:
     """Temporary table ``ended`` (row_uid_hi, row_uid_lo, ended_at, ended_at_local, whole_stay_id, ...): the end of each stay, the one that
     every model reads, and which stays are one (docs/domain/stays.md).
 
     Args:
-        codes: coded columns of stays.
         moved: whether a record's patient may be another one after merges.
     """
     until = given.stays_until
@@ -316,7 +331,7 @@ def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, codes: l
     _run(
         connection,
         "stays",
-        codes=codes,
+        codes=_JOINED["stay"],
         moved=moved,
         until=literal(until),
         until_local=literal(local),
@@ -326,7 +341,7 @@ def _stays(connection: duckdb.DuckDBPyConnection, given: HospitalInput, codes: l
 
 
 def _orphans(table: Table, known: set[str]) -> list[dict[str, Any]]:
-    """References that are judged, as ``consolidated.sql`` takes them. One to a table not delivered is not."""
+    """References that are judged, as ``flagged.sql`` takes them. One to a table not delivered is not."""
     return [
         {
             "table": reference.table,
@@ -340,46 +355,17 @@ def _orphans(table: Table, known: set[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _selected(table: Table, codes: list[str]) -> list[dict[str, str]]:
-    """Columns of the consolidated table in their order, each with what it ``is``, as ``consolidated.sql`` takes them."""
-    selected = []
-    for column in consolidated_columns(table):
-        name, of = column.name, column.name.removesuffix("_source")
-        kind, source = "own", name
-        if name == "stale_correction":
-            kind = "stale"
-        elif name == "flags":
-            kind = "flags"
-        elif name in _DERIVED_BY and not column.source:
-            kind = _DERIVED_BY[name]
-        elif name == "patient_id":
-            kind = "patient"
-        elif name != of and of in codes:
-            source = of
-        elif name in codes:
-            kind = "coded"
-        selected.append({"name": name, "is": kind, "source": source})
-    return selected
+def _relation(connection: duckdb.DuckDBPyConnection, statement: str, **given: Any) -> pa.Table:
+    return _run(connection, statement, **given).to_arrow_table()
 
 
-def _write(
-    connection: duckdb.DuckDBPyConnection,
-    table: Table,
-    given: HospitalInput,
-    known: set[str],
-    merged: bool,
-    output: Path,
-) -> None:
-    codes = _standard_codes(connection, table, given)
-    has_patient = any(c.name == "patient_id" for c in table.columns)
-    moved = merged and has_patient and table.name != "patient"
-    if table.name == "stay":
-        _stays(connection, given, codes, moved)
-    if table.name == "administration":
-        antibacterials.find(connection, STATEMENTS("unmapped_drugs", codes=codes))
+def _flagged(
+    connection: duckdb.DuckDBPyConnection, table: Table, known: set[str], merged: bool, moved: bool
+) -> pa.Table:
+    """Flags of the current records that bear any."""
     in_text = [
         {"column": name, "form": literal(IN_TEXT[f"{table.name}.{name}"]), "flag": literal(flag)}
-        for name in codes
+        for name in (column.name for column in table.columns)
         if (flag := in_text_flag(table.name, name)) is not None
     ]
     flags = {
@@ -389,48 +375,90 @@ def _write(
         "undated": f"{table.name}.omitted.undated",
         "antibacterial": antibacterials.FLAG,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    rows = STATEMENTS(
-        "consolidated",
+    return _relation(
+        connection,
+        "flagged",
         table=table.name,
-        selected=_selected(table, codes),
-        codes=codes,
+        codes=["drug_code"] if table.name == "administration" else [text["column"] for text in in_text],
         orphans=_orphans(table, known),
         in_text=in_text,
         flags={name: literal(flag) for name, flag in flags.items()},
-        has_patient=has_patient,
+        has_patient=any(c.name == "patient_id" for c in table.columns),
         has_parent=table.period_parent is not None,
+        any_twice=_twice(connection, table),
         merged=merged,
         moved=moved,
-        order=[k for k in dict.fromkeys(table.key) if not (has_patient and not moved and k == "patient_id")],
     )
-    _run(connection, "written", rows=rows, output=literal(output))
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    given: HospitalInput,
+    known: set[str],
+    survivor_of: dict[str, str],
+    output: Path,
+) -> dict[str, tuple[int, int]]:
+    """Write a consolidated table; per delivery the records that are not in it, as ``TableOutcome.superseded``."""
+    codes = _standard_codes(connection, table, given)
+    moved = bool(survivor_of) and table.name != "patient" and any(c.name == "patient_id" for c in table.columns)
+    if table.name == "stay":
+        _stays(connection, given, moved)
+    if table.name == "administration":
+        antibacterials.find(connection, STATEMENTS("unmapped_drugs", codes=_joined(table)))
+    of_records = [_flagged(connection, table, known, bool(survivor_of), moved)]
+    if table.name == "stay":
+        of_records.append(_relation(connection, "ends"))
+    if table.name == "specimen":
+        of_records.append(_relation(connection, "draws", codes=_joined(table), moved=moved))
+    any_rejected = any(r.table == table.name for r in given.rejected)
+    gone = _relation(connection, "not_current", table=table.name)
+    said = consolidated_file.Said(
+        gone=gone,
+        stale=_relation(connection, "stale", table=table.name) if any_rejected else _UID.empty_table(),
+        of_records=tuple(of_records),
+        codes=codes,
+        survivors=survivor_of,
+    )
+    consolidated_file.write(output, table, LandedFiles(given.files[table.name]), said)
+    return _by_delivery(gone)
+
+
+def _by_delivery(gone: pa.Table) -> dict[str, tuple[int, int]]:
+    """Records and hash sum of each delivery."""
+    deliveries = gone["delivery_id"].combine_chunks().dictionary_encode()
+    of = deliveries.indices.to_numpy()
+    hi, lo = (gone[name].to_numpy() for name in _UID.names)
+    return {
+        delivery: (int((of == n).sum()), hash_sum(hi[of == n], lo[of == n]))
+        for n, delivery in enumerate(deliveries.dictionary.to_pylist())
+    }
 
 
 def _unmapped(
     connection: duckdb.DuckDBPyConnection, table: Table, output: Path
 ) -> dict[str, dict[str, dict[str, int]]]:
+    systems = {f"{table.name}.{c.name}": c.code_system for c in table.columns if c.type == "code" and c.code_system}
+    if not systems:
+        return {}
+    columns = [(place, place.split(".")[1]) for place in systems]
+    codes = [{"place": literal(p), "column": c, "mapped": Sql(expression(table.name, c))} for p, c in columns]
     unmapped: dict[str, dict[str, dict[str, int]]] = {}
-    for column in table.columns:
-        if column.type != "code" or column.code_system is None:
-            continue
-        mapped = Sql(expression(table.name, column.name))
-        rows = _run(connection, "unmapped_codes", column=column.name, mapped=mapped, output=literal(output)).fetchall()
-        place = f"{table.name}.{column.name}"
-        for code, count in rows:
-            unmapped.setdefault(column.code_system, {}).setdefault(code, {})[place] = int(count)
+    for place, code, count in _run(connection, "unmapped_codes", counted=codes, output=literal(output)).fetchall():
+        unmapped.setdefault(systems[place], {}).setdefault(code, {})[place] = int(count)
     return unmapped
 
 
 def _one_person(connection: duckdb.DuckDBPyConnection, given: HospitalInput, delivered: list[Table]) -> None:
     """Temporary table ``not_one_person``: the patient ids that stand for many (see ``one_person.find``)."""
     names = {t.name: t for t in delivered}
-    codes = _standard_codes(connection, names["stay"], given) if "stay" in names else []
-    one_person.find(connection, STATEMENTS, given.hospital, names, codes)
+    if "stay" in names:
+        _standard_codes(connection, names["stay"], given)
+    one_person.find(connection, STATEMENTS, given.hospital, names, _JOINED["stay"])
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, given: HospitalInput, delivered: list[Table]) -> None:
-    """Temporary table ``version_<table>`` of every delivered table: the state of each landed record."""
+    """The state of each landed record of every delivered table (see ``_rank``)."""
     for table in delivered:
         _rank(connection, table, given)
     # from the tables that name others to those that are named: patients and units end last
@@ -503,15 +531,13 @@ def consolidate_hospital(given: HospitalInput, contract: Contract, output_for: A
     try:
         delivered = _open(connection, given, contract)
         _judge(connection, given, delivered)
-        merged = _merge_patients(connection, given)
+        survivor_of = _merge_patients(connection, given)
         _deaths(connection, given)
         _one_person(connection, given, delivered)
         for table in delivered:
             output = Path(output_for(table.name))
-            _write(connection, table, given, known, merged, output)
-            gone = _run(connection, "gone", table=table.name).fetchall()
+            superseded = _write(connection, table, given, known, survivor_of, output)
             _run(connection, "parents", table=table.name, key=table.key, output=literal(output))
-            _run(connection, "finished", table=table.name)
             known.add(table.name)
             row = _run(connection, "content", output=literal(output)).fetchone()
             assert row is not None  # noqa: S101 - an aggregate always gives one row
@@ -520,7 +546,7 @@ def consolidate_hospital(given: HospitalInput, contract: Contract, output_for: A
                     table=table.name,
                     output=str(output),
                     rows=int(row[0]),
-                    superseded={d: (int(n), int(s)) for d, n, s in gone},
+                    superseded=superseded,
                     unmapped=_unmapped(connection, table, output),
                     content_hash=f"{int(row[1]):x}",
                 )

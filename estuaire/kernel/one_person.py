@@ -32,7 +32,7 @@ def find(
     Args:
         statements: the consolidation's.
         delivered: tables that the hospital delivered.
-        stay_codes: coded columns of stays.
+        stay_codes: coded columns of stays whose standard codes it reads.
     """
     connection.execute(
         statements(

@@ -12,7 +12,6 @@ import platform
 import shutil
 import socket
 import tempfile
-import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -30,12 +29,13 @@ from estuaire.stack.airflow_client import AirflowClient
 from estuaire.storage import ledger
 from estuaire.storage.database import Database
 from estuaire.storage.platform import Platform
+from tests.benchmarks.memory_watch import MemoryWatch
 
 DEMO_PATIENTS = 3_000
 LATE = "h07"  # the hospital whose last delta comes alone
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -86,31 +86,6 @@ def airflow_share(settings: Settings) -> tuple[float, float]:
     return wall, wall - _covered(spans)
 
 
-class Watch:
-    """Largest resident size of any one process of the stack, PostgreSQL and Airflow included, while the chain runs."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.peak, self.name = settings, 0, ""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        while not self._stop.wait(2.0):
-            for process in psutil.process_iter(["pid", "name", "memory_info", "environ", "cmdline"]):
-                told = " ".join([*(process.info["cmdline"] or []), *(process.info["environ"] or {}).values()])
-                memory = process.info["memory_info"]
-                if memory and memory.rss > self.peak and (self.settings.root.as_posix() in told or "postgres" in told):
-                    self.peak, self.name = memory.rss, process.info["name"]
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(timeout=10)
-
-
 def _stages(settings: Settings, known: list[dict[str, object]]) -> list[dict[str, object]]:
     """Stage runs that are not among the known ones."""
     rows = ledger.fetch(Database.of(settings), "select * from control.stage_run order by started_at")
@@ -133,7 +108,7 @@ def _print_stages(stages: list[dict[str, object]]) -> None:
 def measure(patients: int) -> None:
     """Simulate, run the chain, run it again with nothing new, then deliver one hospital's last delta alone."""
     parent = Path(tempfile.mkdtemp(prefix="estuaire-bench-"))
-    settings = Settings(_env_file=None, home=parent / "home", postgres_port=_free_port(), airflow_port=_free_port())
+    settings = Settings(_env_file=None, home=parent / "home", postgres_port=free_port(), airflow_port=free_port())
     hospitals = tuple(h.id for h in load_registry().hospitals.values() if h.fictional)
     plan = SimulationPlan(hospitals=hospitals, patients=patients)
     try:
@@ -142,7 +117,7 @@ def measure(patients: int) -> None:
         last = plan.sendings(LATE)[-1].delivery_id
         shelf = parent / last
         shutil.move(settings.store_path / "landing" / LATE / last, shelf)
-        with Watch(settings) as watch:
+        with MemoryWatch(settings) as watch:
             followed = follow(Platform(settings), print)
         time.sleep(3)
         wall, idle = airflow_share(settings)

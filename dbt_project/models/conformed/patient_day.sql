@@ -1,4 +1,5 @@
--- persons by number: nights are compared by a number and a day, not by two texts
+-- Spans of nights are compared, not nights: those in one unit, and those in none; each night is in one span, laid out
+-- last. Persons by number: a number and a day are compared, not two texts.
 with full_stay as (
     select
         stay_key,
@@ -6,7 +7,9 @@ with full_stay as (
         patient_key,
         admitted_at_local,
         counted_until_local,
-        dense_rank() over (order by hospital_id, patient_key) as person_number
+        dense_rank() over (order by hospital_id, patient_key) as person_number,
+        admitted_at_local::date as first_night,
+        counted_until_local::date - 1 as last_night
     from {{ ref('stay') }}
     where stay_type = 'full'
 ),
@@ -19,14 +22,42 @@ person as (
     from full_stay
 ),
 
-stay_night as (
-    select distinct
-        full_stay.person_number,
-        full_stay.admitted_at_local::date + nights.n as night
+stepped_stay as (
+    select
+        stay_key,
+        person_number,
+        first_night,
+        last_night,
+        max(last_night) over (
+            partition by person_number
+            order by first_night, last_night, stay_key
+            rows between unbounded preceding and 1 preceding
+        ) as night_before
     from full_stay
-    cross join
-        lateral {{ days_of_stay('full_stay.admitted_at_local::date', 'full_stay.counted_until_local::date - 1') }}
-            as nights (n)
+    where first_night <= last_night
+),
+
+numbered_stay as (
+    select
+        person_number,
+        first_night,
+        last_night,
+        count(*) filter (where night_before is null or first_night > night_before + 1) over (
+            partition by person_number
+            order by first_night, last_night, stay_key
+            rows unbounded preceding
+        ) as island
+    from stepped_stay
+),
+
+-- nights in hospital, without a gap, whichever stays they are of
+island as (
+    select
+        person_number,
+        min(first_night) as first_night,
+        max(last_night) as last_night
+    from numbered_stay
+    group by person_number, island
 ),
 
 -- no movement reaches beyond its stay, on either side: a placeholder of 1900 would be a series of 45,000 days
@@ -45,34 +76,153 @@ held as (
     inner join full_stay on unit_stay.stay_key = full_stay.stay_key
 ),
 
--- of overlapping movements the latest entered holds the patient at midnight
-unit_night as (
-    select distinct on (held.person_number, held.first_night + nights.n)
-        held.person_number,
-        held.first_night + nights.n as night,
-        held.unit_key,
-        held.unit_code,
-        held.unit_type
+stepped_movement as (
+    select
+        person_number,
+        unit_stay_key,
+        unit_key,
+        unit_code,
+        unit_type,
+        rank,
+        entered_at_local,
+        first_night,
+        last_night,
+        max(last_night) over (
+            partition by person_number
+            order by first_night, last_night, unit_stay_key
+            rows between unbounded preceding and 1 preceding
+        ) as night_before
     from held
-    cross join lateral {{ days_of_stay('held.first_night', 'held.last_night') }} as nights (n)
+    where first_night <= last_night
+),
+
+clustered as (
+    select
+        person_number,
+        unit_stay_key,
+        unit_key,
+        unit_code,
+        unit_type,
+        rank,
+        entered_at_local,
+        first_night,
+        last_night,
+        count(*) filter (where night_before is null or first_night > night_before) over (
+            partition by person_number
+            order by first_night, last_night, unit_stay_key
+            rows unbounded preceding
+        ) as cluster
+    from stepped_movement
+),
+
+-- movements that overlap are of one cluster; most are alone in theirs
+in_cluster as (
+    select
+        person_number,
+        unit_stay_key,
+        unit_key,
+        unit_code,
+        unit_type,
+        rank,
+        entered_at_local,
+        first_night,
+        last_night,
+        cluster,
+        count(*) over (partition by person_number, cluster) as members
+    from clustered
+),
+
+-- of overlapping movements the latest entered holds the patient at midnight
+contested_night as (
+    select distinct on (in_cluster.person_number, in_cluster.first_night + nights.n)
+        in_cluster.person_number,
+        in_cluster.first_night + nights.n as night,
+        in_cluster.unit_key,
+        in_cluster.unit_code,
+        in_cluster.unit_type
+    from in_cluster
+    cross join lateral {{ days_of_stay('in_cluster.first_night', 'in_cluster.last_night') }} as nights (n)
+    where in_cluster.members > 1
     order by
-        held.person_number asc,
-        held.first_night + nights.n asc,
-        held.entered_at_local desc,
-        held.rank desc,
-        held.unit_stay_key asc
+        in_cluster.person_number asc,
+        in_cluster.first_night + nights.n asc,
+        in_cluster.entered_at_local desc,
+        in_cluster.rank desc,
+        in_cluster.unit_stay_key asc
+),
+
+-- where nights in no unit may begin: with an island, and after each cluster
+edge as (
+    select
+        person_number,
+        first_night as begins,
+        first_night - 1 as known_until,
+        last_night as island_until
+    from island
+    union all
+    select
+        person_number,
+        min(first_night) as begins,
+        max(last_night) as known_until,
+        null as island_until
+    from in_cluster
+    group by person_number, cluster
+),
+
+in_no_unit as (
+    select
+        person_number,
+        known_until + 1 as first_night,
+        least(
+            lead(begins) over in_order - 1,
+            max(island_until) over in_order
+        ) as last_night
+    from edge
+    window in_order as (
+        partition by person_number
+        order by begins, known_until
+        rows unbounded preceding
+    )
+),
+
+span as (
+    select
+        person_number,
+        first_night,
+        last_night,
+        unit_key,
+        unit_code,
+        unit_type
+    from in_cluster
+    where members = 1
+    union all
+    select
+        person_number,
+        night as first_night,
+        night as last_night,
+        unit_key,
+        unit_code,
+        unit_type
+    from contested_night
+    union all
+    select
+        person_number,
+        first_night,
+        last_night,
+        null as unit_key,
+        null as unit_code,
+        null as unit_type
+    from in_no_unit
+    where first_night <= last_night
 )
 
 select
     person.hospital_id,
     person.patient_key,
-    stay_night.night,
-    unit_night.unit_key,
-    unit_night.unit_code,
-    unit_night.unit_type
-from stay_night
-inner join person on stay_night.person_number = person.person_number
-left join unit_night
-    on
-        stay_night.person_number = unit_night.person_number
-        and stay_night.night = unit_night.night
+    span.first_night + nights.n as night,
+    span.unit_key,
+    span.unit_code,
+    span.unit_type
+from span
+inner join person on span.person_number = person.person_number
+cross join lateral {{ days_of_period('span.first_night', 'span.last_night') }} as nights (n)

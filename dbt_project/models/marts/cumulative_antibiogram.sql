@@ -1,6 +1,17 @@
 {#- Planned without nested loops: the planner has no statistics of what the first steps count, and guesses one row. -#}
-{{ config(pre_hook='set local enable_nestloop = off') }}
+{{ config(pre_hook='set local enable_nestloop = off', indexes=[{'columns': ['hospital_id']}]) }}
 {%- set methods = var('antibiogram_methods').split() %}
+{%- set counts = [
+    'susceptible', 'increased_exposure', 'intermediate', 'i_guideline_unknown', 'resistant', 'undetermined'
+] -%}
+{%- set summed, added = [], [] -%}
+{%- for count in counts -%}
+    {%- do summed.append('sum(' ~ count ~ ')::integer as ' ~ count) -%}
+    {%- do added.append('sum(scope_tally.' ~ count ~ ') as ' ~ count) -%}
+{%- endfor -%}
+{#- bits of the methods within a hospital, and of those within the group -#}
+{%- set of_hospital = 2 ** (2 * (methods | length)) - 1 -%}
+{%- set of_group = (2 ** (4 * (methods | length)) - 1) - of_hospital %}
 -- One row per isolate: each method, scope and population for which it is a first isolate is a bit of one number, so
 -- that results are joined once, not once a method. A nature is filtered first and deduplicated within: its bits are
 -- apart.
@@ -112,12 +123,12 @@ result_tally as (
         isolate.first_by_in_nature,
         result.agent_code,
         result.breakpoint_indication,
-        count(*) filter (where result.interpretation = 'susceptible') as susceptible,
-        count(*) filter (where result.interpretation = 'increased_exposure') as increased_exposure,
-        count(*) filter (where result.interpretation = 'intermediate') as intermediate,
-        count(*) filter (where result.interpretation = 'i_guideline_unknown') as i_guideline_unknown,
-        count(*) filter (where result.interpretation = 'resistant') as resistant,
-        count(*) filter (where result.interpretation = 'undetermined') as undetermined
+        (count(*) filter (where result.interpretation = 'susceptible'))::integer as susceptible,
+        (count(*) filter (where result.interpretation = 'increased_exposure'))::integer as increased_exposure,
+        (count(*) filter (where result.interpretation = 'intermediate'))::integer as intermediate,
+        (count(*) filter (where result.interpretation = 'i_guideline_unknown'))::integer as i_guideline_unknown,
+        (count(*) filter (where result.interpretation = 'resistant'))::integer as resistant,
+        (count(*) filter (where result.interpretation = 'undetermined'))::integer as undetermined
     from isolate_methods as isolate
     inner join {{ ref('isolate_result') }} as result on isolate.isolate_key = result.isolate_key
     where not result.is_intrinsic
@@ -132,76 +143,122 @@ result_tally as (
         result.breakpoint_indication
 ),
 
-cell as (
+-- what a cell is of, but for hospital and method, by number: millions of rows are grouped by three values, not nine
+subject as materialized (
     select
-        case
-            when method_bit.dedup_scope = {{ the_group() }} then {{ the_group() }} else tally.hospital_id
-        end as hospital_id,
-        method_bit.dedup_scope,
-        method_bit.method,
-        method_bit.among,
-        tally.year,
-        tally.species,
-        tally.agent_code,
-        tally.breakpoint_indication,
-        tally.specimen_nature,
-        sum(tally.susceptible)::bigint as susceptible,
-        sum(tally.increased_exposure)::bigint as increased_exposure,
-        sum(tally.intermediate)::bigint as intermediate,
-        sum(tally.i_guideline_unknown)::bigint as i_guideline_unknown,
-        sum(tally.resistant)::bigint as resistant,
-        sum(tally.undetermined)::bigint as undetermined,
-        sum(
-            tally.susceptible
-            + tally.increased_exposure
-            + tally.intermediate
-            + tally.i_guideline_unknown
-            + tally.resistant
-        )::bigint as tested
+        row_number() over () as subject_number,
+        year,
+        species,
+        agent_code,
+        breakpoint_indication,
+        specimen_nature
     from (
         select
-            hospital_id,
             year,
             species,
-            'all' as specimen_nature,
-            first_by as methods,
             agent_code,
             breakpoint_indication,
-            susceptible,
-            increased_exposure,
-            intermediate,
-            i_guideline_unknown,
-            resistant,
-            undetermined
+            'all' as specimen_nature
         from result_tally
-        union all
+        union distinct
         select
-            hospital_id,
             year,
             species,
-            specimen_nature,
-            first_by_in_nature as methods,
             agent_code,
             breakpoint_indication,
-            susceptible,
-            increased_exposure,
-            intermediate,
-            i_guideline_unknown,
-            resistant,
-            undetermined
+            specimen_nature
         from result_tally
-    ) as tally
-    inner join method_bit on tally.methods & method_bit.bit > 0
-    group by
-        case when method_bit.dedup_scope = {{ the_group() }} then {{ the_group() }} else tally.hospital_id end,
+    ) as known
+),
+
+in_nature as (
+    select
+        hospital_id,
+        year,
+        species,
+        agent_code,
+        breakpoint_indication,
+        'all' as specimen_nature,
+        first_by as methods,
+        {{ counts | join(',\n        ') }}
+    from result_tally
+    union all
+    select
+        hospital_id,
+        year,
+        species,
+        agent_code,
+        breakpoint_indication,
+        specimen_nature,
+        first_by_in_nature as methods,
+        {{ counts | join(',\n        ') }}
+    from result_tally
+),
+
+of_subject as materialized (
+    select
+        in_nature.hospital_id,
+        subject.subject_number,
+        in_nature.methods,
+        in_nature.{{ counts | join(',\n        in_nature.') }}
+    from in_nature
+    inner join subject
+        on
+            in_nature.year = subject.year
+            and in_nature.species = subject.species
+            and in_nature.agent_code = subject.agent_code
+            and in_nature.breakpoint_indication = subject.breakpoint_indication
+            and in_nature.specimen_nature = subject.specimen_nature
+),
+
+-- of each scope its own methods, summed before they are told apart: few combinations of them occur
+scope_tally as (
+    select
+        hospital_id,
+        subject_number,
+        methods & {{ of_hospital }} as methods,
+        {{ summed | join(',\n        ') }}
+    from of_subject
+    where methods & {{ of_hospital }} > 0
+    group by hospital_id, subject_number, methods & {{ of_hospital }}
+    union all
+    select
+        {{ the_group() }} as hospital_id,
+        subject_number,
+        methods & {{ of_group }} as methods,
+        {{ summed | join(',\n        ') }}
+    from of_subject
+    where methods & {{ of_group }} > 0
+    group by subject_number, methods & {{ of_group }}
+),
+
+counted as (
+    select
+        scope_tally.hospital_id,
+        method_bit.bit,
+        scope_tally.subject_number,
+        {{ added | join(',\n        ') }}
+    from scope_tally
+    inner join method_bit on scope_tally.methods & method_bit.bit > 0
+    group by scope_tally.hospital_id, method_bit.bit, scope_tally.subject_number
+),
+
+cell as (
+    select
+        counted.hospital_id,
         method_bit.dedup_scope,
         method_bit.method,
         method_bit.among,
-        tally.year,
-        tally.species,
-        tally.agent_code,
-        tally.breakpoint_indication,
-        tally.specimen_nature
+        subject.year,
+        subject.species,
+        subject.agent_code,
+        subject.breakpoint_indication,
+        subject.specimen_nature,
+        counted.{{ counts | join(',\n        counted.') }},
+        counted.{{ (counts | reject('equalto', 'undetermined') | list) | join(' + counted.') }} as tested
+    from counted
+    inner join subject on counted.subject_number = subject.subject_number
+    inner join method_bit on counted.bit = method_bit.bit
 ),
 
 -- the exact interval is dear: once for each pair of counts, and there are far fewer pairs than cells

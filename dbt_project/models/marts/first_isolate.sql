@@ -1,3 +1,4 @@
+{{ config(indexes=[{'columns': ['method']}]) }}
 {%- set methods = var('dedup_methods').split() -%}
 select
     episode.isolate_key,

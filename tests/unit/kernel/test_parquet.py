@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from one_file import Landed, land, pseudonym
 
+from estuaire.contract.layer_columns import landed_columns
 from estuaire.contract.registry import Hospital, load_registry
+from estuaire.contract.tables import load_contract
 from estuaire.deliveries.hand_in import Asked, hand_in, prepare
+from estuaire.kernel.layer_file import LandedFiles
 from estuaire.kernel.limits import Limits
 from estuaire.storage.object_store import DirectoryStore
 
@@ -202,3 +205,9 @@ def test_of_a_first_block_all_may_be_set_aside(tmp_path: Path) -> None:
     assert landing.outcome.error is None
     assert [r["administration_id"] for r in landing.rows] == ["7", "8"]
     assert landing.outcome.rows_quarantined == rows
+    files = LandedFiles([landing.outcome.output or ""])
+    assert files.rows == 2
+    assert files.read(landed_columns(load_contract().table("administration")))["administration_id"].to_pylist() == [
+        "7",
+        "8",
+    ]

@@ -1,4 +1,4 @@
-{# What several statements say alike. A landed record and its version are the same record: joined by its identity. #}
+{# What several statements say alike. #}
 {% macro same_record(a, b) -%}
     {{ a }}.row_uid_hi = {{ b }}.row_uid_hi and {{ a }}.row_uid_lo = {{ b }}.row_uid_lo
 {%- endmacro %}
@@ -32,6 +32,15 @@
     {% if moved %}coalesce(survivor.new_id, landed.patient_id){% else %}landed.patient_id{% endif %}
 {%- endmacro %}
 
+{# Whether a landed record is current: what is not is told apart, and is little. #}
+{% macro is_current(table, landed="landed") -%}
+    not exists (
+        select 1
+        from {{ "apart_" ~ table }} as gone
+        where gone.state <> 'current' and {{ same_record("gone", landed) }}
+    )
+{%- endmacro %}
+
 {# Current records of a table, with the patient id that they bear after merges; the caller says which. #}
 {% macro current(table, columns, codes=[]) -%}
     (
@@ -41,10 +50,8 @@
             , landed.{{ column }}
             {% endfor %}
         from {{ "landed_" ~ table }} as landed
-        inner join {{ "version_" ~ table }} as version
-            on {{ same_record("version", "landed") }} and version.state = 'current'
         left join survivor on survivor.old_id = landed.patient_id
         {{ code_maps(codes) }}
-        where {{ caller() }}
+        where {{ is_current(table) }} and {{ caller() }}
     )
 {%- endmacro %}

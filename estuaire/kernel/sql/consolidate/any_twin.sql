@@ -1,3 +1,3 @@
-select 1 from {{ "version_" ~ table }}
+select 1 from {{ "apart_" ~ table }}
 where place = 1 and twin
 limit 1

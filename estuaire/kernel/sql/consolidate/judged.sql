@@ -28,6 +28,9 @@ with parent as (
 select
     version.row_uid_hi,
     version.row_uid_lo,
+    landed.delivery_id,
+    version.business_key,
+    version.source_updated_at,
     coalesce(
         {% for full in fulls %}
         ({{ omits(table, full, "version") }} and {{ within(full, "day_" ~ loop.index0) }})

@@ -3,7 +3,10 @@
 create or replace temp table omitted as
 select
     landed.row_uid_hi,
-    landed.row_uid_lo
+    landed.row_uid_lo,
+    landed.delivery_id,
+    version.business_key,
+    version.source_updated_at
     {% for column in key %}
     , landed.{{ column }}
     {% endfor %}

@@ -1,2 +1,2 @@
-create or replace temp table {{ "parent_" ~ table }} as
+create or replace temp view {{ "parent_" ~ table }} as
 select {{ key | join(", ") }} from read_parquet({{ output }})

@@ -1,4 +1,4 @@
-{% from "_parts.sql" import same_record %}
+{% from "_parts.sql" import is_current %}
 select landed.patient_id
 from landed_patient as landed
-inner join version_patient as version on {{ same_record("version", "landed") }} and version.state = 'current'
+where {{ is_current("patient") }}

@@ -1,4 +1,4 @@
-{% from "_parts.sql" import same_record, standard, code_maps, patient %}
+{% from "_parts.sql" import is_current, standard, code_maps, patient %}
 {# Grain: one row per current stay (docs/domain/stays.md). It ends at the earliest of its discharge, the end of the patient's day of death,
    and the moment until which stays are told; one without a discharge also where the same patient's next full stay begins. Full stays of a
    patient that overlap, that follow each other within the gap, or of which one names the one before as its previous stay, are one. #}
@@ -16,11 +16,11 @@ with own as (
         landed.discharged_at,
         landed.discharged_at_local
     from landed_stay as landed
-    inner join version_stay as version on {{ same_record("version", "landed") }} and version.state = 'current'
     {{ code_maps(codes) }}
     {% if moved %}
     left join survivor on survivor.old_id = landed.patient_id
     {% endif %}
+    where {{ is_current("stay") }}
 ),
 
 bounded as (

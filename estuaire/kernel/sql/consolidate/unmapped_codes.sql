@@ -1,6 +1,11 @@
+{# Grain: one row per column of codes and local code that no map knows. #}
+{% for code in counted %}
 select
-    {{ column ~ "_source" }},
-    count(*)
+    {{ code.place }} as place,
+    {{ code.column ~ "_source" }} as code,
+    count(*) as records
 from read_parquet({{ output }})
-where not ({{ mapped }}) and {{ column ~ "_source" }} is not null
+where not ({{ code.mapped }}) and {{ code.column ~ "_source" }} is not null
 group by all
+{% if not loop.last %}union all{% endif %}
+{% endfor %}
