@@ -4,8 +4,17 @@
     parse the whole project again, a changed environment variable only the models that read it.
 -#}
 {% macro release_columns() -%}
-    {{ env_var('ESTUAIRE_RELEASE_ID', '0') | int }}::bigint as release_id,
-    {{ env_var('ESTUAIRE_LAKE_SNAPSHOT', '0') | int }}::bigint as lake_snapshot,
-    '{{ env_var("ESTUAIRE_BUILT_AT", "1970-01-01 00:00:00+00") }}'::timestamptz as built_at,
-    '{{ env_var("ESTUAIRE_CODE_VERSION", "unreleased") }}'::text as code_version
+    {%- for name, value in release_values().items() %}
+    {{ value }} as {{ name }}{{ "," if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}
+
+{#- Lineage column -> what the release that is being built has there. -#}
+{% macro release_values() -%}
+    {{ return({
+        'release_id': (env_var('ESTUAIRE_RELEASE_ID', '0') | int) ~ '::bigint',
+        'lake_snapshot': (env_var('ESTUAIRE_LAKE_SNAPSHOT', '0') | int) ~ '::bigint',
+        'built_at': "'" ~ env_var('ESTUAIRE_BUILT_AT', '1970-01-01 00:00:00+00') ~ "'::timestamptz",
+        'code_version': "'" ~ env_var('ESTUAIRE_CODE_VERSION', 'unreleased') ~ "'::text",
+    }) }}
 {%- endmacro %}

@@ -1,4 +1,4 @@
-"""``estuaire releases`` and ``estuaire rollback``."""
+"""``estuaire releases``, ``estuaire rebuild`` and ``estuaire rollback``."""
 
 from __future__ import annotations
 
@@ -48,6 +48,19 @@ def register(app: typer.Typer) -> None:
         Console().print(view)
         for note in next((r.notes for r in known if r.state == "published"), []):
             typer.echo(shown(f"Release notes: {note}."))
+
+    @app.command()
+    def rebuild() -> None:
+        """Build every row of the marts anew from what the warehouse holds, and serve them as a new release."""
+        from datetime import UTC, datetime
+
+        from estuaire.base.run_names import PUBLISH, ledger_run_id
+        from estuaire.base.settings import settings
+        from estuaire.orchestration import tasks
+        from estuaire.storage.platform import Platform
+
+        run_id = ledger_run_id(PUBLISH, f"by-hand-{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}")
+        typer.echo(shown(f"{tasks.publish(Platform(settings()), run_id, None, full=True)}."))
 
     @app.command()
     def rollback(

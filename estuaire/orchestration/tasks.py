@@ -269,15 +269,19 @@ def code_version() -> str:
         return __version__
 
 
-def publish(platform: Platform, run_id: str, root: str | None) -> str:
-    """Build, test and swap in the marts, as one metered stage; one line on the release. Then the run's report, whatever the end."""
+def publish(platform: Platform, run_id: str, root: str | None, *, full: bool = False) -> str:
+    """Build, test and swap in the marts, as one metered stage; one line on the release. Then the run's report, whatever the end.
+
+    Args:
+        full: compute every hospital's rows, even where nothing changed.
+    """
     try:
-        return _publish(platform, run_id, root)
+        return _publish(platform, run_id, root, full)
     finally:
         build_quietly(platform, run_id)
 
 
-def _publish(platform: Platform, run_id: str, root: str | None) -> str:
+def _publish(platform: Platform, run_id: str, root: str | None, full: bool) -> str:
     from estuaire.warehouse.publish import build_and_publish
 
     database = platform.database
@@ -288,7 +292,7 @@ def _publish(platform: Platform, run_id: str, root: str | None) -> str:
     try:
         with meter, progress.noted(stage):
             snapshot = platform.lake.snapshot()
-            outcome = build_and_publish(platform, run_id, snapshot, code_version(), meter=meter)
+            outcome = build_and_publish(platform, run_id, snapshot, code_version(), meter=meter, full=full)
     except BaseException as error:
         full = disk_space.typed(error)
         stage.fail(meter.cost(), full or error)

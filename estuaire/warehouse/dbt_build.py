@@ -72,6 +72,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DBT_ENV_SECRET_PG_PASSWORD": settings.secret("postgres_estuaire"),
         "ESTUAIRE_DBT_SCHEMA": "",  # candidate schemas, whatever this process was given (estuaire.warehouse.dbt_by_hand)
         "ESTUAIRE_DBT_APPLICATION": APPLICATION,
+        "ESTUAIRE_REBUILT": "",  # every row is computed, but where a publish says otherwise
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
     }

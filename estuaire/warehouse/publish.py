@@ -28,7 +28,7 @@ from estuaire.rules.rule_registry import FOLDER, stage_rules
 from estuaire.storage import held_hospitals
 from estuaire.storage.database import Database
 from estuaire.storage.platform import Platform
-from estuaire.warehouse import dbt_build, last_good_content, releases
+from estuaire.warehouse import dbt_build, incremental, last_good_content, releases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +53,7 @@ class PublishOutcome:
         seconds: in all; ``dbt_seconds`` of them in dbt.
         message: one line for the ledger, with the hospitals held back.
         held_back: hospitals whose newest content is not in the release.
+        rebuilt: hospitals whose rows were computed, the others' were taken over from the release served before; None: all were.
         nodes: seeds, models and tests of the build that is served, with their seconds.
     """
 
@@ -66,6 +67,7 @@ class PublishOutcome:
     tests: int = 0
     rows: dict[str, int] | None = None
     held_back: tuple[str, ...] = ()
+    rebuilt: tuple[str, ...] | None = None
     nodes: tuple[dbt_build.Node, ...] = ()
 
     @property
@@ -83,6 +85,7 @@ def build_and_publish(
     project: Path = dbt_build.PROJECT,
     rules: Path = FOLDER,
     meter: Meter | None = None,
+    full: bool = False,
 ) -> PublishOutcome:
     """Build and test the marts from what staging holds, let the gates audit them, and serve them as a new release.
 
@@ -92,6 +95,7 @@ def build_and_publish(
     Args:
         rules: the rule registry.
         meter: told how long the gates took.
+        full: compute every hospital's rows, even where nothing changed.
 
     Raises:
         PublishFailed: a model or a test failed (named), or staging changed meanwhile.
@@ -108,7 +112,8 @@ def build_and_publish(
         with session.cursor() as cur:
             inputs = input_hash(cur, code_hash)
             served = releases.published(cur)
-            same = _built_before(cur, inputs)
+            same = None if full else _built_before(cur, inputs)
+            read = incremental.read_of_each(cur)
             judged_with = _judged_with(code_hash, rules, project)
             held = last_good_content.standing(cur, served, judged_with)
         session.rollback()
@@ -141,8 +146,9 @@ def build_and_publish(
             dbt_seconds = 0.0
             for build in range(1, _BUILDS + 1):
                 releases.drop_candidate(session)
+                rebuilt = None if full else incremental.to_rebuild(served, code_hash, read, held)
                 nodes, seconds = _build(
-                    platform.settings, candidate, project, last_good_content.lay_out(session, held), held
+                    platform.settings, candidate, project, last_good_content.lay_out(session, held), held, rebuilt
                 )
                 dbt_seconds += seconds
                 faults.reach("publish.built", session)
@@ -158,9 +164,10 @@ def build_and_publish(
                 _log.info("hospitals_held_back", run_id=run_id, hospitals=sorted(more))
                 held |= more
             with session.cursor() as cur:
-                candidate = replace(candidate, held_back=held, contents=_contents(cur, held))
+                built_from = {"code": code_hash, "hospitals": read, "rebuilt": rebuilt}
+                candidate = replace(candidate, held_back=held, contents=_contents(cur, held), built_from=built_from)
             session.rollback()
-            release = releases.swap_in(platform, candidate, lambda cur: _still(cur, code_hash, inputs))
+            release = releases.swap_in(platform, candidate, lambda cur: _still(cur, code_hash, inputs, read))
             faults.reach("publish.served")
         finally:  # after a swap only the staging views are left to drop
             releases.drop_candidate(session)
@@ -171,15 +178,22 @@ def build_and_publish(
         "published",
         release.release_id,
         inputs,
-        "; ".join([f"release {release.release_id} is served", *release.notes]),
+        "; ".join([f"release {release.release_id} is served", *_taken_over(served, rebuilt), *release.notes]),
         time.monotonic() - start,
         dbt_seconds,
         models=sum(n.kind == "model" for n in nodes),
         tests=sum(n.kind == "test" for n in nodes),
         rows=rows,
         held_back=tuple(release.held_back),
+        rebuilt=rebuilt,
         nodes=tuple(nodes),
     )
+
+
+def _taken_over(served: releases.Release | None, rebuilt: Sequence[str] | None) -> list[str]:
+    if served is None or rebuilt is None:
+        return []
+    return [f"computed anew: {', '.join(rebuilt)}; the other hospitals' rows are release {served.release_id}'s"]
 
 
 def input_hash(cur: cursor, code_hash: str) -> str:
@@ -197,10 +211,10 @@ def input_hash(cur: cursor, code_hash: str) -> str:
     return digest.hexdigest()
 
 
-def _still(cur: cursor, code_hash: str, inputs: str) -> bool:
+def _still(cur: cursor, code_hash: str, inputs: str, read: Mapping[str, str]) -> bool:
     """Whether staging is what the candidate was built from; until the swap has ended no load replaces it (and keeps what was served)."""
     cur.execute("lock table control.load in share mode")
-    return input_hash(cur, code_hash) == inputs
+    return input_hash(cur, code_hash) == inputs and incremental.read_of_each(cur) == read
 
 
 def _built_before(cur: cursor, inputs: str) -> int | None:
@@ -220,6 +234,7 @@ def _build(
     project: Path,
     staging: str,
     held: Mapping[str, held_hospitals.Held],
+    rebuilt: Sequence[str] | None,
 ) -> tuple[list[dbt_build.Node], float]:
     start = time.monotonic()
     nodes = dbt_build.run(
@@ -234,6 +249,7 @@ def _build(
             "ESTUAIRE_CODE_VERSION": candidate.code_version,
             "ESTUAIRE_STAGING_SCHEMA": staging,
             "ESTUAIRE_HELD_BACK": ", ".join(sorted(held)),
+            "ESTUAIRE_REBUILT": ",".join(rebuilt or ()),
         },
         project=project,
     )

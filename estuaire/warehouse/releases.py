@@ -53,7 +53,7 @@ _TAKE_LOCK = (
     "lock table control.publish_lock in exclusive mode"  # which no reader can take, as it could an advisory lock
 )
 _Plan = TypeVar("_Plan")
-_COLUMNS = "release_id, run_id, snapshot_id, code_version, built_at, published_at, state, input_hash, archive_schema, contents, held_back"
+_COLUMNS = "release_id, run_id, snapshot_id, code_version, built_at, published_at, state, input_hash, archive_schema, contents, held_back, built_from"
 
 
 class MartsBusy(PublishFailed):
@@ -71,6 +71,7 @@ class Release:
         state: published, replaced or rolled_back.
         contents: hospital -> hash of the content that it was built from, None where that is unknown; None for a release of before 0004.
         held_back: hospitals whose newest content gates 3 and 4 did not let in, and why.
+        built_from: ``code``, ``hospitals`` and ``rebuilt`` (estuaire.warehouse.incremental); None for a release of before 0015.
     """
 
     release_id: int
@@ -84,6 +85,7 @@ class Release:
     archive_schema: str | None
     contents: dict[str, str | None] | None = None
     held_back: dict[str, held_hospitals.Held] = field(default_factory=dict)
+    built_from: dict[str, Any] | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -108,6 +110,7 @@ class Candidate:
     input_hash: str
     contents: dict[str, str | None] | None = None
     held_back: dict[str, held_hospitals.Held] = field(default_factory=dict)
+    built_from: dict[str, Any] | None = None
 
 
 @contextlib.contextmanager
@@ -204,7 +207,7 @@ def swap_in(platform: Platform, candidate: Candidate, still_current: Callable[[c
         _serve(cur, "next", registry)
         cur.execute(
             f"insert into control.release ({_COLUMNS}) overriding system value "
-            "values (%s, %s, %s, %s, %s, default, 'published', %s, null, %s, %s)",
+            "values (%s, %s, %s, %s, %s, default, 'published', %s, null, %s, %s, %s)",
             (
                 candidate.release_id,
                 candidate.run_id,
@@ -214,6 +217,7 @@ def swap_in(platform: Platform, candidate: Candidate, still_current: Callable[[c
                 candidate.input_hash,
                 None if candidate.contents is None else json.dumps(candidate.contents),
                 json.dumps(held_hospitals.dumped(candidate.held_back)),
+                None if candidate.built_from is None else json.dumps(candidate.built_from),
             ),
         )
         faults.reach("publish.swapped")
