@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # one test of the long suites may take more than the half hour of pyproject.toml: twenty worlds, images built
 LONG := --timeout=7200
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated coverage test-cases test-fuzz test-seeds test-alerts test-faults test-s3 test-s3-outage test-compose secrets hospital-package bench clean
+.PHONY: help setup lock demo demo-full demo-real up down status check test test-unit dbt generated coverage test-cases test-fuzz test-seeds test-incremental test-alerts test-faults test-s3 test-s3-outage test-compose secrets hospital-package bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  \1\t/' | expand -t 18
@@ -77,6 +77,9 @@ test: setup check ## all tests, two files at a time (WORKERS=2): real PostgreSQL
 
 test-fuzz: setup ## the kernel against a slow reader on 100,000 random files; an hour or more
 	ESTUAIRE_FUZZ_ROUNDS=$${ESTUAIRE_FUZZ_ROUNDS:-50} $(BIN)/python -m pytest -q $(LONG) -n $(WORKERS) --dist load tests/unit/kernel/test_slow_reader.py
+
+test-incremental: setup ## random sequences of deliveries, each incremental release against a build of everything; an hour
+	ESTUAIRE_TEST_SEQUENCES=10 $(BIN)/python -m pytest -q -n0 $(LONG) tests/dbt/test_incremental.py
 
 test-seeds: setup ## the planted effects found again in 20 simulated worlds; half an hour
 	$(BIN)/python -m pytest -q $(LONG) -s -m seeds tests/seeds
