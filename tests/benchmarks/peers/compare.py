@@ -79,9 +79,10 @@ def _rows(one: Path, other: Path) -> list[str]:
         if columns[0] != columns[1]:
             changed = {name for name, _ in columns[0].items() ^ columns[1].items()}
             return [f"columns {sorted(changed) or 'in another order'}"]
-        differ = [f'count(*) filter (where a."{c}" is distinct from b."{c}")' for c in columns[0]]
+        both = "a.row_uid_hi is not null and b.row_uid_hi is not null"
+        differ = [f'count(*) filter (where {both} and a."{c}" is distinct from b."{c}")' for c in columns[0]]
         row = connection.execute(
-            f"select count(*) filter (where a.row_uid_hi is null or b.row_uid_hi is null), {', '.join(differ)} "
+            f"select count(*) filter (where not ({both})), {', '.join(differ)} "
             f"from read_parquet(?) as a full join read_parquet(?) as b using ({', '.join(_IDENTITY)})",
             [str(one), str(other)],
         ).fetchone()

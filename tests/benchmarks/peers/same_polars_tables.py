@@ -25,7 +25,7 @@ from tests.benchmarks.peers.same_checks import Deliveries, Full, exact_sum
 from tests.benchmarks.peers.same_polars import CLOCK, MOMENT
 
 GAP_HOURS, LONG_DAYS = 24, 365
-VERSION = ["sequence", "source_updated_at", "source_file", "line_number", "delivery_id"]
+VERSION = ["sequence", "source_updated_at", "source_file", "line_number", "record_number", "delivery_id"]
 _CURRENT, _REPLACED, _DELETED, _ENDED = range(4)
 _TYPES: dict[str, Any] = {
     "VARCHAR": pl.String, "BIGINT": pl.Int64, "DECIMAL(18,6)": pl.Decimal(18, 6), "DATE": pl.Date, "TIMESTAMPTZ": MOMENT,

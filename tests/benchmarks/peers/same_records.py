@@ -190,9 +190,7 @@ def _has_lone_return(record: bytes, sound: bool) -> bool:
 def _mended(record: bytes, separator: str, fields: int) -> list[tuple[int, int]] | None:
     """(first byte, end) of the records that carriage returns separate, None where one of the parts is none."""
     starts, ends, _, wrong = _Cutter(record, separator, fields, True).cut()
-    return (
-        None if any(wrong) or fields < 2 or not len(starts) else list(zip(starts.tolist(), ends.tolist(), strict=True))
-    )
+    return None if any(wrong) or fields < 2 else list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def cut(data: bytes, start: int, *, separator: str, fields: int, encoding: str) -> Records:
