@@ -1,8 +1,9 @@
-"""`make bench`: runs the benchmarks and prints their tables; docs/benchmarks.md keeps the numbers.
+"""`make bench`: runs the benchmarks and prints their tables; docs/benchmarks.md keeps the numbers, those of kernel and peers by themselves.
 
 python -m tests.benchmarks            # all
 python -m tests.benchmarks kernel     # only the landing kernel against its peers
-python -m tests.benchmarks peers      # landing and consolidating six hospitals of the study's size, against plain programs
+python -m tests.benchmarks peers      # landing and consolidating six hospitals of the study's size (--hospitals 37: all), against programs that do
+                                      # the same work, and plain ones
 python -m tests.benchmarks bombs      # only framing of texts that are made to cost much
 python -m tests.benchmarks pipeline   # only the chain through Airflow, at the demo's size
 python -m tests.benchmarks full       # the chain at the study's size (not in `make bench`: 15 minutes)
@@ -14,12 +15,20 @@ python -m tests.benchmarks stores     # the demo on a folder, on MinIO and on ve
 from __future__ import annotations
 
 import sys
+from itertools import takewhile
 
 from tests.benchmarks import bombs, kernel, pipeline, releases, scale_out, stores
 from tests.benchmarks.peers import land_and_consolidate
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["kernel", "peers", "bombs", "pipeline", "releases"]
+    # names, then options of theirs
+    wanted = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:])) or [
+        "kernel",
+        "peers",
+        "bombs",
+        "pipeline",
+        "releases",
+    ]
     for name in wanted:
         {
             "bombs": bombs.main,

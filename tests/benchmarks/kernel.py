@@ -6,6 +6,7 @@ no checks, no hash sums): their figure is a floor. Damage: records lost around o
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import os
@@ -25,6 +26,7 @@ from estuaire.contract.registry import load_registry
 from estuaire.contract.tables import load_contract
 from estuaire.kernel.land_file import land_file
 from estuaire.rules.rule_registry import load_rules
+from tests.benchmarks import figures
 
 ROWS = 1_000_000
 HEADER = "administration_id;IPP;NDA;drug_code;drug_label;dose;dose_unit;route;given_at;status\n"
@@ -110,22 +112,42 @@ def cpu_per_row(engine: Callable[[bytes, Path], int], data: bytes, folder: Path)
     return best
 
 
+def _lost(engine: Callable[[bytes, Path], int], damaged: bytes, folder: Path) -> str:
+    try:
+        return f"{200_000 - engine(damaged, folder):,}"
+    except (pa.ArrowInvalid, duckdb.Error) as error:
+        return f"all 200,000 ({type(error).__name__})"
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--page", type=Path, default=figures.PAGE, help="what holds the marks between which figures go")
+    given, _ = parser.parse_known_args()
     os.environ["POLARS_MAX_THREADS"] = "1"
     engines = {"kernel": by_kernel, "DuckDB read_csv": by_duckdb, "pyarrow CSV + Polars": by_arrow_polars}
     whole, damaged = csv_bytes(ROWS), csv_bytes(200_000, damage=50_000)
-    print(f"{ROWS:,} rows, {len(whole) / 1e6:.0f} MB\n")
-    print("| engine | CPU us per row | ratio to DuckDB | records lost to one stray quote |")
-    print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cost = {label: cpu_per_row(engine, whole, folder) for label, engine in engines.items()}
-        for label, engine in engines.items():
-            try:
-                lost = f"{200_000 - engine(damaged, folder):,}"
-            except (pa.ArrowInvalid, duckdb.Error) as error:
-                lost = f"all 200,000 ({type(error).__name__})"
-            print(f"| {label} | {cost[label]:.2f} | {cost[label] / cost['DuckDB read_csv']:.2f} | {lost} |")
+        rows = [
+            [
+                label,
+                f"{cost[label]:.2f}",
+                f"{cost[label] / cost['DuckDB read_csv']:.2f}",
+                _lost(engine, damaged, folder),
+            ]
+            for label, engine in engines.items()
+        ]
+    columns = ("engine", "CPU us per row", "ratio to DuckDB", "records lost to one stray quote, of 200,000")
+    lines = [
+        "",
+        f"{figures.measured_on()}: {ROWS:,} rows, {len(whole) / 1e6:.0f} MB.",
+        "",
+        *figures.table(columns, rows),
+        "",
+    ]
+    print("\n".join(lines))
+    figures.write("kernel", lines, given.page)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,11 @@ def _content(path: Path, dialect: Dialect) -> tuple[Row, list[Row]]:
 
 
 def _deliver(
-    landing: Path, hospital: str, like: str, told: dict[str, Any], change: Callable[[str, Dialect, Row, list[Row]], bytes]
+    landing: Path,
+    hospital: str,
+    like: str,
+    told: dict[str, Any],
+    change: Callable[[str, Dialect, Row, list[Row]], bytes],
 ) -> None:
     """Another delivery, of what ``change`` makes of each file of one that is there."""
     source, target = landing / hospital / like, landing / hospital / told["delivery_id"]
@@ -154,9 +158,7 @@ def add_damaged(landing: Path, hospital: str, *, like: str, sequence: int, seed:
         end = random.choice(("\n", "\r\n"))
         first, *lines = _lines([header, *damager.rows(rows, share)], dialect, end)
         mark = dialect.delimiter.encode()
-        hurt = [
-            _hurt(line, random, mark, random.choice(lines)) if random.random() < 0.05 else line for line in lines
-        ]
+        hurt = [_hurt(line, random, mark, random.choice(lines)) if random.random() < 0.05 else line for line in lines]
         # one at least, so that the manifest's count of rows is no matter
         return first + b"".join(hurt) + _encoded("no record" + end, dialect.encoding)
 
@@ -164,7 +166,9 @@ def add_damaged(landing: Path, hospital: str, *, like: str, sequence: int, seed:
     _deliver(landing, hospital, like, told, change)
 
 
-def add_full(landing: Path, hospital: str, *, like: str, sequence: int, seed: int, year: int, left: float = 0.8) -> None:
+def add_full(
+    landing: Path, hospital: str, *, like: str, sequence: int, seed: int, year: int, left: float = 0.8
+) -> None:
     """A full delivery of one year that holds a share of another one's records, some of them with an odd value."""
     random, entry = Random(seed), load_registry().get(hospital)  # noqa: S311 - no secret
 

@@ -1,199 +1,243 @@
-"""Landing and consolidating the same simulated hospitals: ours against plain programs, in turn, three rounds, two processes of one thread.
+"""Landing and consolidating the same simulated hospitals: ours, programs that do the same work, and plain ones; in turn, each in a fresh process.
 
-Gates, the lake's commit, Spark and Airflow are left out on our side: what remains is what the peers do, and what they do not (an identity for each
-record, rules, rejected records with their place, counts). Rounds are interleaved; medians are told, and ratios of medians.
+Gates, the lake's commit, Spark and Airflow are left out on our side: what remains is what the peers that do the same work do. A run is a process with two
+workers of one thread, hospital by hospital; its wall, its CPU (of all its processes) and its largest process are told by the kernel as it ends. Engines take
+turns; medians are told, and ratios of medians.
+
+Before that, once and untimed, over the same hospitals with damaged records among them: what each engine reads, and whether those that do the same work
+agree with ours row for row. The figures go into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from estuaire.base.settings import Settings
 from estuaire.contract.registry import load_registry
-from estuaire.contract.tables import load_contract
-from estuaire.kernel.consolidate import Full, HospitalInput, Rejected, consolidate_hospital
-from estuaire.kernel.land_file import land_file
-from estuaire.rules.rule_registry import load_rules
 from estuaire.simulator import SimulationPlan, simulate
 from estuaire.simulator.plan import DEFAULT_RATES
 from estuaire.simulator.trap_catalogue import CATALOGUE
-from tests.benchmarks.peers.deliveries import Source, sources
+from tests.benchmarks import figures
+from tests.benchmarks.peers import compare, engines
 
-ENGINES = ("estuaire", "polars", "duckdb")
 ROUNDS = 3
-PROCESSES = 2
 PATIENTS_OF_HOSPITAL = 1_351  # of the study: 50,000 patients in 37 hospitals
+PLOT = figures.PAGE.parent / "benchmarks" / "peers.svg"
 
 
-def _rejected(path: str, table: str, sequence: int) -> list[Rejected]:
-    import pyarrow.parquet as pq
+@dataclass(frozen=True)
+class Run:
+    """One engine over all hospitals, from the start of its process to its end."""
 
-    return [
-        Rejected(
-            table, row["business_key"], sequence, row["source_updated_at"] and row["source_updated_at"].isoformat()
-        )
-        for row in pq.read_table(path).to_pylist()
-        if row["business_key"] and row["disposition"] == "quarantined"
-    ]
+    records: int
+    wall: float  # seconds
+    cpu: float  # seconds, of all its processes
+    peak: float  # MiB of its largest process
 
 
-def by_estuaire(given: list[Source], folder: Path) -> int:
-    rules = load_rules("landed")
-    files: dict[str, list[str]] = {}
-    fulls: dict[int, Full] = {}
-    rejected: list[Rejected] = []
-    records = 0
-    for n, source in enumerate(given):
-        manifest = source.manifest
-        outcome = land_file(
-            lambda source=source: source.path.open("rb"),  # type: ignore[misc]
-            manifest=manifest,
-            file=source.file,
-            table=source.table,
-            hospital=source.hospital,
-            rules=rules[source.table.name],
-            key=b"k" * 32,
-            output=folder / f"{n}.parquet",
-            rejects=folder / f"{n}.rejects.parquet",
-        )
-        records += outcome.rows_in
-        if outcome.output:
-            files.setdefault(source.table.name, []).append(outcome.output)
-        if outcome.rejects:
-            rejected += _rejected(outcome.rejects, source.table.name, manifest.sequence)
-        if manifest.kind == "full":
-            tables = tuple(f.table for f in manifest.files)
-            fulls[manifest.sequence] = Full(manifest.sequence, manifest.period_from, manifest.period_to, tables)
-    whole = HospitalInput(given[0].hospital, files, list(fulls.values()), rejected, datetime.now(UTC))
-    consolidate_hospital(whole, load_contract(), lambda table: folder / f"out-{table}.parquet")
-    return records
-
-
-def by_polars(given: list[Source], folder: Path) -> int:
-    from tests.benchmarks.peers import plain_polars
-
-    records = 0
-    by_table: dict[str, list[tuple[Source, Path]]] = {}
-    for n, source in enumerate(given):
-        target = folder / f"{n}.parquet"
-        records += plain_polars.land(source, target)
-        by_table.setdefault(source.table.name, []).append((source, target))
-    for table, landed in by_table.items():
-        plain_polars.consolidate([s for s, _ in landed], [p for _, p in landed], folder / f"out-{table}.parquet")
-    return records
-
-
-def by_duckdb(given: list[Source], folder: Path) -> int:
-    import duckdb
-
-    from tests.benchmarks.peers import plain_duckdb
-
-    records = 0
-    by_table: dict[str, list[tuple[Source, Path]]] = {}
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("set timezone = 'UTC'")
-        for n, source in enumerate(given):
-            target = folder / f"{n}.parquet"
-            records += plain_duckdb.land(connection, source, target)
-            by_table.setdefault(source.table.name, []).append((source, target))
-        for table, landed in by_table.items():
-            out = folder / f"out-{table}.parquet"
-            plain_duckdb.consolidate(connection, [s for s, _ in landed], [p for _, p in landed], out)
-    return records
-
-
-def one(engine: str, landing: Path, hospital: str) -> int:
-    """Land and consolidate one hospital; the records that were read."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = {"estuaire": by_estuaire, "polars": by_polars, "duckdb": by_duckdb}[engine]
-        return run(list(sources(landing, hospital)), Path(folder))
-
-
-def all_of(engine: str, landing: Path, hospitals: list[str]) -> None:
-    """Every hospital, two at a time; prints records, wall seconds, CPU seconds and the largest process in MiB."""
-    os.environ["POLARS_MAX_THREADS"] = "1"
-    began = time.monotonic()
-    with ProcessPoolExecutor(PROCESSES) as pool:
-        records = sum(pool.map(one, *zip(*((engine, landing, h) for h in hospitals), strict=True)))
-    wall = time.monotonic() - began
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(records, round(wall, 2), round(used.ru_utime + used.ru_stime, 2), used.ru_maxrss >> 10)
-
-
-def world(folder: Path, hospitals: int) -> list[str]:
-    """Simulated hospitals of the study's size. Without records that no reader can read: a plain program does not survive them."""
-    names = sorted(h for h in load_registry().hospitals if load_registry().get(h).study_member)[:hospitals]
-    rates = {
-        t.name: 0.0 if t.outcome == "unparseable" else DEFAULT_RATES[t.name]
-        for t in CATALOGUE
-        if t.name in DEFAULT_RATES
-    }
-    plan = SimulationPlan(hospitals=tuple(names), patients=PATIENTS_OF_HOSPITAL * hospitals, trap_rates=rates)
+def world(folder: Path, names: list[str], *, damaged: bool) -> None:
+    """Simulated hospitals of the study's size, ``damaged`` with records that no reader can read among them."""
+    rates = {t.name: DEFAULT_RATES[t.name] if damaged or t.outcome != "unparseable" else 0.0 for t in CATALOGUE}
+    plan = SimulationPlan(hospitals=tuple(names), patients=PATIENTS_OF_HOSPITAL * len(names), trap_rates=rates)
     simulate(Settings(_env_file=None, home=folder / "home"), plan, target=folder)
-    return names
+
+
+def timed(engine: str, landing: Path, names: Sequence[str]) -> Run:
+    """A fresh process of an engine, measured from outside.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as told:
+        command = [
+            sys.executable,
+            "-m",
+            engines.__name__,
+            "--engine",
+            engine,
+            "--landing",
+            str(landing),
+            "--names",
+            *names,
+        ]
+        process = subprocess.Popen(command, stdout=told)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - began
+        if process.returncode:
+            raise RuntimeError(f"{engine} ended with {process.returncode}")
+        told.seek(0)
+        records = int(told.read())
+    return Run(records, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def rounds_of(landing: Path, names: Sequence[str], rounds: int) -> dict[str, list[Run]]:
+    """Every engine so many times, in turn; each round another one begins."""
+    runs: dict[str, list[Run]] = {engine: [] for engine in engines.ENGINES}
+    order = list(engines.ENGINES)
+    for n in range(rounds):
+        for engine in order[n % len(order) :] + order[: n % len(order)]:
+            runs[engine].append(timed(engine, landing, names))
+            print(f"round {n + 1}, {engine}: {runs[engine][-1]}", file=sys.stderr, flush=True)
+    return runs
+
+
+# ------------------------------------------------------------------------------------------------ agreement
+
+
+@dataclass
+class Agreement:
+    """What an engine made of the deliveries with damaged records. ``differences`` from ours row for row: None for one that does not try."""
+
+    read: int = 0
+    refused: int = 0  # hospitals that it gave up
+    differences: list[str] | None = None
+
+
+def _hospital(landing: Path, hospital: str, kept: Path) -> tuple[dict[str, tuple[int, bool, list[str]]], Counter[str]]:
+    """Per engine (records read, whether it gave up, differences from ours) of one hospital, and how much was compared."""
+    told: dict[str, tuple[int, bool, list[str]]] = {}
+    for engine in engines.ENGINES:
+        try:
+            read = engines.run(engine, landing, hospital, kept / hospital / engine)
+        except Exception as error:
+            if engine in engines.SAME_WORK or engine == engines.OURS:
+                raise
+            told[engine] = (0, True, [type(error).__name__])
+            continue
+        ours, theirs = kept / hospital / engines.OURS, kept / hospital / engine
+        told[engine] = (read, False, compare.differences(ours, theirs) if engine in engines.SAME_WORK else [])
+    how_much = Counter(compare.compared(kept / hospital / engines.OURS))
+    shutil.rmtree(kept / hospital)
+    return told, how_much
+
+
+def agreements(landing: Path, names: Sequence[str], kept: Path) -> tuple[dict[str, Agreement], Counter[str]]:
+    """What each engine made of damaged deliveries, and how much was compared."""
+    said = {e: Agreement(differences=[] if e in engines.SAME_WORK else None) for e in engines.ENGINES}
+    how_much: Counter[str] = Counter()
+    with engines.pool() as workers:
+        for told, of_hospital in workers.map(_hospital, [landing] * len(names), names, [kept] * len(names)):
+            how_much += of_hospital
+            for engine, (read, refused, differences) in told.items():
+                said[engine].read += read
+                said[engine].refused += refused
+                if (listed := said[engine].differences) is not None:
+                    listed += differences
+    return said, how_much
+
+
+# ------------------------------------------------------------------------------------------------ what is told
+
+
+def _median(runs: list[Run], of: str) -> float:
+    return statistics.median(getattr(run, of) for run in runs)
+
+
+def _speeds(runs: dict[str, list[Run]]) -> list[str]:
+    ours = runs[engines.OURS]
+    rows = []
+    for engine, of in runs.items():
+        wall, cpu, peak = (_median(of, what) for what in ("wall", "cpu", "peak"))
+        records = of[0].records
+        rows.append([
+            engines.LABELS[engine], f"{wall:.1f}", f"{cpu:.1f}", f"{min(r.cpu for r in of):.1f} to {max(r.cpu for r in of):.1f}", f"{cpu / records * 1e6:.2f}",
+            f"{peak:.0f}", f"{_median(ours, 'wall') / wall:.2f}", f"{_median(ours, 'cpu') / cpu:.2f}",
+        ])  # fmt: skip
+    columns = (
+        "engine", "wall s", "CPU s", "of the rounds", "CPU us a record", "largest process MiB", "ours to it, wall", "ours to it, CPU",
+    )  # fmt: skip
+    return figures.table(columns, rows)
+
+
+def _agreed(said: dict[str, Agreement], records: int, hospitals: int) -> list[str]:
+    rows = []
+    for engine, agreement in said.items():
+        lost = records - agreement.read
+        read = f"{agreement.read:,} (loses {lost:,})" if lost else f"{agreement.read:,}"
+        if agreement.refused:
+            read = f"gives up {agreement.refused} of {hospitals} hospitals"
+        differ = "not asked" if agreement.differences is None else f"{len(agreement.differences):,}"
+        rows.append([engines.LABELS[engine], read, "ours" if engine == engines.OURS else differ])
+    return figures.table(("engine", "records that it reads", "differences from ours, row for row"), rows)
+
+
+def _done() -> list[str]:
+    columns = ("what is done", *(engines.LABELS[e] for e in engines.ENGINES))
+    rows = [[what, *("yes" if e in by else "not done" for e in engines.ENGINES)] for what, by in engines.WORK.items()]
+    return figures.table(columns, rows)
+
+
+def _report(
+    runs: dict[str, list[Run]], said: dict[str, Agreement], how_much: Counter[str], hospitals: int, seconds: float
+) -> list[str]:
+    records = runs[engines.OURS][0].records
+    damaged = said[engines.OURS].read
+    return [
+        "",
+        f"`python -m tests.benchmarks peers` (in `make bench`), {seconds / 60:.0f} min, {figures.measured_on()}: {hospitals} simulated hospitals of the study's size,",
+        f"{records:,} records; each run a fresh process with {engines.PROCESSES} workers of one thread, median of {len(runs[engines.OURS])} rounds in turn. Polars {version('polars')},",
+        f"DuckDB {version('duckdb')}.",
+        "",
+        *_speeds(runs),
+        "",
+        "![CPU microseconds a record](benchmarks/peers.svg)",
+        "",
+        f"The same hospitals with damaged records among them, {damaged:,} in all, once and untimed. Compared are every column, type and flag of {how_much['landed']:,} landed and",
+        f"{how_much['consolidated']:,} consolidated records, place and reasons of {how_much['rejected']:,} rejected ones, {how_much['rules']:,} counts by file and rule, and each account.",
+        "",
+        *_agreed(said, damaged, hospitals),
+        "",
+        *_done(),
+        "",
+    ]  # fmt: skip
+
+
+def measure(hospitals: int, rounds: int, page: Path, plot: Path) -> None:
+    """Both worlds, every engine; the figures into the page."""
+    began = time.monotonic()
+    names = sorted(h for h in load_registry().hospitals if load_registry().get(h).study_member)[:hospitals]
+    folder = Path(tempfile.mkdtemp())
+    try:
+        world(folder / "damaged", names, damaged=True)
+        said, how_much = agreements(folder / "damaged" / "landing", names, folder / "kept")
+        for engine, agreement in said.items():
+            print(f"{engine}: {json.dumps(agreement.differences)[:2000]}", file=sys.stderr, flush=True)
+        shutil.rmtree(folder / "damaged")
+        world(folder / "sound", names, damaged=False)
+        runs = rounds_of(folder / "sound" / "landing", names, rounds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    lines = _report(runs, said, how_much, len(names), time.monotonic() - began)
+    print("\n".join(lines))
+    figures.write("peers", lines, page)
+    a_record = {engines.LABELS[e]: [r.cpu / r.records * 1e6 for r in of] for e, of in runs.items()}
+    medians = {label: statistics.median(values) for label, values in a_record.items()}
+    figures.bars(plot, "CPU microseconds a record, landed and consolidated", "us", a_record, medians)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hospitals", type=int, default=6)
+    parser.add_argument("--hospitals", type=int, default=6, help="37: the whole study")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--engine", choices=ENGINES, help="(a process of the benchmark's own)")
-    parser.add_argument("--landing", type=Path)
-    parser.add_argument("--names", nargs="*", default=[])
+    parser.add_argument("--page", type=Path, default=figures.PAGE, help="what holds the marks between which figures go")
+    parser.add_argument("--plot", type=Path, default=PLOT)
     given, _ = parser.parse_known_args()
-    if given.engine:
-        all_of(given.engine, given.landing, given.names)
-        return
-    folder = Path(tempfile.mkdtemp())
-    try:
-        names = world(folder, given.hospitals)
-        told: dict[str, list[list[float]]] = {engine: [] for engine in ENGINES}
-        for _ in range(given.rounds):
-            for engine in ENGINES:
-                asked = [
-                    sys.executable,
-                    "-m",
-                    __spec__.name,
-                    "--engine",
-                    engine,
-                    "--landing",
-                    str(folder / "landing"),
-                    "--names",
-                    *names,
-                ]
-                printed = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-                told[engine].append([float(x) for x in printed.split()])
-        _print(told)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _print(told: dict[str, list[list[float]]]) -> None:
-    medians = {
-        engine: [statistics.median(column) for column in zip(*rounds, strict=True)] for engine, rounds in told.items()
-    }
-    records = medians["estuaire"][0]
-    print(f"{records:,.0f} records, {PROCESSES} processes, median of {len(told['estuaire'])} rounds in turn\n")
-    print(
-        "| engine | wall s | CPU s | CPU us a record | wall, ratio to Polars | CPU, ratio to Polars | largest process MiB | records read |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    for engine, (read, wall, cpu, peak) in medians.items():
-        _, polars_wall, polars_cpu, _ = medians["polars"]
-        print(
-            f"| {engine} | {wall:.1f} | {cpu:.1f} | {cpu / records * 1e6:.2f} | {wall / polars_wall:.2f} | {cpu / polars_cpu:.2f} | {peak:.0f} | {read:,.0f} |"
-        )
+    measure(given.hospitals, given.rounds, given.page, given.plot)
 
 
 if __name__ == "__main__":
