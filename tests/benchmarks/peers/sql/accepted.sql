@@ -4,7 +4,7 @@ copy (
         {{ column }},
         {% endfor %}
         nullif(concat_ws(
-            ',' {% for check in checks if not check.quarantine %}, case when {{ check.name }} then {{ check.id }} end{% endfor %}
+            ',', null {% for check in checks if not check.quarantine %}, case when {{ check.name }} then {{ check.id }} end{% endfor %}
         ), '') as flags
     from judged
     where not ({% for check in checks if check.quarantine %}{{ check.name }} or {% endfor %}false)

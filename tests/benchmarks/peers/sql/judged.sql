@@ -22,7 +22,7 @@ clocked as (
         *
         {% for time in times %}
         , case
-            when {{ time.name ~ "__clock" }}::date in ({{ days }})
+            when {{ time.name ~ "__clock" }}::date in (select changing.day from {{ changing }} as changing)
                 then meanings({{ time.name ~ "__clock" }}, {{ zone }})
             when {{ time.name ~ "__clock" }} is not null then [{{ time.name ~ "__clock" }} at time zone {{ zone }}]
         end as {{ time.name ~ "__meanings" }}
@@ -42,7 +42,9 @@ marked as (
 
 typed as (
     select
-        * replace (
+        *
+        {% if times %}
+        replace (
             {% for time in times %}
             coalesce(
                 {{ time.name ~ "__moment" }},
@@ -67,6 +69,7 @@ typed as (
             {% if not loop.last %}, {% endif %}
             {% endfor %}
         )
+        {% endif %}
         {% for time in times if not time.orders %}
         , coalesce({{ time.name ~ "__moment" }} at time zone {{ zone }}, {{ time.name ~ "__clock" }}) as {{ time.name ~ "_local" }}
         {% endfor %}
