@@ -20,6 +20,7 @@ from typing import Any
 
 from estuaire.contract.tables import load_contract
 from estuaire.rules.rule_registry import load_rules
+from tests.benchmarks.peers import same_checks
 from tests.benchmarks.peers.deliveries import Source, sources
 
 KEY = b"k" * 32
@@ -89,27 +90,50 @@ def _rejected(path: str) -> list[tuple[str, datetime | None]]:
 # ------------------------------------------------------------------------------------------------ the same work
 
 
-def by_same_polars(given: list[Source], folder: Path) -> int:
-    from tests.benchmarks.peers import same_checks, same_polars, same_polars_tables
-
+def _asked(given: list[Source]) -> list[same_checks.Source]:
     rules = load_rules("landed")
-    asked = [
+    return [
         same_checks.Source(s.path, s.manifest, s.file, s.table, s.hospital, s.dialect, rules[s.table.name])
         for s in given
     ]
+
+
+def by_same_polars(given: list[Source], folder: Path) -> int:
+    from tests.benchmarks.peers import same_polars, same_polars_tables
+
+    asked = _asked(given)
     whole = same_checks.deliveries(asked)
     landed: dict[str, list[Path]] = {}
     accounts = []
     for n, source in enumerate(asked):
         target, rejects = folder / f"{n}.parquet", folder / f"{n}.rejects.parquet"
-        account = same_polars.land(source, target, rejects)
-        accounts.append(asdict(account))
+        accounts.append(asdict(same_polars.land(source, target, rejects)))
         if target.exists():
             landed.setdefault(source.table.name, []).append(target)
         if rejects.exists():
             kept = same_polars_tables.rejected_of(rejects, source.manifest.sequence)
             whole.rejected.setdefault(source.table.name, []).extend(kept)
     tables = same_polars_tables.consolidate(whole, load_contract(), landed, folder)
+    return _accounted(folder, accounts, [asdict(table) for table in tables])
+
+
+def by_same_duckdb(given: list[Source], folder: Path) -> int:
+    from tests.benchmarks.peers import same_duckdb, same_duckdb_tables
+
+    asked = _asked(given)
+    whole = same_checks.deliveries(asked)
+    landed: dict[str, list[Path]] = {}
+    accounts = []
+    with same_duckdb.connect() as connection:
+        for n, source in enumerate(asked):
+            target, rejects = folder / f"{n}.parquet", folder / f"{n}.rejects.parquet"
+            accounts.append(asdict(same_duckdb.land(connection, source, target, rejects)))
+            if target.exists():
+                landed.setdefault(source.table.name, []).append(target)
+            if rejects.exists():
+                kept = same_duckdb_tables.rejected_of(connection, rejects, source.manifest.sequence)
+                whole.rejected.setdefault(source.table.name, []).extend(kept)
+        tables = same_duckdb_tables.consolidate(connection, whole, load_contract(), landed, folder)
     return _accounted(folder, accounts, [asdict(table) for table in tables])
 
 
@@ -152,14 +176,16 @@ def by_plain_duckdb(given: list[Source], folder: Path) -> int:
 ENGINES: dict[str, Callable[[list[Source], Path], int]] = {
     "estuaire": by_estuaire,
     "same_polars": by_same_polars,
+    "same_duckdb": by_same_duckdb,
     "plain_polars": by_plain_polars,
     "plain_duckdb": by_plain_duckdb,
 }
 OURS = "estuaire"
-SAME_WORK = ("same_polars",)
+SAME_WORK = ("same_polars", "same_duckdb")
 LABELS = {
     "estuaire": "estuaire",
     "same_polars": "Polars, same work",
+    "same_duckdb": "DuckDB, same work",
     "plain_polars": "Polars, plain",
     "plain_duckdb": "DuckDB, plain",
 }

@@ -27,6 +27,7 @@ from tests.benchmarks.peers.same_records import BOM, Records, Refused
 
 KEY = b"k" * 32
 ORIGIN = ("hospital_id", "delivery_id", "sequence", "latest_at", "latest_day", "source_file")
+GAP_HOURS, LONG_DAYS = 24, 365  # records of a full stay so near are one stay; a longer one is listed
 LAST_DAY_OF_A_SHIFTED_CALENDAR = datetime(2250, 1, 1, tzinfo=UTC) - timedelta(days=1)
 FIRST_UPDATE, LAST_UPDATE = (datetime.fromisoformat(f"{day}T00:00:00+00:00") for day in (EARLIEST, LATEST))
 
@@ -62,6 +63,17 @@ class Account:
     extra_columns: list[str] = field(default_factory=list)
     doubtful: int = 0
     error: str = ""
+
+
+@dataclass
+class Consolidated:
+    """One consolidated table: its rows, and per delivery the records (and the sum of their identities) that are not in it; unmapped is code
+    system -> code -> column -> records."""
+
+    table: str
+    rows: int
+    superseded: dict[str, list[int]]
+    unmapped: dict[str, dict[str, dict[str, int]]]
 
 
 @dataclass(frozen=True)

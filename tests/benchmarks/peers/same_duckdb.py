@@ -219,7 +219,10 @@ def _identifier(source: Source, column: Column, present: set[str]) -> list[tuple
     assert rule is not None
     if not rule.with_columns:
         table = f'"pseudonyms_{name}"'
-        told = [(name, f"{table}.pseudonym"), (f"{name}__bad", f"{table}.written is not null and {table}.pseudonym is null")]
+        told = [
+            (name, f"{table}.pseudonym"),
+            (f"{name}__bad", f"{table}.written is not null and {table}.pseudonym is null"),
+        ]
         return told + ([(f"{name}__unknown", f"coalesce({table}.unknown, false)")] if rule.domain == "patient" else [])
     others = [f"coalesce({_text(n)}, '')" if n in present else "''" for n in rule.with_columns]
     message = " || chr(31) || ".join([f'{_message(source, column)} || bare(texts."{name}")', *others])
@@ -284,7 +287,16 @@ def _landed_columns(source: Source) -> list[str]:
     names: list[str] = []
     for column in source.table.columns:
         names += [column.name, f"{column.name}_local"] if column.type == "datetime" else [column.name]
-    origin = ["hospital_id", "delivery_id", "sequence", "latest_at", "latest_day", "source_file", "record_number", "line_number"]
+    origin = [
+        "hospital_id",
+        "delivery_id",
+        "sequence",
+        "latest_at",
+        "latest_day",
+        "source_file",
+        "record_number",
+        "line_number",
+    ]
     return [*names, *origin, "row_uid_hi", "row_uid_lo", OPERATION_COLUMN, UPDATED_COLUMN]
 
 
@@ -349,7 +361,9 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source, target: Path, re
         row = connection.execute(landed).fetchone()
         account.rows_out = int(row[0]) if row else 0
     if account.rows_quarantined or account.rows_unparseable:
-        connection.register("hurt", _places(file.records.hurt, file.hurt, reason=pa.array(file.records.reason, pa.string())))
+        connection.register(
+            "hurt", _places(file.records.hurt, file.hurt, reason=pa.array(file.records.reason, pa.string()))
+        )
         key = source.table.key
         connection.execute(
             STATEMENTS(

@@ -5,43 +5,28 @@ Written anew from docs/domain/deliveries.md, stays.md, isolates.md, codes.md and
 
 from __future__ import annotations
 
-import csv
-import re
-import unicodedata
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from estuaire.contract.codes import SEEDS, standard_codes
+from estuaire.contract.codes import standard_codes
 from estuaire.contract.layer_columns import consolidated_columns
 from estuaire.contract.mapped_share import IN_TEXT, in_text_flag
 from estuaire.contract.tables import Contract, Reference, Table
-from tests.benchmarks.peers.same_checks import Deliveries, Full, exact_sum
+from tests.benchmarks.peers.same_checks import GAP_HOURS, LONG_DAYS, Consolidated, Deliveries, Full, exact_sum
 from tests.benchmarks.peers.same_polars import CLOCK, MOMENT
+from tests.benchmarks.peers.same_texts import names_antibacterial
 
-GAP_HOURS, LONG_DAYS = 24, 365
 VERSION = ["sequence", "source_updated_at", "source_file", "line_number", "record_number", "delivery_id"]
 _CURRENT, _REPLACED, _DELETED, _ENDED = range(4)
 _TYPES: dict[str, Any] = {
     "VARCHAR": pl.String, "BIGINT": pl.Int64, "DECIMAL(18,6)": pl.Decimal(18, 6), "DATE": pl.Date, "TIMESTAMPTZ": MOMENT,
     "TIMESTAMP": CLOCK, "BOOLEAN": pl.Boolean,
 }  # fmt: skip
-
-
-@dataclass
-class Consolidated:
-    """One consolidated table: its rows, and per delivery the records (and the sum of their identities) that are not in it; unmapped is code
-    system -> code -> column -> records."""
-
-    table: str
-    rows: int
-    superseded: dict[str, list[int]]
-    unmapped: dict[str, dict[str, dict[str, int]]]
 
 
 @dataclass
@@ -334,28 +319,6 @@ def _draws(hospital: _Hospital) -> pl.Expr:
 
 
 # ------------------------------------------------------------------------------------------------ drugs
-
-
-def _words(text: str) -> tuple[str, ...]:
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    return tuple(re.findall("[a-z0-9]+", bare))
-
-
-@cache
-def _antibacterials() -> frozenset[tuple[str, ...]]:
-    with (SEEDS / "antimicrobial.csv").open(encoding="utf-8", newline="") as rows:
-        names = {_words(row[column]) for row in csv.DictReader(rows) for column in ("name_en", "name_fr")}
-    return frozenset(name for name in names if len("".join(name)) >= 4)
-
-
-def names_antibacterial(*texts: str) -> bool:
-    """One of the texts holds the name of an antibacterial, whole."""
-    longest = max(map(len, _antibacterials()))
-    for words in map(_words, texts):
-        starts = range(len(words))
-        if any(words[i : i + n] in _antibacterials() for i in starts for n in range(1, longest + 1)):
-            return True
-    return False
 
 
 def _unmapped_antibacterials(hospital: _Hospital, current: pl.DataFrame) -> pl.Series:

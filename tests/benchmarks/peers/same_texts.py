@@ -5,6 +5,7 @@ Written anew from docs/domain/deliveries.md ("Values"), docs/decisions/0015-valu
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import hmac
 import re
@@ -12,6 +13,9 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cache
+
+from estuaire.contract.codes import SEEDS
 
 # what Unicode says to show nothing for, beside its format characters (Default_Ignorable_Code_Point)
 _IGNORED = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
@@ -120,3 +124,25 @@ def time(text: str, formats: Sequence[str]) -> tuple[datetime | None, datetime |
         if (told := _told(text, pattern)) is not None:
             return told, None
     return None, None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return tuple(re.findall("[a-z0-9]+", bare))
+
+
+@cache
+def _antibacterials() -> frozenset[tuple[str, ...]]:
+    with (SEEDS / "antimicrobial.csv").open(encoding="utf-8", newline="") as rows:
+        names = {_words(row[column]) for row in csv.DictReader(rows) for column in ("name_en", "name_fr")}
+    return frozenset(name for name in names if len("".join(name)) >= 4)
+
+
+def names_antibacterial(*texts: str) -> bool:
+    """One of the texts holds the name of an antibacterial, whole."""
+    longest = max(map(len, _antibacterials()))
+    for words in map(_words, texts):
+        starts = range(len(words))
+        if any(words[i : i + n] in _antibacterials() for i in starts for n in range(1, longest + 1)):
+            return True
+    return False
