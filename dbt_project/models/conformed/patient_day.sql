@@ -76,6 +76,7 @@ held as (
     inner join full_stay on unit_stay.stay_key = full_stay.stay_key
 ),
 
+-- of a person's movements in order: until which night those so far reach, and whether another one overlaps
 stepped_movement as (
     select
         person_number,
@@ -87,71 +88,39 @@ stepped_movement as (
         entered_at_local,
         first_night,
         last_night,
-        max(last_night) over (
-            partition by person_number
-            order by first_night, last_night, unit_stay_key
-            rows between unbounded preceding and 1 preceding
-        ) as night_before
+        max(last_night) over in_order as known_until,
+        coalesce(
+            first_night <= max(last_night) over (in_order rows between unbounded preceding and 1 preceding), false
+        )
+        or coalesce(lead(first_night) over in_order <= last_night, false) as is_contested
     from held
     where first_night <= last_night
-),
-
-clustered as (
-    select
-        person_number,
-        unit_stay_key,
-        unit_key,
-        unit_code,
-        unit_type,
-        rank,
-        entered_at_local,
-        first_night,
-        last_night,
-        count(*) filter (where night_before is null or first_night > night_before) over (
-            partition by person_number
-            order by first_night, last_night, unit_stay_key
-            rows unbounded preceding
-        ) as cluster
-    from stepped_movement
-),
-
--- movements that overlap are of one cluster; most are alone in theirs
-in_cluster as (
-    select
-        person_number,
-        unit_stay_key,
-        unit_key,
-        unit_code,
-        unit_type,
-        rank,
-        entered_at_local,
-        first_night,
-        last_night,
-        cluster,
-        count(*) over (partition by person_number, cluster) as members
-    from clustered
+    window in_order as (
+        partition by person_number
+        order by first_night, last_night, unit_stay_key
+    )
 ),
 
 -- of overlapping movements the latest entered holds the patient at midnight
 contested_night as (
-    select distinct on (in_cluster.person_number, in_cluster.first_night + nights.n)
-        in_cluster.person_number,
-        in_cluster.first_night + nights.n as night,
-        in_cluster.unit_key,
-        in_cluster.unit_code,
-        in_cluster.unit_type
-    from in_cluster
-    cross join lateral {{ days_of_stay('in_cluster.first_night', 'in_cluster.last_night') }} as nights (n)
-    where in_cluster.members > 1
+    select distinct on (movement.person_number, movement.first_night + nights.n)
+        movement.person_number,
+        movement.first_night + nights.n as night,
+        movement.unit_key,
+        movement.unit_code,
+        movement.unit_type
+    from stepped_movement as movement
+    cross join lateral {{ days_of_stay('movement.first_night', 'movement.last_night') }} as nights (n)
+    where movement.is_contested
     order by
-        in_cluster.person_number asc,
-        in_cluster.first_night + nights.n asc,
-        in_cluster.entered_at_local desc,
-        in_cluster.rank desc,
-        in_cluster.unit_stay_key asc
+        movement.person_number asc,
+        movement.first_night + nights.n asc,
+        movement.entered_at_local desc,
+        movement.rank desc,
+        movement.unit_stay_key asc
 ),
 
--- where nights in no unit may begin: with an island, and after each cluster
+-- where nights in no unit may begin: with an island, and after the movements so far
 edge as (
     select
         person_number,
@@ -162,11 +131,10 @@ edge as (
     union all
     select
         person_number,
-        min(first_night) as begins,
-        max(last_night) as known_until,
+        first_night as begins,
+        known_until,
         null as island_until
-    from in_cluster
-    group by person_number, cluster
+    from stepped_movement
 ),
 
 in_no_unit as (
@@ -193,8 +161,8 @@ span as (
         unit_key,
         unit_code,
         unit_type
-    from in_cluster
-    where members = 1
+    from stepped_movement
+    where not is_contested
     union all
     select
         person_number,
