@@ -55,3 +55,30 @@
         where {{ is_current(table) }} and {{ caller() }}
     )
 {%- endmacro %}
+
+{# The records of ``decided`` (their identity, delivery_id, business_key, source_updated_at, state, undated) bear that state in apart_<table>,
+   where some stand already. #}
+{% macro set_apart(table) -%}
+update {{ "apart_" ~ table }} as apart
+set state = decided.state, undated = decided.undated
+from decided
+where {{ same_record("decided", "apart") }};
+
+insert into {{ "apart_" ~ table }}
+select
+    row_uid_hi,
+    row_uid_lo,
+    delivery_id,
+    business_key,
+    source_updated_at,
+    'upsert' as op,
+    1 as place,
+    false as twin,
+    state,
+    undated
+from decided
+where not exists (
+    select 1 from {{ "apart_" ~ table }} as apart
+    where {{ same_record("apart", "decided") }}
+)
+{%- endmacro %}
