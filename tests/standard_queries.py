@@ -18,9 +18,9 @@ class StandardQuery:
     statement: str
 
 
-def standard_queries(text: str | None = None) -> list[StandardQuery]:
+def standard_queries() -> list[StandardQuery]:
     """Every query of the file, in its order; ``statement`` is one statement without its semicolon."""
-    parts = _HEAD.split(FILE.read_text(encoding="utf-8") if text is None else text)[1:]
+    parts = _HEAD.split(FILE.read_text(encoding="utf-8"))[1:]
     return [
         StandardQuery(name, fr, en, statement.strip().removesuffix(";"))
         for name, fr, en, statement in zip(parts[::4], parts[1::4], parts[2::4], parts[3::4], strict=True)

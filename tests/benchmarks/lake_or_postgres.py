@@ -20,11 +20,9 @@ import duckdb
 
 from estuaire.base.settings import Settings
 from estuaire.base.sql import literal
-from estuaire.stack import postgres as server
-from estuaire.stack import roles
 from estuaire.storage.database import Database
 from estuaire.storage.duck import load_extension
-from tests.conftest import temporary_settings
+from tests.benchmarks.own_server import own_server
 
 COLUMNS = {
     "administration": "hospital_id, patient_id, stay_id, drug_code as atc, given_at_local, status",
@@ -77,11 +75,8 @@ def measure(lake: Path, factors: list[int]) -> None:
     for factor in factors:
         folder = Path(tempfile.mkdtemp(prefix="estuaire-lake-"))
         try:
-            with temporary_settings() as settings:
-                try:
-                    _one(settings, lake, folder, factor)
-                finally:
-                    server.stop(settings)
+            with own_server() as settings:
+                _one(settings, lake, folder, factor)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -89,8 +84,6 @@ def measure(lake: Path, factors: list[int]) -> None:
 def _one(settings: Settings, lake: Path, folder: Path, factor: int) -> None:
     duck = duckdb.connect(config={"threads": 2, "memory_limit": "4GB", "temp_directory": str(folder / "spill")})
     rows = _enlarge(duck, lake, folder, factor)
-    server.start(settings)
-    roles.ensure(settings, server.ensure_passwords(settings))
     load_extension(duck, "postgres_scanner")
     duck.execute(f"attach {literal(Database.of(settings).dsn())} as warehouse (type postgres)")
     with Database.of(settings).session() as session, session.cursor() as cursor:
@@ -131,4 +124,4 @@ def _one(settings: Settings, lake: Path, folder: Path, factor: int) -> None:
 
 def main() -> None:
     factors = [int(a) for a in sys.argv[2:] if a.isdigit()] or [1, 3, 10]
-    measure(Settings().home / "store" / "lake" / "consolidated", factors)
+    measure(Settings().store_path / "lake" / "consolidated", factors)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from estuaire.storage.database import Database
 from tests.benchmarks.kernel import csv_bytes
-from tests.conftest import temporary_settings
+from tests.benchmarks.own_server import own_server
 
 ROWS = 500_000
 DISK_BYTES = 1 << 30
@@ -66,25 +66,16 @@ def _hashes() -> float:
 
 def _copy(text: bytes) -> float:
     """Seconds of one COPY of the records as text columns, on a server of its own."""
-    from estuaire.stack import postgres as server
-    from estuaire.stack import roles
-
     columns = text[: text.index(b"\n")].decode().lower().split(";")
-    with temporary_settings() as settings:
-        try:
-            server.start(settings)
-            roles.ensure(settings, server.ensure_passwords(settings))
-            with Database.of(settings).session() as session, session.cursor() as cursor:
+    with own_server() as settings, Database.of(settings).session() as session, session.cursor() as cursor:
 
-                def once() -> None:
-                    cursor.execute(f"drop table if exists copied; create table copied ({' text, '.join(columns)} text)")
-                    cursor.copy_expert("copy copied from stdin (format csv, header, delimiter ';')", io.BytesIO(text))
-                    session.commit()
+        def once() -> None:
+            cursor.execute(f"drop table if exists copied; create table copied ({' text, '.join(columns)} text)")
+            cursor.copy_expert("copy copied from stdin (format csv, header, delimiter ';')", io.BytesIO(text))
+            session.commit()
 
-                cursor.execute("create schema limits; set search_path to limits")
-                return best(once)
-        finally:
-            server.stop(settings)
+        cursor.execute("create schema limits; set search_path to limits")
+        return best(once)
 
 
 def measured() -> dict[str, tuple[float, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -13,8 +14,6 @@ from estuaire.contract.manifest import Manifest, ManifestFile, parse_manifest
 from estuaire.contract.registry import Dialect, Hospital, load_registry
 from estuaire.contract.tables import Table, load_contract
 from estuaire.kernel.reading import Place, header_of
-
-BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Source:
         data = self.path.read_bytes()
         if self.dialect.compression == "gzip":
             data = gzip.decompress(data)
-        data = data.removeprefix(BOM)
+        data = data.removeprefix(codecs.BOM_UTF8)
         return (
             data
             if self.dialect.encoding.startswith("utf-8")

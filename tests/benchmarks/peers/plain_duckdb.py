@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from estuaire.base.sql import literal
 from estuaire.contract.codes import standard_codes
 from estuaire.contract.tables import OPERATION_COLUMN, UPDATED_COLUMN, Column
 from tests.benchmarks.peers.deliveries import Source
@@ -13,32 +14,28 @@ from tests.benchmarks.peers.deliveries import Source
 KEY = "k" * 32
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _time(name: str, source: Source) -> str:
     formats = source.dialect.datetime_formats
     local = [
-        f"try_strptime({name}, {_quoted(f)})::timestamp at time zone {_quoted(source.hospital.timezone)}"
+        f"try_strptime({name}, {literal(f)})::timestamp at time zone {literal(source.hospital.timezone)}"
         for f in formats
         if "%z" not in f
     ]
-    moments = [f"try_strptime({name}, {_quoted(f)})::timestamptz" for f in formats if "%z" in f]
+    moments = [f"try_strptime({name}, {literal(f)})::timestamptz" for f in formats if "%z" in f]
     return f"coalesce({', '.join(local + moments)})"
 
 
 def _typed(column: Column, source: Source) -> str:
     name = column.name
     if column.pseudonym is not None:
-        return f"left(sha256({_quoted(KEY + column.pseudonym.domain)} || trim({name})), 32)"
+        return f"left(sha256({literal(KEY + column.pseudonym.domain)} || trim({name})), 32)"
     if column.type == "decimal":
         text = f"replace({name}, ',', '.')" if source.dialect.decimal == "," else name
         return f"try_cast({text} as decimal(18, 6))"
     if column.type == "integer":
         return f"try_cast({name} as bigint)"
     if column.type == "date":
-        return f"try_strptime({name}, [{', '.join(map(_quoted, source.dialect.date_formats))}])::date"
+        return f"try_strptime({name}, [{', '.join(map(literal, source.dialect.date_formats))}])::date"
     if column.type == "datetime":
         return _time(name, source)
     return f"trim({name})"
@@ -51,21 +48,21 @@ def land(connection: duckdb.DuckDBPyConnection, source: Source, target: Path) ->
     read = target.with_suffix(".csv")
     read.write_bytes(data)
     selected = [f"{_typed(c, source)} as {c.name}" for c in source.table.columns if c.name in names]
-    selected += [f"{OPERATION_COLUMN if OPERATION_COLUMN in names else _quoted('upsert')} as {OPERATION_COLUMN}"]
+    selected += [f"{OPERATION_COLUMN if OPERATION_COLUMN in names else literal('upsert')} as {OPERATION_COLUMN}"]
     selected += [
         f"{_time(UPDATED_COLUMN, source) if UPDATED_COLUMN in names else 'null::timestamptz'} as {UPDATED_COLUMN}"
     ]
     selected += [
-        f"{_quoted(source.hospital.id)} as hospital_id",
-        f"{_quoted(source.manifest.delivery_id)} as delivery_id",
+        f"{literal(source.hospital.id)} as hospital_id",
+        f"{literal(source.manifest.delivery_id)} as delivery_id",
         f"{source.manifest.sequence} as sequence",
     ]
-    columns = ", ".join(f"{_quoted(n)}: 'varchar'" for n in names)
-    nulls = ", ".join(map(_quoted, source.dialect.null_values))
+    columns = ", ".join(f"{literal(n)}: 'varchar'" for n in names)
+    nulls = ", ".join(map(literal, source.dialect.null_values))
     row = connection.execute(
-        f"copy (select {', '.join(selected)} from read_csv({_quoted(str(read))}, delim={_quoted(source.dialect.delimiter)}, header=false, skip=1, "
+        f"copy (select {', '.join(selected)} from read_csv({literal(str(read))}, delim={literal(source.dialect.delimiter)}, header=false, skip=1, "
         f"quote='\"', escape='\"', auto_detect=false, columns={{{columns}}}, nullstr=[{nulls}], ignore_errors=true, max_line_size=16000000)) "
-        f"to {_quoted(str(target))} (format parquet, compression zstd, compression_level 1)"
+        f"to {literal(str(target))} (format parquet, compression zstd, compression_level 1)"
     ).fetchone()
     read.unlink()
     return int(row[0]) if row else 0
@@ -76,7 +73,7 @@ def consolidate(
 ) -> int:
     """The newest version of each key of a table, with standard codes; its rows."""
     source = table_sources[0]
-    paths = ", ".join(_quoted(str(path)) for path in landed)
+    paths = ", ".join(literal(str(path)) for path in landed)
     files = f"read_parquet([{paths}], union_by_name=true)"
     there = {row[0] for row in connection.execute(f"describe select * from {files}").fetchall()}
     key = ", ".join(k for k in source.table.key if k in there)
@@ -100,6 +97,6 @@ def consolidate(
     row = connection.execute(
         f"copy (select {', '.join([kept, *replaced])} from (select * from {files} qualify row_number() over "
         f"(partition by {key} order by sequence desc, {UPDATED_COLUMN} desc nulls last) = 1) as newest {' '.join(joins)} where {OPERATION_COLUMN} <> 'delete') "
-        f"to {_quoted(str(target))} (format parquet, compression zstd, compression_level 1)"
+        f"to {literal(str(target))} (format parquet, compression zstd, compression_level 1)"
     ).fetchone()
     return int(row[0]) if row else 0
