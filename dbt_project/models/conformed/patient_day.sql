@@ -22,44 +22,6 @@ person as (
     from full_stay
 ),
 
-stepped_stay as (
-    select
-        stay_key,
-        person_number,
-        first_night,
-        last_night,
-        max(last_night) over (
-            partition by person_number
-            order by first_night, last_night, stay_key
-            rows between unbounded preceding and 1 preceding
-        ) as night_before
-    from full_stay
-    where first_night <= last_night
-),
-
-numbered_stay as (
-    select
-        person_number,
-        first_night,
-        last_night,
-        count(*) filter (where night_before is null or first_night > night_before + 1) over (
-            partition by person_number
-            order by first_night, last_night, stay_key
-            rows unbounded preceding
-        ) as island
-    from stepped_stay
-),
-
--- nights in hospital, without a gap, whichever stays they are of
-island as (
-    select
-        person_number,
-        min(first_night) as first_night,
-        max(last_night) as last_night
-    from numbered_stay
-    group by person_number, island
-),
-
 -- no movement reaches beyond its stay, on either side: a placeholder of 1900 would be a series of 45,000 days
 held as (
     select
@@ -76,8 +38,8 @@ held as (
     inner join full_stay on unit_stay.stay_key = full_stay.stay_key
 ),
 
--- of a person's movements in order: until which night those so far reach, and whether another one overlaps
-stepped_movement as (
+-- a person's movements, and whether another one overlaps
+movement as (
     select
         person_number,
         unit_stay_key,
@@ -88,7 +50,6 @@ stepped_movement as (
         entered_at_local,
         first_night,
         last_night,
-        max(last_night) over in_order as known_until,
         coalesce(
             first_night <= max(last_night) over (in_order rows between unbounded preceding and 1 preceding), false
         )
@@ -109,7 +70,7 @@ contested_night as (
         movement.unit_key,
         movement.unit_code,
         movement.unit_type
-    from stepped_movement as movement
+    from movement
     cross join lateral {{ days_of_stay('movement.first_night', 'movement.last_night') }} as nights (n)
     where movement.is_contested
     order by
@@ -120,35 +81,32 @@ contested_night as (
         movement.unit_stay_key asc
 ),
 
--- where nights in no unit may begin: with an island, and after the movements so far
+-- where stays and movements begin: from one to the next, a stay's nights beyond every movement so far are in no unit
 edge as (
     select
         person_number,
-        first_night as begins,
-        first_night - 1 as known_until,
-        last_night as island_until
-    from island
+        first_night,
+        last_night as stay_until,
+        null as unit_until
+    from full_stay
     union all
     select
         person_number,
-        first_night as begins,
-        known_until,
-        null as island_until
-    from stepped_movement
+        first_night,
+        null as stay_until,
+        last_night as unit_until
+    from movement
 ),
 
 in_no_unit as (
     select
         person_number,
-        known_until + 1 as first_night,
-        least(
-            lead(begins) over in_order - 1,
-            max(island_until) over in_order
-        ) as last_night
+        greatest(first_night, max(unit_until) over in_order + 1) as first_night,
+        least(max(stay_until) over in_order, lead(first_night) over in_order - 1) as last_night
     from edge
     window in_order as (
         partition by person_number
-        order by begins, known_until
+        order by first_night
         rows unbounded preceding
     )
 ),
@@ -161,7 +119,7 @@ span as (
         unit_key,
         unit_code,
         unit_type
-    from stepped_movement
+    from movement
     where not is_contested
     union all
     select
